@@ -1,0 +1,22 @@
+-- Drops the role unless somebody still needs it: a login that is a member, or another database that granted to it.
+-- Locks: none on tables.
+SET LOCAL lock_timeout = '5s';
+
+DO $$
+BEGIN
+    IF EXISTS (
+        SELECT 1
+        FROM pg_auth_members AS m
+        INNER JOIN pg_roles AS g ON g.oid = m.roleid
+        INNER JOIN pg_roles AS l ON l.oid = m.member
+        WHERE g.rolname = 'skilldb_app' AND l.rolcanlogin AND l.rolname <> current_user
+    ) THEN
+        RAISE NOTICE 'role skilldb_app is kept: logins are members of it';
+    ELSE
+        DROP ROLE IF EXISTS skilldb_app;
+    END IF;
+EXCEPTION
+    WHEN dependent_objects_still_exist OR insufficient_privilege THEN
+        RAISE NOTICE 'role skilldb_app is kept: another database uses it, or another role created it';
+END
+$$;

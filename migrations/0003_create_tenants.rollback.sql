@@ -1,0 +1,4 @@
+-- Locks: ACCESS EXCLUSIVE on tenants.
+SET LOCAL lock_timeout = '5s';
+
+DROP TABLE IF EXISTS tenants;

@@ -1,0 +1,47 @@
+-- The organisations. The id of a row is the tenant it belongs to.
+-- Locks: none, the table is new.
+SET LOCAL lock_timeout = '5s';
+
+CREATE TABLE IF NOT EXISTS tenants (
+    id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    slug TEXT NOT NULL,
+    is_active BOOLEAN NOT NULL DEFAULT true,
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
+    updated_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
+    CONSTRAINT tenants_pkey PRIMARY KEY (id),
+    CONSTRAINT tenants_slug_key UNIQUE (slug),
+    -- A finished transaction leaves the tenant setting as the empty string, not NULL.
+    CONSTRAINT tenants_id_check CHECK (id <> '')
+);
+
+COMMENT ON TABLE tenants IS 'An organisation. Its id is the value of app.current_tenant_id that shows its rows.';
+COMMENT ON COLUMN tenants.slug IS 'Short name for addresses, unique among all organisations.';
+COMMENT ON COLUMN tenants.is_active IS 'False: switched off, its rows kept.';
+
+-- Not FORCE, alone of all tables: the owner lists the tenants for maintenance.
+ALTER TABLE tenants ENABLE ROW LEVEL SECURITY;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'tenants' AND policyname = 'tenant_isolation'
+    ) THEN
+        CREATE POLICY tenant_isolation ON tenants AS RESTRICTIVE FOR ALL
+        USING (id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (id = current_setting('app.current_tenant_id', true));
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'tenants' AND policyname = 'tenant_access'
+    ) THEN
+        CREATE POLICY tenant_access ON tenants AS PERMISSIVE FOR ALL
+        USING (id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (id = current_setting('app.current_tenant_id', true));
+    END IF;
+END
+$$;
+
+GRANT SELECT, INSERT, DELETE ON tenants TO skilldb_app;

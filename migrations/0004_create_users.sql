@@ -1,0 +1,50 @@
+-- The people of an organisation.
+-- Locks: SHARE ROW EXCLUSIVE on tenants for the foreign key; the table is new.
+SET LOCAL lock_timeout = '5s';
+
+CREATE TABLE IF NOT EXISTS users (
+    tenant_id TEXT NOT NULL,
+    id TEXT NOT NULL DEFAULT gen_random_uuid()::TEXT,
+    email TEXT NOT NULL,
+    name TEXT,
+    role TEXT NOT NULL DEFAULT 'member',
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
+    updated_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
+    CONSTRAINT users_pkey PRIMARY KEY (tenant_id, id),
+    CONSTRAINT users_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
+    CONSTRAINT users_email_key UNIQUE (tenant_id, email),
+    CONSTRAINT users_role_check CHECK (role IN ('admin', 'member'))
+);
+
+COMMENT ON TABLE users IS 'A person of an organisation, who rates, views and uses its skills.';
+COMMENT ON COLUMN users.email IS 'Unique within the organisation, compared as written.';
+COMMENT ON COLUMN users.name IS 'As shown to others; NULL where unknown.';
+COMMENT ON COLUMN users.role IS 'What the person may do in the organisation: admin or member.';
+
+ALTER TABLE users ENABLE ROW LEVEL SECURITY;
+ALTER TABLE users FORCE ROW LEVEL SECURITY;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'users' AND policyname = 'tenant_isolation'
+    ) THEN
+        CREATE POLICY tenant_isolation ON users AS RESTRICTIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'users' AND policyname = 'tenant_access'
+    ) THEN
+        CREATE POLICY tenant_access ON users AS PERMISSIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+END
+$$;
+
+-- UPDATE on one column, because a row lock needs it (ratings and usage lock the user before the skill).
+GRANT SELECT, INSERT, DELETE, UPDATE (updated_at) ON users TO skilldb_app;

@@ -1,0 +1,87 @@
+-- The versions of a skill, immutable, and the circular key to the published one.
+-- Locks: SHARE ROW EXCLUSIVE on tenants, users and skills for the foreign keys. The circular key is added NOT VALID,
+-- which does not read skills, and validated under SHARE UPDATE EXCLUSIVE, which lets readers and writers go on.
+SET LOCAL lock_timeout = '5s';
+
+CREATE TABLE IF NOT EXISTS skill_versions (
+    tenant_id TEXT NOT NULL,
+    id TEXT NOT NULL DEFAULT gen_random_uuid()::TEXT,
+    skill_id TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    content_url TEXT NOT NULL,
+    content_hash TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    metadata JSONB,
+    created_by TEXT,
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
+    CONSTRAINT skill_versions_pkey PRIMARY KEY (tenant_id, id),
+    CONSTRAINT skill_versions_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
+    CONSTRAINT skill_versions_skill_fk FOREIGN KEY (tenant_id, skill_id)
+    REFERENCES skills (tenant_id, id) ON DELETE CASCADE,
+    CONSTRAINT skill_versions_created_by_fk FOREIGN KEY (tenant_id, created_by) REFERENCES users (tenant_id, id),
+    CONSTRAINT skill_versions_version_key UNIQUE (tenant_id, skill_id, version),
+    CONSTRAINT skill_versions_version_check CHECK (version >= 1),
+    CONSTRAINT skill_versions_content_hash_check CHECK (content_hash ~ '^[0-9a-f]{64}$')
+);
+
+-- delete_user must know whether the user made a version: without this it reads every version.
+CREATE INDEX IF NOT EXISTS skill_versions_created_by_idx ON skill_versions (tenant_id, created_by)
+WHERE created_by IS NOT NULL;
+
+COMMENT ON TABLE skill_versions IS 'A published version of a skill. Rows are never changed.';
+COMMENT ON COLUMN skill_versions.version IS 'Counts from 1 within the skill, without gaps.';
+COMMENT ON COLUMN skill_versions.content_url IS 'Where the content lies; the layer does not read it.';
+COMMENT ON COLUMN skill_versions.content_hash IS 'SHA-256 of the content, 64 lower-case hexadecimal digits.';
+COMMENT ON COLUMN skill_versions.content_type IS 'MIME type of the content.';
+COMMENT ON COLUMN skill_versions.name IS 'The name of the skill as it was in this version.';
+COMMENT ON COLUMN skill_versions.description IS 'The description of the skill as it was in this version.';
+COMMENT ON COLUMN skill_versions.metadata IS 'What else the publisher said of it; NULL where nothing.';
+COMMENT ON COLUMN skill_versions.created_by IS 'The user who published it; NULL where unknown.';
+
+ALTER TABLE skill_versions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE skill_versions FORCE ROW LEVEL SECURITY;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'skill_versions' AND policyname = 'tenant_isolation'
+    ) THEN
+        CREATE POLICY tenant_isolation ON skill_versions AS RESTRICTIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'skill_versions' AND policyname = 'tenant_access'
+    ) THEN
+        CREATE POLICY tenant_access ON skill_versions AS PERMISSIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+END
+$$;
+
+-- Immutable: no UPDATE, no DELETE. Versions go with their skill, by the foreign key.
+GRANT SELECT, INSERT ON skill_versions TO skilldb_app;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_constraint
+        WHERE conname = 'skills_published_version_fk' AND conrelid = 'skills'::REGCLASS
+    ) THEN
+        ALTER TABLE skills ADD CONSTRAINT skills_published_version_fk
+        FOREIGN KEY (tenant_id, published_version_id) REFERENCES skill_versions (tenant_id, id) NOT VALID;
+    END IF;
+END
+$$;
+
+ALTER TABLE skills VALIDATE CONSTRAINT skills_published_version_fk;
+
+-- Deleting a version must find the skill that publishes it.
+CREATE INDEX IF NOT EXISTS skills_published_version_idx ON skills (tenant_id, published_version_id)
+WHERE published_version_id IS NOT NULL;

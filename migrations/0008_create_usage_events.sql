@@ -1,0 +1,58 @@
+-- Every use of a skill or tool. Its count is kept on skills.
+-- Locks: SHARE ROW EXCLUSIVE on tenants, users and skills for the foreign keys; the table is new.
+SET LOCAL lock_timeout = '5s';
+
+CREATE TABLE IF NOT EXISTS usage_events (
+    tenant_id TEXT NOT NULL,
+    id UUID NOT NULL DEFAULT gen_random_uuid(),
+    tool_name TEXT NOT NULL,
+    skill_id TEXT,
+    user_id TEXT,
+    metadata JSONB,
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
+    CONSTRAINT usage_events_pkey PRIMARY KEY (tenant_id, id),
+    CONSTRAINT usage_events_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
+    CONSTRAINT usage_events_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES users (tenant_id, id),
+    CONSTRAINT usage_events_skill_fk FOREIGN KEY (tenant_id, skill_id)
+    REFERENCES skills (tenant_id, id) ON DELETE CASCADE
+);
+
+-- No index on tenant_id alone: the primary key begins with it.
+CREATE INDEX IF NOT EXISTS usage_events_skill_created_idx ON usage_events (tenant_id, skill_id, created_at);
+
+-- delete_user takes the name off a user's events: without this it reads every event of the organisation.
+CREATE INDEX IF NOT EXISTS usage_events_user_idx ON usage_events (tenant_id, user_id) WHERE user_id IS NOT NULL;
+
+COMMENT ON TABLE usage_events IS 'One use of a skill or tool.';
+COMMENT ON COLUMN usage_events.id IS 'May be chosen by the caller: recording the same id again changes nothing.';
+COMMENT ON COLUMN usage_events.skill_id IS 'The skill used; NULL where a tool was used without one.';
+COMMENT ON COLUMN usage_events.user_id IS 'Who used it; NULL where unknown or since deleted.';
+COMMENT ON COLUMN usage_events.metadata IS 'What else the caller said of it; NULL where nothing.';
+COMMENT ON COLUMN usage_events.created_at IS 'When it was used; the caller may give an earlier time.';
+
+ALTER TABLE usage_events ENABLE ROW LEVEL SECURITY;
+ALTER TABLE usage_events FORCE ROW LEVEL SECURITY;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'usage_events' AND policyname = 'tenant_isolation'
+    ) THEN
+        CREATE POLICY tenant_isolation ON usage_events AS RESTRICTIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'usage_events' AND policyname = 'tenant_access'
+    ) THEN
+        CREATE POLICY tenant_access ON usage_events AS PERMISSIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+END
+$$;
+
+GRANT SELECT, INSERT, DELETE, UPDATE (user_id) ON usage_events TO skilldb_app;

@@ -1,0 +1,93 @@
+-- What people say about a skill, and what became of it.
+-- Locks: SHARE ROW EXCLUSIVE on tenants, users, skills and skill_versions for the foreign keys; the table is new.
+SET LOCAL lock_timeout = '5s';
+
+CREATE TABLE IF NOT EXISTS skill_feedback (
+    tenant_id TEXT NOT NULL,
+    id TEXT NOT NULL DEFAULT gen_random_uuid()::TEXT,
+    skill_id TEXT NOT NULL,
+    skill_version_id TEXT,
+    user_id TEXT,
+    usage_event_id TEXT,
+    feedback_type TEXT NOT NULL,
+    sentiment INTEGER,
+    comment TEXT,
+    suggested_content TEXT,
+    suggested_diff TEXT,
+    example_input TEXT,
+    example_output TEXT,
+    expected_output TEXT,
+    quality_score INTEGER,
+    status TEXT NOT NULL DEFAULT 'pending',
+    reviewed_by TEXT,
+    reviewed_at TIMESTAMPTZ (3),
+    review_notes TEXT,
+    source TEXT NOT NULL DEFAULT 'web',
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
+    CONSTRAINT skill_feedback_pkey PRIMARY KEY (tenant_id, id),
+    CONSTRAINT skill_feedback_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
+    CONSTRAINT skill_feedback_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES users (tenant_id, id),
+    CONSTRAINT skill_feedback_reviewed_by_fk FOREIGN KEY (tenant_id, reviewed_by) REFERENCES users (tenant_id, id),
+    CONSTRAINT skill_feedback_skill_fk FOREIGN KEY (tenant_id, skill_id)
+    REFERENCES skills (tenant_id, id) ON DELETE CASCADE,
+    CONSTRAINT skill_feedback_skill_version_fk FOREIGN KEY (tenant_id, skill_version_id)
+    REFERENCES skill_versions (tenant_id, id),
+    CONSTRAINT skill_feedback_feedback_type_check CHECK (
+        feedback_type IN ('thumbs_up', 'thumbs_down', 'suggestion', 'training_example', 'bug_report')
+    ),
+    CONSTRAINT skill_feedback_sentiment_check CHECK (sentiment IN (-1, 0, 1)),
+    CONSTRAINT skill_feedback_quality_score_check CHECK (quality_score BETWEEN 1 AND 10),
+    CONSTRAINT skill_feedback_status_check CHECK (status IN ('pending', 'accepted', 'dismissed', 'implemented'))
+);
+
+-- No index on tenant_id alone: the primary key begins with it.
+CREATE INDEX IF NOT EXISTS skill_feedback_skill_idx ON skill_feedback (skill_id);
+CREATE INDEX IF NOT EXISTS skill_feedback_user_idx ON skill_feedback (user_id);
+CREATE INDEX IF NOT EXISTS skill_feedback_feedback_type_idx ON skill_feedback (feedback_type);
+CREATE INDEX IF NOT EXISTS skill_feedback_status_idx ON skill_feedback (status);
+
+COMMENT ON TABLE skill_feedback IS 'One piece of feedback on a skill, and its review.';
+COMMENT ON COLUMN skill_feedback.skill_version_id IS 'The version it is about; NULL: the skill as such.';
+COMMENT ON COLUMN skill_feedback.user_id IS 'Who gave it; NULL: anonymous, or since deleted.';
+COMMENT ON COLUMN skill_feedback.usage_event_id IS 'The use it is about, as text and unchecked; NULL where none.';
+COMMENT ON COLUMN skill_feedback.feedback_type IS
+'thumbs_up, thumbs_down, suggestion, training_example or bug_report.';
+COMMENT ON COLUMN skill_feedback.sentiment IS '-1 against, 0 neutral, 1 in favour; NULL where not said.';
+COMMENT ON COLUMN skill_feedback.suggested_content IS 'The content as the user would have it.';
+COMMENT ON COLUMN skill_feedback.suggested_diff IS 'The same as a unified diff.';
+COMMENT ON COLUMN skill_feedback.example_input IS 'What the skill was given.';
+COMMENT ON COLUMN skill_feedback.example_output IS 'What it made of it.';
+COMMENT ON COLUMN skill_feedback.expected_output IS 'What it should have made of it.';
+COMMENT ON COLUMN skill_feedback.quality_score IS '1 (bad) to 10 (excellent); NULL where not said.';
+COMMENT ON COLUMN skill_feedback.status IS 'pending, accepted, dismissed or implemented.';
+COMMENT ON COLUMN skill_feedback.reviewed_by IS 'The user who last decided on it; NULL before.';
+COMMENT ON COLUMN skill_feedback.reviewed_at IS 'When that was; NULL before.';
+COMMENT ON COLUMN skill_feedback.source IS 'Where it came in: web, hook, ...';
+
+ALTER TABLE skill_feedback ENABLE ROW LEVEL SECURITY;
+ALTER TABLE skill_feedback FORCE ROW LEVEL SECURITY;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'skill_feedback' AND policyname = 'tenant_isolation'
+    ) THEN
+        CREATE POLICY tenant_isolation ON skill_feedback AS RESTRICTIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'skill_feedback' AND policyname = 'tenant_access'
+    ) THEN
+        CREATE POLICY tenant_access ON skill_feedback AS PERMISSIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+END
+$$;
+
+GRANT SELECT, INSERT, DELETE ON skill_feedback TO skilldb_app;
+GRANT UPDATE (user_id, status, reviewed_by, reviewed_at, review_notes) ON skill_feedback TO skilldb_app;

@@ -1,0 +1,77 @@
+-- What running a skill costs.
+-- Locks: SHARE ROW EXCLUSIVE on tenants, users and skills for the foreign keys; the table is new.
+SET LOCAL lock_timeout = '5s';
+
+CREATE TABLE IF NOT EXISTS token_measurements (
+    tenant_id TEXT NOT NULL,
+    id TEXT NOT NULL DEFAULT gen_random_uuid()::TEXT,
+    skill_id TEXT NOT NULL,
+    usage_event_id TEXT,
+    user_id TEXT,
+    input_tokens INTEGER,
+    output_tokens INTEGER,
+    total_tokens INTEGER,
+    model_name TEXT NOT NULL,
+    model_provider TEXT NOT NULL DEFAULT 'anthropic',
+    estimated_cost_microcents BIGINT,
+    latency_ms INTEGER,
+    source TEXT NOT NULL DEFAULT 'hook',
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
+    CONSTRAINT token_measurements_pkey PRIMARY KEY (tenant_id, id),
+    CONSTRAINT token_measurements_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
+    CONSTRAINT token_measurements_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES users (tenant_id, id),
+    CONSTRAINT token_measurements_skill_fk FOREIGN KEY (tenant_id, skill_id)
+    REFERENCES skills (tenant_id, id) ON DELETE CASCADE,
+    CONSTRAINT token_measurements_input_tokens_check CHECK (input_tokens >= 0),
+    CONSTRAINT token_measurements_output_tokens_check CHECK (output_tokens >= 0),
+    CONSTRAINT token_measurements_total_tokens_check CHECK (total_tokens >= 0),
+    CONSTRAINT token_measurements_estimated_cost_microcents_check CHECK (estimated_cost_microcents >= 0),
+    CONSTRAINT token_measurements_latency_ms_check CHECK (latency_ms >= 0)
+);
+
+-- No index on tenant_id alone: the primary key begins with it.
+CREATE INDEX IF NOT EXISTS token_measurements_skill_idx ON token_measurements (skill_id);
+CREATE INDEX IF NOT EXISTS token_measurements_model_name_idx ON token_measurements (model_name);
+CREATE INDEX IF NOT EXISTS token_measurements_created_idx ON token_measurements (created_at);
+
+-- delete_user takes the name off a user's measurements: without this it reads every measurement of the organisation.
+CREATE INDEX IF NOT EXISTS token_measurements_user_idx ON token_measurements (tenant_id, user_id)
+WHERE user_id IS NOT NULL;
+
+COMMENT ON TABLE token_measurements IS 'The tokens, cost and latency of one run of a skill.';
+COMMENT ON COLUMN token_measurements.usage_event_id IS 'The use it belongs to, as text and unchecked; NULL where none.';
+COMMENT ON COLUMN token_measurements.user_id IS 'Who ran it; NULL where unknown or since deleted.';
+COMMENT ON COLUMN token_measurements.input_tokens IS 'Tokens read; NULL where not measured.';
+COMMENT ON COLUMN token_measurements.output_tokens IS 'Tokens written; NULL where not measured.';
+COMMENT ON COLUMN token_measurements.total_tokens IS 'Tokens read and written; NULL where not measured.';
+COMMENT ON COLUMN token_measurements.estimated_cost_microcents IS
+'In microcents, millionths of a cent: $1 is 100,000,000. NULL for a model without a price.';
+COMMENT ON COLUMN token_measurements.latency_ms IS 'Milliseconds from request to answer; NULL where not measured.';
+COMMENT ON COLUMN token_measurements.source IS 'Where the measurement came from: hook, api, ...';
+
+ALTER TABLE token_measurements ENABLE ROW LEVEL SECURITY;
+ALTER TABLE token_measurements FORCE ROW LEVEL SECURITY;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'token_measurements' AND policyname = 'tenant_isolation'
+    ) THEN
+        CREATE POLICY tenant_isolation ON token_measurements AS RESTRICTIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'token_measurements' AND policyname = 'tenant_access'
+    ) THEN
+        CREATE POLICY tenant_access ON token_measurements AS PERMISSIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+END
+$$;
+
+GRANT SELECT, INSERT, DELETE, UPDATE (user_id) ON token_measurements TO skilldb_app;

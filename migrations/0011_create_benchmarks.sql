@@ -1,0 +1,158 @@
+-- How models score on a skill: runs, and their results.
+-- Locks: SHARE ROW EXCLUSIVE on tenants, users, skills and skill_versions for the foreign keys; the tables are new.
+SET LOCAL lock_timeout = '5s';
+
+CREATE TABLE IF NOT EXISTS benchmark_runs (
+    tenant_id TEXT NOT NULL,
+    id TEXT NOT NULL DEFAULT gen_random_uuid()::TEXT,
+    skill_id TEXT NOT NULL,
+    skill_version_id TEXT,
+    triggered_by TEXT NOT NULL,
+    status TEXT NOT NULL DEFAULT 'pending',
+    models TEXT[] NOT NULL,
+    best_model TEXT,
+    best_quality_score INTEGER,
+    cheapest_model TEXT,
+    cheapest_cost_microcents BIGINT,
+    started_at TIMESTAMPTZ (3),
+    completed_at TIMESTAMPTZ (3),
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
+    CONSTRAINT benchmark_runs_pkey PRIMARY KEY (tenant_id, id),
+    CONSTRAINT benchmark_runs_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
+    CONSTRAINT benchmark_runs_triggered_by_fk FOREIGN KEY (tenant_id, triggered_by) REFERENCES users (tenant_id, id),
+    CONSTRAINT benchmark_runs_skill_fk FOREIGN KEY (tenant_id, skill_id)
+    REFERENCES skills (tenant_id, id) ON DELETE CASCADE,
+    CONSTRAINT benchmark_runs_skill_version_fk FOREIGN KEY (tenant_id, skill_version_id)
+    REFERENCES skill_versions (tenant_id, id),
+    CONSTRAINT benchmark_runs_status_check CHECK (status IN ('pending', 'running', 'completed', 'failed')),
+    CONSTRAINT benchmark_runs_best_quality_score_check CHECK (best_quality_score BETWEEN 0 AND 100),
+    CONSTRAINT benchmark_runs_cheapest_cost_microcents_check CHECK (cheapest_cost_microcents >= 0)
+);
+
+-- No index on tenant_id alone: the primary key begins with it.
+CREATE INDEX IF NOT EXISTS benchmark_runs_skill_idx ON benchmark_runs (skill_id);
+CREATE INDEX IF NOT EXISTS benchmark_runs_status_idx ON benchmark_runs (status);
+
+COMMENT ON TABLE benchmark_runs IS 'One comparison of models on a skill.';
+COMMENT ON COLUMN benchmark_runs.skill_version_id IS 'The version that was tried; NULL: the skill as it was then.';
+COMMENT ON COLUMN benchmark_runs.triggered_by IS 'The user who started it.';
+COMMENT ON COLUMN benchmark_runs.status IS 'pending, running, completed or failed.';
+COMMENT ON COLUMN benchmark_runs.models IS 'The names of the models to be compared.';
+COMMENT ON COLUMN benchmark_runs.best_model IS 'The model of the highest mean quality; NULL before completion.';
+COMMENT ON COLUMN benchmark_runs.best_quality_score IS 'Its mean quality, 0 to 100, rounded half up.';
+COMMENT ON COLUMN benchmark_runs.cheapest_model IS 'The model of the lowest mean cost; NULL before completion.';
+COMMENT ON COLUMN benchmark_runs.cheapest_cost_microcents IS 'Its mean cost a case in microcents: $1 is 100,000,000.';
+COMMENT ON COLUMN benchmark_runs.started_at IS 'When it began to run; NULL before.';
+COMMENT ON COLUMN benchmark_runs.completed_at IS 'When it completed or failed; NULL before.';
+
+CREATE TABLE IF NOT EXISTS benchmark_results (
+    tenant_id TEXT NOT NULL,
+    id TEXT NOT NULL DEFAULT gen_random_uuid()::TEXT,
+    benchmark_run_id TEXT NOT NULL,
+    model_name TEXT NOT NULL,
+    model_provider TEXT NOT NULL,
+    test_case_index INTEGER NOT NULL,
+    input_used TEXT,
+    output_produced TEXT,
+    expected_output TEXT,
+    input_tokens INTEGER,
+    output_tokens INTEGER,
+    total_tokens INTEGER,
+    latency_ms INTEGER,
+    estimated_cost_microcents BIGINT,
+    quality_score INTEGER,
+    quality_notes TEXT,
+    matches_expected BOOLEAN,
+    error_message TEXT,
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
+    CONSTRAINT benchmark_results_pkey PRIMARY KEY (tenant_id, id),
+    CONSTRAINT benchmark_results_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
+    CONSTRAINT benchmark_results_run_fk FOREIGN KEY (tenant_id, benchmark_run_id)
+    REFERENCES benchmark_runs (tenant_id, id) ON DELETE CASCADE,
+    CONSTRAINT benchmark_results_case_key UNIQUE (tenant_id, benchmark_run_id, model_name, test_case_index),
+    CONSTRAINT benchmark_results_test_case_index_check CHECK (test_case_index >= 0),
+    CONSTRAINT benchmark_results_input_tokens_check CHECK (input_tokens >= 0),
+    CONSTRAINT benchmark_results_output_tokens_check CHECK (output_tokens >= 0),
+    CONSTRAINT benchmark_results_total_tokens_check CHECK (total_tokens >= 0),
+    CONSTRAINT benchmark_results_latency_ms_check CHECK (latency_ms >= 0),
+    CONSTRAINT benchmark_results_estimated_cost_microcents_check CHECK (estimated_cost_microcents >= 0),
+    CONSTRAINT benchmark_results_quality_score_check CHECK (quality_score BETWEEN 0 AND 100)
+);
+
+-- No index on tenant_id alone: the primary key begins with it.
+CREATE INDEX IF NOT EXISTS benchmark_results_run_idx ON benchmark_results (benchmark_run_id);
+CREATE INDEX IF NOT EXISTS benchmark_results_model_name_idx ON benchmark_results (model_name);
+
+COMMENT ON TABLE benchmark_results IS 'What one model made of one test case of a run.';
+COMMENT ON COLUMN benchmark_results.test_case_index IS 'Counts from 0 within the run.';
+COMMENT ON COLUMN benchmark_results.input_tokens IS 'Tokens read; NULL where not measured.';
+COMMENT ON COLUMN benchmark_results.output_tokens IS 'Tokens written; NULL where not measured.';
+COMMENT ON COLUMN benchmark_results.total_tokens IS 'Tokens read and written; NULL where not measured.';
+COMMENT ON COLUMN benchmark_results.latency_ms IS 'Milliseconds from request to answer; NULL where not measured.';
+COMMENT ON COLUMN benchmark_results.estimated_cost_microcents IS
+'In microcents, millionths of a cent: $1 is 100,000,000. NULL for a model without a price.';
+COMMENT ON COLUMN benchmark_results.quality_score IS '0 to 100; NULL where not judged.';
+COMMENT ON COLUMN benchmark_results.matches_expected IS 'Whether it is the expected output; NULL where not judged.';
+COMMENT ON COLUMN benchmark_results.error_message IS 'Why the model gave no output; NULL where it did.';
+
+ALTER TABLE benchmark_runs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE benchmark_runs FORCE ROW LEVEL SECURITY;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'benchmark_runs' AND policyname = 'tenant_isolation'
+    ) THEN
+        CREATE POLICY tenant_isolation ON benchmark_runs AS RESTRICTIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'benchmark_runs' AND policyname = 'tenant_access'
+    ) THEN
+        CREATE POLICY tenant_access ON benchmark_runs AS PERMISSIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+END
+$$;
+
+ALTER TABLE benchmark_results ENABLE ROW LEVEL SECURITY;
+ALTER TABLE benchmark_results FORCE ROW LEVEL SECURITY;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'benchmark_results' AND policyname = 'tenant_isolation'
+    ) THEN
+        CREATE POLICY tenant_isolation ON benchmark_results AS RESTRICTIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'benchmark_results' AND policyname = 'tenant_access'
+    ) THEN
+        CREATE POLICY tenant_access ON benchmark_results AS PERMISSIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+END
+$$;
+
+GRANT SELECT, INSERT, DELETE ON benchmark_runs TO skilldb_app;
+GRANT UPDATE (
+    status, best_model, best_quality_score, cheapest_model, cheapest_cost_microcents, started_at, completed_at
+) ON benchmark_runs TO skilldb_app;
+
+GRANT SELECT, INSERT, DELETE ON benchmark_results TO skilldb_app;
+GRANT UPDATE (
+    model_provider, input_used, output_produced, expected_output,
+    input_tokens, output_tokens, total_tokens, latency_ms, estimated_cost_microcents,
+    quality_score, quality_notes, matches_expected, error_message
+) ON benchmark_results TO skilldb_app;

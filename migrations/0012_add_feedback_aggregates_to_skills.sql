@@ -1,0 +1,59 @@
+-- Counts and sums of feedback and token cost on skills, and the averages generated from them.
+-- Locks: ACCESS EXCLUSIVE on skills. The stored generated columns rewrite the table, one row a skill: all columns are
+-- added in one statement, so that it is rewritten once.
+SET LOCAL lock_timeout = '5s';
+
+ALTER TABLE skills
+ADD COLUMN IF NOT EXISTS total_feedback INTEGER NOT NULL DEFAULT 0,
+ADD COLUMN IF NOT EXISTS thumbs_up_count INTEGER NOT NULL DEFAULT 0,
+ADD COLUMN IF NOT EXISTS thumbs_down_count INTEGER NOT NULL DEFAULT 0,
+ADD COLUMN IF NOT EXISTS priced_measurement_count BIGINT NOT NULL DEFAULT 0,
+ADD COLUMN IF NOT EXISTS token_cost_sum_microcents BIGINT NOT NULL DEFAULT 0,
+ADD COLUMN IF NOT EXISTS positive_feedback_pct INTEGER GENERATED ALWAYS AS (
+    round(thumbs_up_count * 100.0 / nullif(thumbs_up_count::BIGINT + thumbs_down_count, 0))::INTEGER
+) STORED,
+ADD COLUMN IF NOT EXISTS avg_token_cost_microcents BIGINT GENERATED ALWAYS AS (
+    round(token_cost_sum_microcents::NUMERIC / nullif(priced_measurement_count, 0))::BIGINT
+) STORED;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_constraint
+        WHERE conname = 'skills_feedback_counts_check' AND conrelid = 'skills'::REGCLASS
+    ) THEN
+        ALTER TABLE skills ADD CONSTRAINT skills_feedback_counts_check CHECK (
+            thumbs_up_count >= 0
+            AND thumbs_down_count >= 0
+            AND total_feedback >= thumbs_up_count::BIGINT + thumbs_down_count
+        ) NOT VALID;
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_constraint
+        WHERE conname = 'skills_token_cost_check' AND conrelid = 'skills'::REGCLASS
+    ) THEN
+        ALTER TABLE skills ADD CONSTRAINT skills_token_cost_check CHECK (
+            priced_measurement_count >= 0 AND token_cost_sum_microcents >= 0
+        ) NOT VALID;
+    END IF;
+END
+$$;
+
+ALTER TABLE skills VALIDATE CONSTRAINT skills_feedback_counts_check;
+
+ALTER TABLE skills VALIDATE CONSTRAINT skills_token_cost_check;
+
+COMMENT ON COLUMN skills.total_feedback IS 'Number of pieces of feedback, of every type.';
+COMMENT ON COLUMN skills.thumbs_up_count IS 'Number of thumbs up.';
+COMMENT ON COLUMN skills.thumbs_down_count IS 'Number of thumbs down.';
+COMMENT ON COLUMN skills.positive_feedback_pct IS
+'Thumbs up among thumbs up and down, 0 to 100, rounded half up. NULL without votes.';
+COMMENT ON COLUMN skills.priced_measurement_count IS 'Number of token measurements that have a cost.';
+COMMENT ON COLUMN skills.token_cost_sum_microcents IS 'Sum of their costs in microcents: $1 is 100,000,000.';
+COMMENT ON COLUMN skills.avg_token_cost_microcents IS
+'Mean cost of a measurement in microcents, rounded half up. NULL without a priced measurement.';
+
+GRANT UPDATE (
+    total_feedback, thumbs_up_count, thumbs_down_count, priced_measurement_count, token_cost_sum_microcents
+) ON skills TO skilldb_app;

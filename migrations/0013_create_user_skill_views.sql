@@ -1,0 +1,61 @@
+-- When a user last looked at a skill, and which version was shown.
+-- Locks: SHARE ROW EXCLUSIVE on tenants, users and skills for the foreign keys; the table is new.
+SET LOCAL lock_timeout = '5s';
+
+CREATE TABLE IF NOT EXISTS user_skill_views (
+    tenant_id TEXT NOT NULL,
+    id TEXT NOT NULL DEFAULT gen_random_uuid()::TEXT,
+    user_id TEXT NOT NULL,
+    skill_id TEXT NOT NULL,
+    last_viewed_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
+    last_viewed_version INTEGER,
+    view_count INTEGER NOT NULL DEFAULT 1,
+    CONSTRAINT user_skill_views_pkey PRIMARY KEY (tenant_id, id),
+    CONSTRAINT user_skill_views_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
+    -- The key of the user stands before the key of the skill: they are checked, and lock, in this order.
+    CONSTRAINT user_skill_views_user_fk FOREIGN KEY (tenant_id, user_id)
+    REFERENCES users (tenant_id, id) ON DELETE CASCADE,
+    CONSTRAINT user_skill_views_skill_fk FOREIGN KEY (tenant_id, skill_id)
+    REFERENCES skills (tenant_id, id) ON DELETE CASCADE,
+    CONSTRAINT user_skill_views_user_skill_key UNIQUE (tenant_id, user_id, skill_id),
+    CONSTRAINT user_skill_views_last_viewed_version_check CHECK (last_viewed_version >= 1),
+    CONSTRAINT user_skill_views_view_count_check CHECK (view_count >= 1)
+);
+
+-- No index on tenant_id alone: the primary key begins with it. None on user_id alone: (user_id, last_viewed_at) does.
+CREATE INDEX IF NOT EXISTS user_skill_views_skill_idx ON user_skill_views (skill_id);
+CREATE INDEX IF NOT EXISTS user_skill_views_user_last_viewed_idx ON user_skill_views (user_id, last_viewed_at);
+
+COMMENT ON TABLE user_skill_views IS 'What a user has seen of a skill, so that what is new can be told.';
+COMMENT ON COLUMN user_skill_views.last_viewed_at IS 'When the user last looked; it never goes backwards.';
+COMMENT ON COLUMN user_skill_views.last_viewed_version IS
+'The version that the user was shown then; NULL where none was published.';
+COMMENT ON COLUMN user_skill_views.view_count IS 'How often the user has looked.';
+
+ALTER TABLE user_skill_views ENABLE ROW LEVEL SECURITY;
+ALTER TABLE user_skill_views FORCE ROW LEVEL SECURITY;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'user_skill_views' AND policyname = 'tenant_isolation'
+    ) THEN
+        CREATE POLICY tenant_isolation ON user_skill_views AS RESTRICTIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'user_skill_views' AND policyname = 'tenant_access'
+    ) THEN
+        CREATE POLICY tenant_access ON user_skill_views AS PERMISSIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+END
+$$;
+
+GRANT SELECT, INSERT, DELETE ON user_skill_views TO skilldb_app;
+GRANT UPDATE (last_viewed_at, last_viewed_version, view_count) ON user_skill_views TO skilldb_app;

@@ -1,0 +1,266 @@
+"""AsyncDatabase, AsyncTenant, AsyncTransaction: the same as database.py, with await."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+
+from skilldb import connection
+from skilldb.errors import DatabaseUnavailableError, SkilldbError, translate
+from skilldb.statement import SET_TENANT, Statement, Step, answers, explain, require_tenant
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
+
+Conn = psycopg.AsyncConnection[tuple[Any, ...]]
+
+
+class AsyncExecutor:
+    """What a AsyncTenant and a AsyncTransaction have in common."""
+
+    @overload
+    async def execute(self, a: Statement[A], /) -> A: ...
+    @overload
+    async def execute(self, a: Statement[A], b: Statement[B], /) -> tuple[A, B]: ...
+    @overload
+    async def execute(self, a: Statement[A], b: Statement[B], c: Statement[C], /) -> tuple[A, B, C]: ...
+    @overload
+    async def execute(
+        self, a: Statement[A], b: Statement[B], c: Statement[C], d: Statement[D], /
+    ) -> tuple[A, B, C, D]: ...
+    @overload
+    async def execute(
+        self, a: Statement[A], b: Statement[B], c: Statement[C], d: Statement[D], e: Statement[E], /
+    ) -> tuple[A, B, C, D, E]: ...
+    @overload
+    async def execute(
+        self,
+        a: Statement[A],
+        b: Statement[B],
+        c: Statement[C],
+        d: Statement[D],
+        e: Statement[E],
+        f: Statement[F],
+        /,
+    ) -> tuple[A, B, C, D, E, F]: ...
+    @overload
+    async def execute(self, *statements: Statement[Any]) -> tuple[Any, ...]: ...
+
+    async def execute(self, *statements: Statement[Any]) -> Any:
+        """Run the statements in order, in one transaction and one network round trip, all or nothing.
+
+        Returns the result of one statement, or the tuple of the results of several. Raises the errors of
+        `skilldb.errors`; then nothing was written.
+        """
+        return await self._execute(statements)
+
+    async def _execute(self, statements: Sequence[Statement[Any]]) -> Any:
+        raise NotImplementedError
+
+
+class AsyncTenant(AsyncExecutor):
+    """A light handle on one organisation's rows. It holds no connection and may be shared between threads."""
+
+    def __init__(self, pool: AsyncConnectionPool[Conn], tenant_id: str) -> None:
+        self._pool = pool
+        self.id = require_tenant(tenant_id)
+
+    def __repr__(self) -> str:
+        return f"AsyncTenant({self.id!r})"
+
+    async def _execute(self, statements: Sequence[Statement[Any]]) -> Any:
+        if not any(statement.steps for statement in statements):
+            return answers(statements, [[]] * len(statements))
+        async with _checked_out(self._pool) as conn:
+            return await _run(conn, self.id, statements)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncTransaction]:
+        """One transaction over several `execute`, each a round trip, for steps that depend on earlier answers.
+
+        Commits at the end of the block, rolls back on an exception. Once an `execute` has failed nothing more can be
+        done in it: where the block ends without an exception all the same, that first error is raised again.
+        """
+        async with _checked_out(self._pool) as conn:
+            transaction = AsyncTransaction(conn, self.id)
+            try:
+                yield transaction
+                if transaction.error is not None:
+                    raise transaction.error
+                await conn.commit()
+            finally:
+                transaction.closed = True
+                if not conn.closed:
+                    await conn.rollback()
+
+
+class AsyncTransaction(AsyncExecutor):
+    """A transaction of one organisation, as Tenant.transaction() yields it; for one thread."""
+
+    def __init__(self, conn: Conn, tenant_id: str) -> None:
+        self._conn = conn
+        self._tenant_id = tenant_id
+        self._begun = False
+        self.error: SkilldbError | None = None
+        self.closed = False
+
+    async def _execute(self, statements: Sequence[Statement[Any]]) -> Any:
+        if self.closed:
+            raise SkilldbError("the transaction has ended")
+        if self.error is not None:
+            raise self.error
+        if not any(statement.steps for statement in statements):
+            return answers(statements, [[]] * len(statements))
+        first, self._begun = not self._begun, True
+        try:
+            return await _run(self._conn, self._tenant_id, statements, begin=first, set_tenant=first)
+        except SkilldbError as error:
+            self.error = error
+            raise
+
+
+class AsyncDatabase:
+    """A pool of connections. `async with` opens and closes it; so do open() and close()."""
+
+    def __init__(self, settings: connection.Settings) -> None:
+        self._settings = settings
+        self._pool: AsyncConnectionPool[Conn] = AsyncConnectionPool(
+            settings.conninfo, kwargs=settings.connect, open=False, **settings.pool
+        )
+
+    async def open(self) -> None:
+        """Check the role and open the pool. Raises as connect_async() says."""
+        settings = self._settings
+        try:
+            async with await psycopg.AsyncConnection.connect(settings.conninfo, **settings.connect) as conn:
+                cursor = await conn.execute(connection.ROLE_CHECK)
+                connection.refuse_unsafe(await cursor.fetchall())
+            try:
+                await self._pool.open(wait=True, timeout=self._pool.timeout)
+            except BaseException:
+                await self._pool.close()
+                raise
+        except psycopg.Error as error:
+            raise translate(error, {}) from error
+
+    def tenant(self, tenant_id: str) -> AsyncTenant:
+        """A handle on one organisation. Raises TenantRequiredError for an empty or missing id; sends nothing."""
+        return AsyncTenant(self._pool, tenant_id)
+
+    async def close(self) -> None:
+        """Close the pool and its connections."""
+        await self._pool.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def connect_async(
+    dsn: str | None = None,
+    *,
+    min_size: int = 1,
+    max_size: int = 10,
+    timeout: float = 10.0,
+    statement_timeout: float = 30.0,
+    lock_timeout: float = 10.0,
+    application_name: str = "skilldb",
+    prepare_threshold: int | None = 5,
+) -> AsyncDatabase:
+    """A pool of `min_size` to `max_size` connections to a migrated database, to be opened with `async with`.
+
+    `dsn`: a PostgreSQL connection string; by default that of the environment variable SKILLDB_DSN.
+    `timeout`: seconds to wait for the server and, later, for a free connection. `statement_timeout`, `lock_timeout`:
+    seconds after which the server ends a statement or its wait for a lock, 0 for never; a transaction left idle ends
+    after `statement_timeout` too. `prepare_threshold`: a query is prepared on a connection once it was run there so
+    often, None for never.
+
+    Opening it raises UnsafeRoleError where the role could bypass the isolation between tenants, and
+    DatabaseUnavailableError where the server cannot be reached. Raises InvalidValueError for an argument that makes
+    no sense.
+    """
+    return AsyncDatabase(
+        connection.settings(
+            dsn,
+            min_size=min_size,
+            max_size=max_size,
+            timeout=timeout,
+            statement_timeout=statement_timeout,
+            lock_timeout=lock_timeout,
+            application_name=application_name,
+            prepare_threshold=prepare_threshold,
+        )
+    )
+
+
+@asynccontextmanager
+async def _checked_out(pool: AsyncConnectionPool[Conn]) -> AsyncIterator[Conn]:
+    """A connection of the pool, returned to it afterwards. psycopg's errors become ours."""
+    try:
+        conn = await pool.getconn()
+    except psycopg.Error as error:
+        raise DatabaseUnavailableError(str(error)) from error
+    try:
+        yield conn
+    except psycopg.Error as error:
+        raise translate(error, {}) from error
+    finally:
+        await pool.putconn(conn)
+
+
+async def _run(
+    conn: Conn, tenant_id: str, statements: Sequence[Statement[Any]], *, begin: bool = False, set_tenant: bool = True
+) -> Any:
+    """Send everything in one pipeline, and read the answers after its one synchronisation point.
+
+    On an autocommit connection PostgreSQL runs what stands between two synchronisation points as one transaction
+    (documentation, libpq, "Pipeline Mode"); the tenant setting ends with it.
+    """
+    steps: list[Step] = []
+    cursors: list[psycopg.AsyncCursor[Any]] = []
+    last: list[psycopg.AsyncCursor[Any] | None] = []
+    refusal: psycopg.Error | None = None
+    try:
+        async with conn.pipeline():
+            try:
+                if begin:
+                    await conn.execute(b"BEGIN")
+                if set_tenant:
+                    await conn.execute(SET_TENANT, {"tenant_id": tenant_id})
+                for statement in statements:
+                    for step in statement.steps:
+                        cursor = conn.cursor(row_factory=statement.reader.row_factory)
+                        steps.append(step)
+                        cursors.append(cursor)
+                        await cursor.execute(step.query.sql, {**step.params, "tenant_id": tenant_id})
+                    last.append(cursors[-1] if statement.steps else None)
+            except psycopg.Error as error:
+                # A refusal can arrive while later steps are still being sent. The transaction is lost already; the
+                # pipeline's end synchronises. Raising through it would make psycopg log the rest as warnings.
+                if error.sqlstate is None:
+                    await conn.close()
+                    raise
+                refusal = error
+            except BaseException:
+                # Interrupted: the pipeline's end would synchronise, and thereby commit, what was sent so far.
+                await conn.close()
+                raise
+    except psycopg.Error as error:
+        refusal = refusal or error
+    if refusal is not None:
+        raise explain(refusal, steps, cursors) from refusal
+    return answers(statements, [await cursor.fetchall() if cursor else [] for cursor in last])

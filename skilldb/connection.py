@@ -1,0 +1,118 @@
+"""What both faces need to open a connection: its settings, its type adapters, and the check of its role."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.adapt import AdaptersMap
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types.numeric import Int8Dumper
+
+from skilldb.errors import DatabaseUnavailableError, InvalidValueError, UnsafeRoleError
+
+# Whoever is, or may become, a superuser or a role with BYPASSRLS is not held by any policy; nor is the owner of a table
+# without FORCE (PostgreSQL documentation, "Row Security Policies"). session_user, as SET ROLE can be undone.
+ROLE_CHECK = b"""
+SELECT format('role %I is a superuser', rolname) AS reason
+FROM pg_roles WHERE rolsuper AND pg_has_role(session_user, oid, 'MEMBER')
+UNION ALL
+SELECT format('role %I has BYPASSRLS', rolname)
+FROM pg_roles WHERE rolbypassrls AND NOT rolsuper AND pg_has_role(session_user, oid, 'MEMBER')
+UNION ALL
+SELECT format('role %I owns table %s, which does not force row-level security', r.rolname, c.oid::regclass)
+FROM pg_class AS c
+INNER JOIN pg_roles AS r ON r.oid = c.relowner
+WHERE c.relkind IN ('r', 'p')
+AND NOT (c.relrowsecurity AND c.relforcerowsecurity)
+AND pg_has_role(session_user, c.relowner, 'MEMBER')
+AND (
+    c.relrowsecurity
+    OR EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to connect: psycopg's connection string and arguments, and those of the pool."""
+
+    conninfo: str
+    connect: dict[str, Any]
+    pool: dict[str, Any]
+
+
+def settings(
+    dsn: str | None,
+    *,
+    min_size: int,
+    max_size: int,
+    timeout: float,
+    statement_timeout: float,
+    lock_timeout: float,
+    application_name: str,
+    prepare_threshold: int | None,
+) -> Settings:
+    """The settings for the arguments of connect() and connect_async(), which say what they mean.
+
+    Raises InvalidValueError for one that makes no sense, DatabaseUnavailableError where there is no address.
+    """
+    dsn = dsn or os.environ.get("SKILLDB_DSN")
+    if not dsn:
+        raise DatabaseUnavailableError("no database address: pass a DSN or set SKILLDB_DSN")
+    if not 0 <= min_size <= max_size or max_size < 1:
+        raise InvalidValueError(f"a pool cannot have {min_size} to {max_size} connections")
+    for name, seconds in (
+        ("timeout", timeout),
+        ("statement_timeout", statement_timeout),
+        ("lock_timeout", lock_timeout),
+    ):
+        if not 0 <= seconds < 2_000_000:
+            raise InvalidValueError(f"{name} must be between 0 and 2,000,000 seconds, not {seconds}")
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        # Neither the text nor its cause is shown: they may hold a password.
+        raise InvalidValueError("the DSN is not a PostgreSQL connection string") from None
+    limits = {
+        "statement_timeout": statement_timeout,
+        "lock_timeout": lock_timeout,
+        "idle_in_transaction_session_timeout": statement_timeout,
+    }
+    options = [str(given.get("options") or ""), *(f"-c {name}={round(s * 1000)}" for name, s in limits.items())]
+    adapters = AdaptersMap(psycopg.adapters)
+    # psycopg sends an int as the smallest type that holds it, and prepares the query for each. One type, one plan.
+    adapters.register_dumper(int, Int8Dumper)
+    return Settings(
+        conninfo=make_conninfo(
+            dsn,
+            application_name=application_name,
+            options=" ".join(options).strip(),
+            # libpq takes whole seconds, and anything below 2 for 2 (documentation, "Parameter Key Words").
+            connect_timeout=given.get("connect_timeout") or max(2, round(timeout)),
+        ),
+        # Autocommit: a pipeline is then one transaction of its own.
+        connect={"autocommit": True, "prepare_threshold": prepare_threshold, "context": _Context(adapters)},
+        pool={"min_size": min_size, "max_size": max_size, "timeout": timeout, "name": application_name},
+    )
+
+
+class _Context:
+    """psycopg's AdaptContext without a connection."""
+
+    connection = None
+
+    def __init__(self, adapters: AdaptersMap) -> None:
+        self.adapters = adapters
+
+
+def refuse_unsafe(reasons: Sequence[tuple[Any, ...]]) -> None:
+    """Raise UnsafeRoleError where ROLE_CHECK returned rows."""
+    if reasons:
+        raise UnsafeRoleError(
+            f"{reasons[0][0]}: isolation between tenants would not hold. "
+            "Connect as a login that is only a member of skilldb_app"
+        )

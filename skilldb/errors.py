@@ -1,0 +1,141 @@
+"""What can go wrong, as exceptions, and the one translator from PostgreSQL's SQLSTATE."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+
+
+class SkilldbError(Exception):
+    """Base of all errors of this package, and itself raised for what none of them names."""
+
+
+class NotFoundError(SkilldbError):
+    """A skill, user, version or run does not exist in this tenant."""
+
+
+class AlreadyExistsError(SkilldbError):
+    """A slug, email, id or version number is already taken."""
+
+
+class InvalidValueError(SkilldbError):
+    """A value is not one that the schema allows."""
+
+
+class InvalidTransitionError(SkilldbError):
+    """A status change that the workflow does not allow."""
+
+
+class StillReferencedError(SkilldbError):
+    """The row is still needed by another one."""
+
+
+class TenantRequiredError(SkilldbError):
+    """No tenant id, or an empty one, was given."""
+
+
+class UnsafeRoleError(SkilldbError):
+    """The database role could bypass the isolation between tenants."""
+
+
+class PermissionDeniedError(SkilldbError):
+    """PostgreSQL refused: a missing grant, or a row of another tenant."""
+
+
+class DatabaseUnavailableError(SkilldbError):
+    """The server is away, the pool is exhausted, or a timeout or deadlock ended the work; it may be tried again."""
+
+
+# SQLSTATE codes and classes: PostgreSQL documentation, appendix A.
+_UNAVAILABLE_CLASSES = {
+    "08": "the connection failed",
+    "40": "a concurrent transaction got in the way",
+    "53": "the server is out of resources",
+    "57": "the server ended the work",
+    "58": "the server met a system error",
+}
+_UNAVAILABLE_CODES = {
+    "25006": "the server is read-only",
+    "55P03": "lock_timeout ended the wait for a lock",
+    "57014": "statement_timeout ended the statement",
+}
+_MISMATCHED_SCHEMA = {"42P01", "42703", "3F000"}  # no such table, column, schema
+_MISMATCHED_TYPE = {"42804", "42883", "42846"}  # a parameter of a type that the query does not take
+
+
+def translate(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
+    """The exception of this module for a psycopg error, to be raised from it.
+
+    `params` are those of the step that failed: with the constraint's name they give the offending name and value.
+    Constraints are named for this: `<table>_<column>_check`, `_key`, and `<table>_<column without _id>_fk`.
+    """
+    state = error.sqlstate
+    message = error.diag.message_primary or str(error)
+    if state is None:
+        return DatabaseUnavailableError(message) if isinstance(error, psycopg.OperationalError) else _other(error)
+    if state == "P0002":  # raise_not_found
+        return NotFoundError(message)
+    if state == "23505":
+        return AlreadyExistsError(f"{_offender(error, 'key', params)} is already taken")
+    if state in ("23503", "23001"):
+        return _reference(error, params)
+    if state == "23514":
+        return InvalidValueError(
+            f"{_offender(error, 'check', params)} is not allowed (constraint {error.diag.constraint_name})"
+        )
+    if state == "23502":
+        return InvalidValueError(f"{error.diag.column_name} must not be None")
+    if state.startswith("22") or state in _MISMATCHED_TYPE:
+        return InvalidValueError(f"{message} ({', '.join(f'{n}={shown(v)}' for n, v in params.items())})")
+    if state == "42501":
+        return PermissionDeniedError(message)
+    if state in _MISMATCHED_SCHEMA:
+        return SkilldbError(f"{message}: the schema does not fit this version of skilldb; `skilldb migrate` mends that")
+    reason = _UNAVAILABLE_CODES.get(state) or _UNAVAILABLE_CLASSES.get(state[:2])
+    if reason is not None:
+        return DatabaseUnavailableError(f"{reason}: {message}")
+    return _other(error)
+
+
+def shown(value: Any) -> str:
+    """The value as an error shows it: as Python writes it, cut after 100 characters."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _other(error: psycopg.Error) -> SkilldbError:
+    return SkilldbError(f"{type(error).__name__} {error.sqlstate or ''}: {error}")
+
+
+def _column(error: psycopg.Error, suffix: str) -> str:
+    """The middle of a constraint's name: `slug` of `skills_slug_key`."""
+    name = error.diag.constraint_name or ""
+    return name.removeprefix(f"{error.diag.table_name}_").removesuffix(f"_{suffix}")
+
+
+def _offender(error: psycopg.Error, suffix: str, params: Mapping[str, Any]) -> str:
+    column = _column(error, suffix)
+    if column == "pkey":
+        column = "id" if params.get("id") is not None else "tenant_id"
+    if column in params:
+        return f"{column} {shown(params[column])}"
+    changes = json.loads(params["changes"]) if "changes" in params else {}
+    return f"{column} {shown(changes[column])}" if column in changes else column
+
+
+def _reference(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
+    """A broken foreign key: the row that was named is missing or, where the step named none, others need its row."""
+    column = _column(error, "fk")
+    for name in (f"{column}_id", column):
+        if params.get(name) is not None:
+            kind = "user" if column in _USER_COLUMNS else column.replace("_", " ")
+            return NotFoundError(f"{kind} {shown(params[name])} does not exist")
+    return StillReferencedError(
+        f"still referenced by {error.diag.table_name} (constraint {error.diag.constraint_name})"
+    )
+
+
+_USER_COLUMNS = {"author", "created_by", "reviewed_by", "triggered_by"}

@@ -1,0 +1,195 @@
+"""Applies migrations/ with yoyo, and closes its gaps: edited files, missing rollbacks, a lock left behind."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+import psycopg
+import yoyo
+from psycopg.conninfo import conninfo_to_dict
+from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
+from yoyo.connections import DatabaseURI
+from yoyo.exceptions import LockTimeout
+from yoyo.migrations import default_migration_table
+
+from skilldb import queries
+from skilldb.errors import SkilldbError, translate
+
+_SQL = queries.load("migrate")
+
+
+class MigrationError(SkilldbError):
+    """The migrations cannot be applied, or rolled back, as they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationStatus:
+    """A migration. `edited`: its file is no longer what was applied; `missing`: it was applied and has no file."""
+
+    id: str
+    state: Literal["applied", "pending", "edited", "missing"]
+    applied_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationDone:
+    """A migration that was just applied or rolled back, and how many seconds that took."""
+
+    id: str
+    seconds: float
+
+
+def status(dsn: str) -> list[MigrationStatus]:
+    """Every migration, in order. `dsn` is the owner's. Writes nothing, takes no lock."""
+    files = read()
+    with _connected(dsn) as conn:
+        applied = _applied(conn)
+    return [_status(id, files.get(id), applied.get(id)) for id in sorted(files.keys() | applied.keys())]
+
+
+def migrate(dsn: str) -> Iterator[MigrationDone]:
+    """Apply what is pending, one migration after the other, and yield each as it is done. `dsn` is the owner's.
+
+    MigrationError: an applied migration was edited or has no file, another process migrates, or the role lacks
+    BYPASSRLS, without which a migration would not see the rows it must change.
+    """
+    files = read()
+    with _locked(dsn) as backend:
+        applied = _applied(backend.connection)
+        for id, row in applied.items():
+            if _status(id, files.get(id), row).state != "applied":
+                raise MigrationError(
+                    f"{id} is not what was applied: put the file back and write a new migration instead"
+                )
+        for migration in backend.to_apply(yoyo.read_migrations(str(queries.folder("migrations")))):
+            start = perf_counter()
+            _one(backend, migration.id, lambda m=migration: backend.apply_one(m))
+            backend.connection.execute(
+                _SQL["note_checksum"].sql, {"migration_id": migration.id, "checksum": files[migration.id]}
+            )
+            yield MigrationDone(id=migration.id, seconds=perf_counter() - start)
+
+
+def rollback(dsn: str, count: int | None = 1) -> Iterator[MigrationDone]:
+    """Undo the last `count` applied migrations, None for all, and yield each as it is done. `dsn` is the owner's.
+
+    What the migrations created is dropped, with its rows. MigrationError: another process migrates, or a migration has
+    no file.
+    """
+    files = read()
+    with _locked(dsn) as backend:
+        if gone := _applied(backend.connection).keys() - files.keys():
+            raise MigrationError(f"no file for the applied {', '.join(sorted(gone))}: cannot roll back")
+        for migration in backend.to_rollback(yoyo.read_migrations(str(queries.folder("migrations"))))[:count]:
+            start = perf_counter()
+            _one(backend, migration.id, lambda m=migration: backend.rollback_one(m))
+            yield MigrationDone(id=migration.id, seconds=perf_counter() - start)
+
+
+def unlock(dsn: str) -> bool:
+    """Remove the lock that a crashed run left behind. False where there is none."""
+    with _opened(dsn) as backend:
+        found = _lock_holder(backend.connection) is not None
+        backend.break_lock()
+        return found
+
+
+def read() -> dict[str, str]:
+    """The checksum of each migration's file, by id.
+
+    MigrationError: two of one number, a gap in the numbers, or one without a rollback file.
+    """
+    folder = queries.folder("migrations")
+    ids = sorted(path.stem for path in folder.glob("*.sql") if not path.name.endswith(".rollback.sql"))
+    for number, id in enumerate(ids, start=1):
+        if not id.startswith(f"{number:04}_"):
+            raise MigrationError(f"migrations are numbered from 0001 without gaps: {id} should be {number:04}")
+        if not (folder / f"{id}.rollback.sql").is_file():
+            raise MigrationError(f"{id} has no rollback: write {id}.rollback.sql")
+    return {id: _checksum(folder / f"{id}.sql") for id in ids}
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+
+
+def _status(id: str, checksum: str | None, applied: tuple[datetime, str | None] | None) -> MigrationStatus:
+    if applied is None:
+        return MigrationStatus(id=id, state="pending", applied_at=None)
+    at, noted = applied
+    if checksum is None:
+        return MigrationStatus(id=id, state="missing", applied_at=at)
+    return MigrationStatus(id=id, state="edited" if noted not in (None, checksum) else "applied", applied_at=at)
+
+
+def _applied(conn: psycopg.Connection[Any]) -> dict[str, tuple[datetime, str | None]]:
+    found = conn.execute(_SQL["get_journal"].sql).fetchone()
+    if not (found and found[0]):
+        return {}
+    return {id: (at, checksum) for id, at, checksum in conn.execute(_SQL["list_applied"].sql)}
+
+
+def _lock_holder(conn: psycopg.Connection[Any]) -> tuple[int, datetime] | None:
+    return conn.execute(_SQL["get_lock"].sql).fetchone()
+
+
+@contextmanager
+def _connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    try:
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            yield conn
+    except psycopg.Error as error:
+        raise translate(error, {}) from error
+
+
+@contextmanager
+def _opened(dsn: str) -> Iterator[Any]:
+    """yoyo's backend, with row_security off: a role that policies hold is then refused instead of seeing no rows."""
+    given = conninfo_to_dict(dsn)
+    options = f"{given.pop('options', None) or ''} -c row_security=off".strip()
+    uri = DatabaseURI(
+        scheme="postgresql+psycopg",
+        username=given.pop("user", None),
+        password=given.pop("password", None),
+        hostname=given.pop("host", None),
+        port=given.pop("port", None),
+        database=given.pop("dbname", None),
+        args={**given, "options": options, "application_name": "skilldb migrate"},
+    )
+    try:
+        with PostgresqlPsycopgBackend(uri, default_migration_table) as backend:
+            backend.init_database()
+            yield backend
+    except psycopg.Error as error:
+        raise translate(error, {}) from error
+
+
+@contextmanager
+def _locked(dsn: str) -> Iterator[Any]:
+    with _opened(dsn) as backend:
+        try:
+            with backend.lock(timeout=10):
+                yield backend
+        except LockTimeout:
+            holder = _lock_holder(backend.connection)
+            who = (
+                f"process {holder[0]} holds the migration lock since {holder[1]:%Y-%m-%d %H:%M:%S %Z}" if holder else ""
+            )
+            raise MigrationError(
+                f"{who or 'the migration lock is held'}: wait for it or, where that run has crashed, "
+                "remove the lock with `skilldb unlock`"
+            ) from None
+
+
+def _one(backend: Any, id: str, run: Any) -> None:
+    try:
+        run()
+    except psycopg.Error as error:
+        raise MigrationError(f"{id} failed and was undone: {error}") from error

@@ -1,0 +1,102 @@
+"""Reads the named queries of sql/. A query, called with its parameters, gives a Step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from skilldb.statement import Step
+from skilldb.values import ADAPT
+
+_HEADER = re.compile(r"-- name: (?P<name>[a-z][a-z0-9_]*)\((?P<parameters>[a-z0-9_, ]*)\)\n")
+_PARAMETER = re.compile(r"%\((?P<name>\w+)\)s(?:::(?P<type>\w+(?:\[\])?))?")
+_TENANT = "tenant_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One named query.
+
+    `sql` begins with the line that names it, so that the server's log and pg_stat_statements name it too.
+    `types` maps each parameter to the PostgreSQL type that it is cast to somewhere in the query, text where it is not.
+    """
+
+    name: str
+    sql: bytes
+    types: Mapping[str, str]
+
+    def __call__(self, **params: Any) -> Step:
+        """A step that runs this query. Raises InvalidValueError for a value that its parameter cannot take."""
+        return Step(
+            self,
+            {n: None if v is None else ADAPT[self.types[n]](n, v) for n, v in params.items()},
+        )
+
+
+def folder(name: str) -> Path:
+    """Where `sql` or `migrations` lie: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / name
+
+
+@cache
+def load(file: str) -> Mapping[str, Query]:
+    """The queries of `sql/<file>.sql` by name. Raises ValueError where the file is not well-formed."""
+    return parse((folder("sql") / f"{file}.sql").read_text(encoding="utf-8"), file)
+
+
+def load_all() -> dict[str, Query]:
+    """All queries of sql/ as `file.name`. Raises ValueError where two of them share a name."""
+    loaded = {path.stem: load(path.stem) for path in sorted(folder("sql").glob("*.sql"))}
+    names = [name for queries in loaded.values() for name in queries]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"queries of the same name in two files: {', '.join(sorted(twice))}")
+    return {f"{file}.{name}": query for file, queries in loaded.items() for name, query in queries.items()}
+
+
+def parse(text: str, file: str) -> dict[str, Query]:
+    """The queries of one file's text. The declared parameters must be the used ones; tenant_id is not declared."""
+    starts = [match.start() for match in _HEADER.finditer(text)]
+    preamble = text[: starts[0]] if starts else text
+    if not starts or any(line.strip() and not line.startswith("--") for line in preamble.splitlines()):
+        raise ValueError(f"{file}: expected comments and then `-- name: query(parameters)`")
+    queries: dict[str, Query] = {}
+    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        sql = text[start:end].strip()
+        header = _HEADER.match(sql)
+        if header is None:
+            raise ValueError(f"{file}: no SQL after {sql!r}")
+        name = header["name"]
+        body = "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))
+        if not sql.endswith(";"):
+            raise ValueError(f"{file}.{name}: must end with a semicolon")
+        if ";" in re.sub(r"(\$\w*\$).*?\1|'[^']*'", "", body[:-1], flags=re.DOTALL):
+            raise ValueError(f"{file}.{name}: holds more than one statement")
+        if name in queries:
+            raise ValueError(f"{file}.{name}: is there twice")
+        queries[name] = Query(name, sql[:-1].encode(), _types(f"{file}.{name}", header["parameters"], body))
+    return queries
+
+
+def _types(name: str, declared: str, body: str) -> dict[str, str]:
+    types: dict[str, str] = {}
+    for match in _PARAMETER.finditer(body):
+        cast = match["type"]
+        if types.get(match["name"], "") not in ("", cast or ""):
+            if cast is not None:
+                raise ValueError(f"{name}: parameter {match['name']} is cast to {types[match['name']]} and to {cast}")
+            continue
+        types[match["name"]] = cast or ""
+    types = {parameter: cast or "text" for parameter, cast in types.items()}
+    used = types.keys() - {_TENANT}
+    expected = {parameter.strip() for parameter in declared.split(",") if parameter.strip()}
+    if used != expected:
+        raise ValueError(f"{name}: declares {sorted(expected)} but uses {sorted(used)}")
+    if unknown := set(types.values()) - ADAPT.keys():
+        raise ValueError(f"{name}: no values of type {', '.join(sorted(unknown))}")
+    return types

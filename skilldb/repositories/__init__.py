@@ -1,0 +1,1 @@
+"""One module per file of sql/: a function takes plain values and returns a Statement."""

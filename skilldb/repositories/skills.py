@@ -1,0 +1,117 @@
+"""Skills and their versions."""
+
+from skilldb import paging, queries
+from skilldb.errors import InvalidValueError
+from skilldb.models import NewSkill, NewSkillVersion, Page, Skill, SkillUpdate, SkillVersion
+from skilldb.statement import EXISTS, VALUE, Statement, many, one, optional
+
+_SQL = queries.load("skills")
+_LOCKS = queries.load("locks")
+
+
+def create_skill(skill: NewSkill) -> Statement[Skill]:
+    """Create a skill, without a version yet.
+
+    AlreadyExistsError: the slug or id is taken in this tenant. NotFoundError: no such author.
+    """
+    return Statement(
+        one(Skill),
+        _SQL["create_skill"](
+            id=skill.id,
+            name=skill.name,
+            slug=skill.slug,
+            description=skill.description,
+            category=skill.category,
+            tags=skill.tags,
+            status=skill.status,
+            hours_saved=skill.hours_saved,
+            author_id=skill.author_id,
+        ),
+    )
+
+
+def get_skill(skill_id: str) -> Statement[Skill | None]:
+    """The skill, or None."""
+    return Statement(optional(Skill), _SQL["get_skill"](skill_id=skill_id))
+
+
+def get_skill_by_slug(slug: str) -> Statement[Skill | None]:
+    """The skill of that slug, or None."""
+    return Statement(optional(Skill), _SQL["get_skill_by_slug"](slug=slug))
+
+
+def list_skills(
+    *,
+    status: str | None = "published",
+    category: str | None = None,
+    tag: str | None = None,
+    limit: int = 50,
+    after: str | None = None,
+) -> Statement[Page[Skill]]:
+    """Skills, newest change first; `after` is the cursor of the page before. None does not filter.
+
+    InvalidValueError: a limit below 1, or a cursor that is none.
+    """
+    updated_at, id = paging.decode(after)
+    return Statement(
+        paging.page(Skill, limit, lambda skill: (skill.updated_at, skill.id)),
+        _SQL["list_skills"](
+            status=status, category=category, tag=tag, after_updated_at=updated_at, after_id=id, limit=limit
+        ),
+    )
+
+
+def update_skill(skill_id: str, changes: SkillUpdate) -> Statement[Skill]:
+    """Change some columns; the others stay. `updated_at` moves only if the content did change.
+
+    NotFoundError: no such skill. AlreadyExistsError: the slug is taken. InvalidValueError: a value, or a column, that
+    is not one of SkillUpdate's.
+    """
+    if unknown := changes.keys() - SkillUpdate.__annotations__.keys():
+        raise InvalidValueError(f"a skill has no {', '.join(sorted(map(str, unknown)))} to update")
+    return Statement(
+        one(Skill),
+        _LOCKS["lock_skill"](skill_id=skill_id),
+        _SQL["update_skill"](skill_id=skill_id, changes=changes),
+    )
+
+
+def publish_skill_version(skill_id: str, version: NewSkillVersion) -> Statement[SkillVersion]:
+    """Publish content as the skill's next version: 1, 2, 3, without gap or clash however many publish at once.
+
+    Content that is the published one already is no new version: that one is returned. NotFoundError: no such skill or
+    creator. AlreadyExistsError: the id is taken. InvalidValueError: a hash that is no SHA-256.
+    """
+    return Statement(
+        one(SkillVersion),
+        _LOCKS["lock_user_and_skill"](user_id=version.created_by, skill_id=skill_id),
+        _SQL["publish_skill_version"](
+            skill_id=skill_id,
+            id=version.id,
+            content_url=version.content_url,
+            content_hash=version.content_hash,
+            content_type=version.content_type,
+            metadata=version.metadata,
+            created_by=version.created_by,
+        ),
+    )
+
+
+def get_skill_version(version_id: str) -> Statement[SkillVersion | None]:
+    """The version, or None."""
+    return Statement(optional(SkillVersion), _SQL["get_skill_version"](version_id=version_id))
+
+
+def list_skill_versions(skill_id: str) -> Statement[list[SkillVersion]]:
+    """The versions of a skill, newest first; none where there is no such skill."""
+    return Statement(many(SkillVersion), _SQL["list_skill_versions"](skill_id=skill_id))
+
+
+def get_version_number(version_id: str) -> Statement[int | None]:
+    """The number of a version, or None."""
+    return Statement(VALUE, _SQL["get_version_number"](version_id=version_id))
+
+
+def delete_skill(skill_id: str) -> Statement[bool]:
+    """Delete a skill and all that belongs to it. False where there is no such skill."""
+    return Statement(EXISTS, _SQL["delete_skill"](skill_id=skill_id))

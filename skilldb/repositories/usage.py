@@ -1,0 +1,71 @@
+"""Uses of skills and tools, and their count on skills."""
+
+from collections.abc import Iterable
+
+from skilldb import queries
+from skilldb.models import DailyUses, NewUsageEvent, SkillUses
+from skilldb.statement import VALUE, Reader, Statement, many
+from skilldb.values import at_least
+
+_SQL = queries.load("usage")
+_LOCKS = queries.load("locks")
+
+
+def record_usage_event(event: NewUsageEvent) -> Statement[bool]:
+    """Record an event and count it on its skill. False where the event's id was recorded before: nothing changes then.
+
+    NotFoundError: no such skill or user. InvalidValueError: an id that is no UUID, a time without a zone.
+    """
+    return Statement(
+        VALUE,
+        _LOCKS["lock_user_and_skill"](user_id=event.user_id, skill_id=event.skill_id),
+        _SQL["record_usage_event"](
+            id=event.id,
+            tool_name=event.tool_name,
+            skill_id=event.skill_id,
+            user_id=event.user_id,
+            metadata=event.metadata,
+            created_at=event.created_at,
+        ),
+    )
+
+
+def record_usage_events(events: Iterable[NewUsageEvent]) -> Statement[int]:
+    """Record any number of events and count them on their skills. Returns how many were not recorded before.
+
+    All or none: NotFoundError and InvalidValueError as for one event.
+    """
+    events = list(events)
+    if not events:
+        return Statement(Reader(VALUE.row_factory, len))
+    return Statement(
+        VALUE,
+        _LOCKS["lock_users"](user_ids=sorted({e.user_id for e in events if e.user_id is not None})),
+        _LOCKS["lock_skills"](skill_ids=sorted({e.skill_id for e in events if e.skill_id is not None})),
+        _SQL["record_usage_events"](
+            ids=[e.id for e in events],
+            tool_names=[e.tool_name for e in events],
+            skill_ids=[e.skill_id for e in events],
+            user_ids=[e.user_id for e in events],
+            metadatas=[e.metadata for e in events],
+            created_ats=[e.created_at for e in events],
+        ),
+    )
+
+
+def count_uses_by_day(skill_id: str, days: int = 30) -> Statement[list[DailyUses]]:
+    """The recorded uses of a skill on each of the last `days` days of UTC, oldest first, today last.
+
+    Days without use count 0. InvalidValueError: fewer than one day.
+    """
+    return Statement(many(DailyUses), _SQL["count_uses_by_day"](skill_id=skill_id, days=at_least("days", days)))
+
+
+def get_top_skills(days: int = 30, limit: int = 10) -> Statement[list[SkillUses]]:
+    """The skills with the most recorded uses in the last `days` * 24 hours, most used first.
+
+    InvalidValueError: a limit or number of days below 1.
+    """
+    return Statement(
+        many(SkillUses), _SQL["get_top_skills"](days=at_least("days", days), limit=at_least("limit", limit))
+    )

@@ -1,0 +1,60 @@
+"""What users have seen, and what is new since."""
+
+from collections.abc import Iterable
+
+from skilldb import queries
+from skilldb.models import SkillChanges, UserSkillView, WhatsNewItem
+from skilldb.statement import NOTHING, Statement, by_key, many, optional
+from skilldb.values import at_least
+
+_SQL = queries.load("views")
+
+
+def record_skill_view(user_id: str, skill_id: str, current_version: int | None) -> Statement[None]:
+    """Record that the user was shown this version of the skill now; None where none is published.
+
+    NotFoundError: no such user or skill. InvalidValueError: a version below 1.
+    """
+    return Statement(
+        NOTHING,
+        _SQL["record_skill_view"](user_id=user_id, skill_id=skill_id, current_version=current_version),
+    )
+
+
+def get_user_view(user_id: str, skill_id: str) -> Statement[UserSkillView | None]:
+    """The user's last view of a skill, None if there was none. Read it before recording a new one."""
+    return Statement(optional(UserSkillView), _SQL["get_user_view"](user_id=user_id, skill_id=skill_id))
+
+
+def get_user_views_for_skills(user_id: str, skill_ids: Iterable[str]) -> Statement[dict[str, UserSkillView]]:
+    """The user's last views by skill id, one query whatever the number; skills never viewed are left out."""
+    reader = by_key(UserSkillView, lambda view: view.skill_id)
+    skill_ids = list(skill_ids)
+    if not skill_ids:
+        return Statement(reader)
+    return Statement(reader, _SQL["get_user_views_for_skills"](user_id=user_id, skill_ids=skill_ids))
+
+
+def get_whats_new_for_user(user_id: str, limit: int = 10, days: int = 30) -> Statement[list[WhatsNewItem]]:
+    """Published skills that the user has viewed and that changed since, within the last `days`, newest first.
+
+    Changed: a change of content after the view, or a higher version than the one seen. Empty for a user who has
+    viewed nothing or does not exist. InvalidValueError: a limit or number of days below 1.
+    """
+    return Statement(
+        many(WhatsNewItem),
+        _SQL["get_whats_new_for_user"](user_id=user_id, limit=at_least("limit", limit), days=at_least("days", days)),
+    )
+
+
+def detect_changes(user_id: str, skill_id: str) -> Statement[SkillChanges | None]:
+    """What changed on the skill since the user last viewed it; None if never viewed."""
+    return Statement(optional(SkillChanges), _SQL["detect_changes"](user_id=user_id, skill_id=skill_id))
+
+
+def open_skill(user_id: str, skill_id: str) -> Statement[SkillChanges | None]:
+    """What changed since the user last viewed the skill, None if never; then records the view of the version returned.
+
+    NotFoundError: no such user or skill.
+    """
+    return Statement(optional(SkillChanges), _SQL["open_skill"](user_id=user_id, skill_id=skill_id))

@@ -1,0 +1,100 @@
+"""What a parameter of each PostgreSQL type may be. Checked before anything is sent, so that nothing is half sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from skilldb.errors import InvalidValueError, shown
+
+Adapt = Callable[[str, Any], Any]
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidValueError(f"{name} must be a str, not {shown(value)}")
+    if "\0" in value:
+        raise InvalidValueError(f"{name} must not contain a NUL byte: {shown(value)}")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidValueError(f"{name} must be valid Unicode: {shown(value)}") from None
+    return value
+
+
+def _integer(bits: int) -> Adapt:
+    """Integers of PostgreSQL's range (documentation, "Numeric Types"). A bool is none, though Python says so."""
+    bound = 2 ** (bits - 1)
+
+    def adapt(name: str, value: Any) -> int:
+        if type(value) is not int:
+            raise InvalidValueError(f"{name} must be an int, not {shown(value)}")
+        if not -bound <= value < bound:
+            raise InvalidValueError(f"{name} {value} is out of range: {-bound} to {bound - 1}")
+        return value
+
+    return adapt
+
+
+def _boolean(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidValueError(f"{name} must be a bool, not {shown(value)}")
+    return value
+
+
+def _timestamptz(name: str, value: Any) -> datetime:
+    if not isinstance(value, datetime):
+        raise InvalidValueError(f"{name} must be a datetime, not {shown(value)}")
+    if value.utcoffset() is None:
+        raise InvalidValueError(f"{name} must carry a time zone: {value.isoformat()}")
+    return value
+
+
+def _uuid(name: str, value: Any) -> UUID:
+    try:
+        return value if isinstance(value, UUID) else UUID(_text(name, value))
+    except ValueError:
+        raise InvalidValueError(f"{name} must be a UUID, not {shown(value)}") from None
+
+
+def _jsonb(name: str, value: Any) -> str:
+    """JSON text of an object."""
+    if not isinstance(value, Mapping):
+        raise InvalidValueError(f"{name} must be a dict, not {shown(value)}")
+    try:
+        return json.dumps(dict(value), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidValueError(f"{name} must be representable as JSON: {error}") from error
+
+
+def _array(element: Adapt) -> Adapt:
+    def adapt(name: str, values: Any) -> list[Any]:
+        if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+            raise InvalidValueError(f"{name} must be a list, not {shown(values)}")
+        return [None if value is None else element(name, value) for value in values]
+
+    return adapt
+
+
+def at_least(name: str, value: int, least: int = 1) -> int:
+    """The value itself. Raises InvalidValueError where it is below `least`."""
+    if type(value) is int and value < least:
+        raise InvalidValueError(f"{name} must be at least {least}, not {value}")
+    return value
+
+
+_SCALARS: dict[str, Adapt] = {
+    "text": _text,
+    "integer": _integer(32),
+    "bigint": _integer(64),
+    "boolean": _boolean,
+    "timestamptz": _timestamptz,
+    "uuid": _uuid,
+    "jsonb": _jsonb,
+}
+ADAPT: dict[str, Adapt] = _SCALARS | {f"{name}[]": _array(adapt) for name, adapt in _SCALARS.items()}
+"""PostgreSQL type -> function of (name, value) that returns the value as it is sent, or raises InvalidValueError."""

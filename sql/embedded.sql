@@ -1,0 +1,27 @@
+-- What embedded.py asks of the server it has started. Run by the superuser; no tenant in any of it.
+
+-- name: create_logins()
+-- The two logins: the owner migrates, the service works. Each only where it is missing.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'skilldb_app') THEN
+        CREATE ROLE skilldb_app NOLOGIN NOSUPERUSER NOBYPASSRLS;
+    END IF;
+    IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'skilldb_owner') THEN
+        CREATE ROLE skilldb_owner LOGIN NOSUPERUSER CREATEROLE BYPASSRLS;
+    END IF;
+    IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'skilldb_service') THEN
+        CREATE ROLE skilldb_service LOGIN NOSUPERUSER NOBYPASSRLS;
+    END IF;
+    GRANT skilldb_app TO skilldb_service;
+END
+$$;
+
+-- name: has_database()
+SELECT exists(
+    SELECT 1 FROM pg_database
+    WHERE datname = 'skilldb'
+) AS found;
+
+-- name: create_database()
+CREATE DATABASE skilldb OWNER skilldb_owner;

@@ -1,0 +1,152 @@
+-- The counters and averages that are kept on skills: move them, recompute them, find where they have drifted.
+
+-- name: increment_skill_uses(skill_id, by)
+WITH changed AS (
+    UPDATE skills
+    SET
+        total_uses = coalesce(total_uses, 0) + %(by)s::integer,
+        metrics_updated_at = now()
+    WHERE tenant_id = %(tenant_id)s AND id = %(skill_id)s
+    RETURNING total_uses
+)
+
+SELECT
+    coalesce(
+        (SELECT changed.total_uses FROM changed),
+        raise_not_found('skill', %(skill_id)s)::integer
+    ) AS total_uses;
+
+-- name: update_skill_rating(skill_id)
+-- After lock_skill. Recomputed by the statement after the lock, which sees every rating that was committed before it.
+UPDATE skills AS s
+SET
+    rating_count = r.rating_count,
+    rating_sum = r.rating_sum,
+    metrics_updated_at = now()
+FROM (
+    SELECT
+        count(*) AS rating_count,
+        coalesce(sum(rating), 0) AS rating_sum
+    FROM ratings
+    WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
+) AS r
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
+RETURNING s.average_rating;
+
+-- name: update_skill_feedback(skill_id)
+-- After lock_skill.
+UPDATE skills AS s
+SET
+    total_feedback = f.total_feedback,
+    thumbs_up_count = f.thumbs_up_count,
+    thumbs_down_count = f.thumbs_down_count,
+    metrics_updated_at = now()
+FROM (
+    SELECT
+        count(*) AS total_feedback,
+        count(*) FILTER (WHERE feedback_type = 'thumbs_up') AS thumbs_up_count,
+        count(*) FILTER (WHERE feedback_type = 'thumbs_down') AS thumbs_down_count
+    FROM skill_feedback
+    WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
+) AS f
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
+RETURNING s.positive_feedback_pct;
+
+-- name: update_skill_token_cost(skill_id)
+-- After lock_skill.
+UPDATE skills AS s
+SET
+    priced_measurement_count = m.priced_measurement_count,
+    token_cost_sum_microcents = m.token_cost_sum_microcents,
+    metrics_updated_at = now()
+FROM (
+    SELECT
+        count(estimated_cost_microcents) AS priced_measurement_count,
+        coalesce(sum(estimated_cost_microcents), 0) AS token_cost_sum_microcents
+    FROM token_measurements
+    WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
+) AS m
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
+RETURNING s.avg_token_cost_microcents;
+
+-- name: update_skill_uses(skill_id)
+-- After lock_skill. Uses may be counted without an event, so the events are only a lower bound.
+UPDATE skills AS s
+SET
+    total_uses = greatest(s.total_uses, e.events),
+    metrics_updated_at = now()
+FROM (
+    SELECT count(*)::integer AS events
+    FROM usage_events
+    WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
+) AS e
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
+RETURNING s.total_uses;
+
+-- name: find_metric_drift()
+-- Reads every rating, event, piece of feedback and measurement of the organisation, once each.
+WITH rated AS (
+    SELECT
+        skill_id,
+        count(*) AS ratings,
+        sum(rating) AS rating_sum
+    FROM ratings
+    WHERE tenant_id = %(tenant_id)s
+    GROUP BY skill_id
+),
+
+used AS (
+    SELECT
+        skill_id,
+        count(*) AS events
+    FROM usage_events
+    WHERE tenant_id = %(tenant_id)s
+    GROUP BY skill_id
+),
+
+commented AS (
+    SELECT
+        skill_id,
+        count(*) AS feedback,
+        count(*) FILTER (WHERE feedback_type = 'thumbs_up') AS up,
+        count(*) FILTER (WHERE feedback_type = 'thumbs_down') AS down
+    FROM skill_feedback
+    WHERE tenant_id = %(tenant_id)s
+    GROUP BY skill_id
+),
+
+measured AS (
+    SELECT
+        skill_id,
+        count(estimated_cost_microcents) AS priced,
+        sum(estimated_cost_microcents) AS cost_sum
+    FROM token_measurements
+    WHERE tenant_id = %(tenant_id)s
+    GROUP BY skill_id
+)
+
+SELECT
+    s.id AS skill_id,
+    m.metric,
+    m.stored,
+    m.actual
+FROM skills AS s
+LEFT JOIN rated ON rated.skill_id = s.id
+LEFT JOIN used ON used.skill_id = s.id
+LEFT JOIN commented ON commented.skill_id = s.id
+LEFT JOIN measured ON measured.skill_id = s.id
+CROSS JOIN
+    LATERAL (
+        VALUES
+        ('rating_count', s.rating_count::bigint, coalesce(rated.ratings, 0)),
+        ('rating_sum', s.rating_sum, coalesce(rated.rating_sum, 0)),
+        -- Uses may be counted without an event: only too few are a drift.
+        ('total_uses', s.total_uses::bigint, greatest(s.total_uses, coalesce(used.events, 0))),
+        ('total_feedback', s.total_feedback::bigint, coalesce(commented.feedback, 0)),
+        ('thumbs_up_count', s.thumbs_up_count::bigint, coalesce(commented.up, 0)),
+        ('thumbs_down_count', s.thumbs_down_count::bigint, coalesce(commented.down, 0)),
+        ('priced_measurement_count', s.priced_measurement_count, coalesce(measured.priced, 0)),
+        ('token_cost_sum_microcents', s.token_cost_sum_microcents, coalesce(measured.cost_sum, 0)::bigint)
+    ) AS m (metric, stored, actual)
+WHERE s.tenant_id = %(tenant_id)s AND m.stored <> m.actual
+ORDER BY s.id, m.metric;

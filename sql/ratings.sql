@@ -1,0 +1,77 @@
+-- Ratings, one a user and skill, and their count and sum on skills.
+
+-- name: rate_skill(user_id, skill_id, rating, comment, hours_saved_estimate)
+-- After lock_user_and_skill, in a statement of its own: only a statement that begins after the lock sees the rating
+-- that an earlier holder of it left. The difference is applied, so that the cost does not grow with the ratings.
+WITH former AS (
+    SELECT rating
+    FROM ratings
+    WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s AND skill_id = %(skill_id)s
+),
+
+rated AS (
+    INSERT INTO ratings (tenant_id, user_id, skill_id, rating, comment, hours_saved_estimate)
+    VALUES (
+        %(tenant_id)s,
+        %(user_id)s,
+        %(skill_id)s,
+        %(rating)s::integer,
+        %(comment)s,
+        %(hours_saved_estimate)s::integer
+    )
+    ON CONFLICT (tenant_id, user_id, skill_id) DO UPDATE
+        SET
+            rating = excluded.rating,
+            comment = excluded.comment,
+            hours_saved_estimate = excluded.hours_saved_estimate,
+            updated_at = greatest(ratings.updated_at, excluded.updated_at)
+    RETURNING id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at
+),
+
+counted AS (
+    UPDATE skills AS s
+    SET
+        rating_count = s.rating_count + CASE WHEN EXISTS (SELECT FROM former) THEN 0 ELSE 1 END,
+        rating_sum = s.rating_sum + rated.rating - coalesce((SELECT former.rating FROM former), 0),
+        metrics_updated_at = now()
+    FROM rated
+    WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
+)
+
+SELECT id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at
+FROM rated;
+
+-- name: delete_rating(user_id, skill_id)
+-- After lock_rated_skill.
+WITH deleted AS (
+    DELETE FROM ratings
+    WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s AND skill_id = %(skill_id)s
+    RETURNING rating
+)
+
+UPDATE skills AS s
+SET
+    rating_count = s.rating_count - 1,
+    rating_sum = s.rating_sum - deleted.rating,
+    metrics_updated_at = now()
+FROM deleted
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
+RETURNING s.id;
+
+-- name: lock_rated_skill(skill_id)
+-- As lock_skill; a skill that is not there has no rating to delete, which is no error.
+SELECT id
+FROM skills
+WHERE tenant_id = %(tenant_id)s AND id = %(skill_id)s
+FOR NO KEY UPDATE;
+
+-- name: list_ratings(skill_id, after_updated_at, after_id, limit)
+-- Newest first; for the bound and the further row see list_skills.
+SELECT id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at
+FROM ratings
+WHERE
+    tenant_id = %(tenant_id)s
+    AND skill_id = %(skill_id)s
+    AND (updated_at, id) < (coalesce(%(after_updated_at)s::timestamptz, 'infinity'), coalesce(%(after_id)s, ''))
+ORDER BY updated_at DESC, id DESC
+LIMIT %(limit)s::bigint + 1;

@@ -1,0 +1,182 @@
+-- Skills and their versions.
+
+-- name: create_skill(id, name, slug, description, category, tags, status, hours_saved, author_id)
+INSERT INTO skills (tenant_id, id, name, slug, description, category, tags, status, hours_saved, author_id)
+VALUES (
+    %(tenant_id)s,
+    coalesce(%(id)s, gen_random_uuid()::text),
+    %(name)s,
+    %(slug)s,
+    %(description)s,
+    %(category)s,
+    %(tags)s::text[],
+    %(status)s,
+    %(hours_saved)s::integer,
+    %(author_id)s
+)
+RETURNING
+    id, name, slug, description, category, tags, status, hours_saved, author_id,
+    published_version_id, published_version, created_at, updated_at, metrics_updated_at,
+    total_uses, rating_count, average_rating,
+    total_feedback, positive_feedback_pct, avg_token_cost_microcents;
+
+-- name: get_skill(skill_id)
+SELECT
+    id, name, slug, description, category, tags, status, hours_saved, author_id,
+    published_version_id, published_version, created_at, updated_at, metrics_updated_at,
+    total_uses, rating_count, average_rating,
+    total_feedback, positive_feedback_pct, avg_token_cost_microcents
+FROM skills
+WHERE tenant_id = %(tenant_id)s AND id = %(skill_id)s;
+
+-- name: get_skill_by_slug(slug)
+SELECT
+    id, name, slug, description, category, tags, status, hours_saved, author_id,
+    published_version_id, published_version, created_at, updated_at, metrics_updated_at,
+    total_uses, rating_count, average_rating,
+    total_feedback, positive_feedback_pct, avg_token_cost_microcents
+FROM skills
+WHERE tenant_id = %(tenant_id)s AND slug = %(slug)s;
+
+-- name: list_skills(status, category, tag, after_updated_at, after_id, limit)
+-- Newest change first. One row more than a page holds says that there is another page. The bound is not optional, but
+-- infinite on the first page: an index condition in every plan, while `IS NULL OR` is only a filter in a generic one.
+SELECT
+    id, name, slug, description, category, tags, status, hours_saved, author_id,
+    published_version_id, published_version, created_at, updated_at, metrics_updated_at,
+    total_uses, rating_count, average_rating,
+    total_feedback, positive_feedback_pct, avg_token_cost_microcents
+FROM skills
+WHERE
+    tenant_id = %(tenant_id)s
+    AND (updated_at, id) < (coalesce(%(after_updated_at)s::timestamptz, 'infinity'), coalesce(%(after_id)s, ''))
+    AND (%(status)s::text IS NULL OR status = %(status)s)
+    AND (%(category)s::text IS NULL OR category = %(category)s)
+    AND (%(tag)s::text IS NULL OR %(tag)s = ANY(tags))
+ORDER BY updated_at DESC, id DESC
+LIMIT %(limit)s::bigint + 1;
+
+-- name: update_skill(skill_id, changes)
+-- After lock_skill. A key that `changes` does not have keeps its column. updated_at moves with the content only, and
+-- never backwards: a transaction that began earlier may write later.
+UPDATE skills AS s
+SET
+    name = n.name,
+    slug = n.slug,
+    description = n.description,
+    category = n.category,
+    tags = n.tags,
+    status = n.status,
+    hours_saved = n.hours_saved,
+    updated_at = CASE
+        WHEN
+            (s.name, s.description, s.category, s.tags, s.status)
+            IS DISTINCT FROM (n.name, n.description, n.category, n.tags, n.status)
+            THEN greatest(s.updated_at, date_trunc('milliseconds', now()))
+        ELSE s.updated_at
+    END
+FROM skills AS old
+CROSS JOIN LATERAL jsonb_populate_record(old, %(changes)s::jsonb) AS n
+WHERE
+    s.tenant_id = %(tenant_id)s
+    AND s.id = %(skill_id)s
+    AND old.tenant_id = %(tenant_id)s
+    AND old.id = %(skill_id)s
+RETURNING
+    s.id, s.name, s.slug, s.description, s.category, s.tags, s.status, s.hours_saved, s.author_id,
+    s.published_version_id, s.published_version, s.created_at, s.updated_at, s.metrics_updated_at,
+    s.total_uses, s.rating_count, s.average_rating,
+    s.total_feedback, s.positive_feedback_pct, s.avg_token_cost_microcents;
+
+-- name: publish_skill_version(skill_id, id, content_url, content_hash, content_type, metadata, created_by)
+-- After the skill's lock, so that two publishers get two numbers, without a gap. Adds nothing where this very content
+-- is the published one already.
+WITH present AS (
+    SELECT
+        v.id, v.skill_id, v.version, v.content_url, v.content_hash, v.content_type, v.name, v.description,
+        v.metadata, v.created_by, v.created_at
+    FROM skills AS s
+    INNER JOIN skill_versions AS v ON v.tenant_id = s.tenant_id AND v.id = s.published_version_id
+    WHERE
+        s.tenant_id = %(tenant_id)s
+        AND v.tenant_id = %(tenant_id)s
+        AND s.id = %(skill_id)s
+        AND v.content_hash = %(content_hash)s
+),
+
+added AS (
+    INSERT INTO skill_versions (
+        tenant_id, id, skill_id, version, content_url, content_hash, content_type, name, description,
+        metadata, created_by
+    )
+    SELECT
+        s.tenant_id,
+        coalesce(%(id)s, gen_random_uuid()::text),
+        s.id,
+        1 + coalesce(
+            (
+                SELECT max(v.version) FROM skill_versions AS v
+                WHERE v.tenant_id = %(tenant_id)s AND v.skill_id = %(skill_id)s
+            ),
+            0
+        ),
+        %(content_url)s,
+        %(content_hash)s,
+        %(content_type)s,
+        s.name,
+        s.description,
+        %(metadata)s::jsonb,
+        %(created_by)s
+    FROM skills AS s
+    WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s AND NOT EXISTS (SELECT FROM present)
+    RETURNING
+        id, skill_id, version, content_url, content_hash, content_type, name, description,
+        metadata, created_by, created_at
+),
+
+published AS (
+    UPDATE skills AS s
+    SET
+        published_version_id = added.id,
+        published_version = added.version,
+        updated_at = greatest(s.updated_at, added.created_at)
+    FROM added
+    WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
+)
+
+SELECT
+    id, skill_id, version, content_url, content_hash, content_type, name, description,
+    metadata, created_by, created_at
+FROM added
+UNION ALL
+SELECT
+    id, skill_id, version, content_url, content_hash, content_type, name, description,
+    metadata, created_by, created_at
+FROM present;
+
+-- name: get_skill_version(version_id)
+SELECT
+    id, skill_id, version, content_url, content_hash, content_type, name, description,
+    metadata, created_by, created_at
+FROM skill_versions
+WHERE tenant_id = %(tenant_id)s AND id = %(version_id)s;
+
+-- name: list_skill_versions(skill_id)
+-- Newest first.
+SELECT
+    id, skill_id, version, content_url, content_hash, content_type, name, description,
+    metadata, created_by, created_at
+FROM skill_versions
+WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
+ORDER BY version DESC;
+
+-- name: get_version_number(version_id)
+SELECT version
+FROM skill_versions
+WHERE tenant_id = %(tenant_id)s AND id = %(version_id)s;
+
+-- name: delete_skill(skill_id)
+-- Its versions, ratings, views, usage, feedback, measurements and benchmarks go with it, by their foreign keys.
+DELETE FROM skills
+WHERE tenant_id = %(tenant_id)s AND id = %(skill_id)s
+RETURNING id;

@@ -1,0 +1,11 @@
+-- Organisations. The handle's tenant is the only one that can be seen or created.
+
+-- name: create_tenant(id, name, slug)
+INSERT INTO tenants (id, name, slug)
+VALUES (coalesce(%(id)s, %(tenant_id)s), %(name)s, %(slug)s)
+RETURNING id, name, slug, is_active, created_at, updated_at;
+
+-- name: get_tenant()
+SELECT id, name, slug, is_active, created_at, updated_at
+FROM tenants
+WHERE id = %(tenant_id)s;

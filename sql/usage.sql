@@ -1,0 +1,121 @@
+-- Uses of skills and tools, and their count on skills.
+
+-- name: record_usage_event(id, tool_name, skill_id, user_id, metadata, created_at)
+-- After lock_user_and_skill. Event and count are one statement; an id that is there already moves neither.
+WITH recorded AS (
+    INSERT INTO usage_events (tenant_id, id, tool_name, skill_id, user_id, metadata, created_at)
+    VALUES (
+        %(tenant_id)s,
+        coalesce(%(id)s::uuid, gen_random_uuid()),
+        %(tool_name)s,
+        %(skill_id)s,
+        %(user_id)s,
+        %(metadata)s::jsonb,
+        coalesce(%(created_at)s::timestamptz, now())
+    )
+    ON CONFLICT (tenant_id, id) DO NOTHING
+    RETURNING skill_id
+),
+
+counted AS (
+    UPDATE skills AS s
+    SET
+        total_uses = coalesce(s.total_uses, 0) + 1,
+        metrics_updated_at = now()
+    FROM recorded
+    WHERE s.tenant_id = %(tenant_id)s AND s.id = recorded.skill_id
+)
+
+SELECT count(*) > 0 AS recorded
+FROM recorded;
+
+-- name: record_usage_events(ids, tool_names, skill_ids, user_ids, metadatas, created_ats)
+-- After lock_users and lock_skills. Events are inserted in the order of their ids: two batches that share ids wait for
+-- each other in one direction only.
+WITH recorded AS (
+    INSERT INTO usage_events (tenant_id, id, tool_name, skill_id, user_id, metadata, created_at)
+    SELECT
+        %(tenant_id)s,
+        coalesce(e.id, gen_random_uuid()),
+        e.tool_name,
+        e.skill_id,
+        e.user_id,
+        e.metadata,
+        coalesce(e.created_at, now())
+    FROM
+        unnest(
+            %(ids)s::uuid[],
+            %(tool_names)s::text[],
+            %(skill_ids)s::text[],
+            %(user_ids)s::text[],
+            %(metadatas)s::jsonb[],
+            %(created_ats)s::timestamptz[]
+        ) AS e (id, tool_name, skill_id, user_id, metadata, created_at)
+    ORDER BY e.id
+    ON CONFLICT (tenant_id, id) DO NOTHING
+    RETURNING skill_id
+),
+
+uses AS (
+    SELECT
+        skill_id,
+        count(*)::integer AS events
+    FROM recorded
+    GROUP BY skill_id
+),
+
+counted AS (
+    UPDATE skills AS s
+    SET
+        total_uses = coalesce(s.total_uses, 0) + uses.events,
+        metrics_updated_at = now()
+    FROM uses
+    WHERE s.tenant_id = %(tenant_id)s AND s.id = uses.skill_id
+)
+
+SELECT count(*) AS recorded
+FROM recorded;
+
+-- name: count_uses_by_day(skill_id, days)
+-- Days of UTC, the last of them today, oldest first.
+SELECT
+    (t.start AT TIME ZONE 'UTC')::date AS day,
+    count(e.id) AS uses
+FROM
+    generate_series(
+        date_trunc('day', now(), 'UTC') - make_interval(hours => 24 * (%(days)s::integer - 1)),
+        date_trunc('day', now(), 'UTC'),
+        interval '24 hours'
+    ) AS t (start)
+LEFT JOIN usage_events AS e
+    ON
+        e.tenant_id = %(tenant_id)s
+        AND e.skill_id = %(skill_id)s
+        AND e.created_at >= t.start
+        AND e.created_at < t.start + interval '24 hours'
+GROUP BY t.start
+ORDER BY t.start;
+
+-- name: get_top_skills(days, limit)
+-- Most used first; of equally used ones the first by id.
+SELECT
+    s.id AS skill_id,
+    s.name AS skill_name,
+    s.slug AS skill_slug,
+    s.average_rating,
+    u.uses
+FROM (
+    SELECT
+        skill_id,
+        count(*) AS uses
+    FROM usage_events
+    WHERE
+        tenant_id = %(tenant_id)s
+        AND skill_id IS NOT NULL
+        AND created_at >= now() - make_interval(days => %(days)s::integer)
+    GROUP BY skill_id
+    ORDER BY count(*) DESC, skill_id
+    LIMIT %(limit)s::bigint
+) AS u
+INNER JOIN skills AS s ON s.tenant_id = %(tenant_id)s AND s.id = u.skill_id
+ORDER BY u.uses DESC, s.id ASC;

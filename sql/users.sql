@@ -1,0 +1,82 @@
+-- The people of an organisation.
+
+-- name: create_user(id, email, name, role)
+INSERT INTO users (tenant_id, id, email, name, role)
+VALUES (%(tenant_id)s, coalesce(%(id)s, gen_random_uuid()::text), %(email)s, %(name)s, %(role)s)
+RETURNING id, email, name, role, created_at, updated_at;
+
+-- name: get_user(user_id)
+SELECT id, email, name, role, created_at, updated_at
+FROM users
+WHERE tenant_id = %(tenant_id)s AND id = %(user_id)s;
+
+-- name: lock_user_for_deletion(user_id)
+-- First of the steps that delete a user: from here on nobody can rate, view or record anything for the user.
+SELECT id
+FROM users
+WHERE tenant_id = %(tenant_id)s AND id = %(user_id)s
+FOR UPDATE;
+
+-- name: lock_skills_of_user(user_id)
+-- Second: every skill of which a row will be deleted or changed, in id order.
+SELECT s.id
+FROM skills AS s
+WHERE
+    s.tenant_id = %(tenant_id)s
+    AND s.id IN (
+        SELECT r.skill_id FROM ratings AS r
+        WHERE r.tenant_id = %(tenant_id)s AND r.user_id = %(user_id)s
+        UNION
+        SELECT v.skill_id FROM user_skill_views AS v
+        WHERE v.tenant_id = %(tenant_id)s AND v.user_id = %(user_id)s
+        UNION
+        SELECT e.skill_id FROM usage_events AS e
+        WHERE e.tenant_id = %(tenant_id)s AND e.user_id = %(user_id)s
+        UNION
+        SELECT f.skill_id FROM skill_feedback AS f
+        WHERE f.tenant_id = %(tenant_id)s AND f.user_id = %(user_id)s
+        UNION
+        SELECT m.skill_id FROM token_measurements AS m
+        WHERE m.tenant_id = %(tenant_id)s AND m.user_id = %(user_id)s
+    )
+ORDER BY s.id
+FOR NO KEY UPDATE;
+
+-- name: withdraw_ratings_of_user(user_id)
+-- The ratings themselves go with the user, by the foreign key.
+UPDATE skills AS s
+SET
+    rating_count = s.rating_count - 1,
+    rating_sum = s.rating_sum - r.rating,
+    metrics_updated_at = now()
+FROM ratings AS r
+WHERE
+    s.tenant_id = %(tenant_id)s
+    AND r.tenant_id = %(tenant_id)s
+    AND r.skill_id = s.id
+    AND r.user_id = %(user_id)s;
+
+-- name: anonymise_usage_of_user(user_id)
+UPDATE usage_events
+SET user_id = NULL
+WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s;
+
+-- name: anonymise_feedback_of_user(user_id)
+UPDATE skill_feedback
+SET user_id = NULL
+WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s;
+
+-- name: anonymise_reviews_of_user(user_id)
+UPDATE skill_feedback
+SET reviewed_by = NULL
+WHERE tenant_id = %(tenant_id)s AND reviewed_by = %(user_id)s;
+
+-- name: anonymise_measurements_of_user(user_id)
+UPDATE token_measurements
+SET user_id = NULL
+WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s;
+
+-- name: delete_user(user_id)
+DELETE FROM users
+WHERE tenant_id = %(tenant_id)s AND id = %(user_id)s
+RETURNING id;

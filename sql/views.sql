@@ -1,0 +1,148 @@
+-- What users have seen, and what is new since.
+
+-- name: record_skill_view(user_id, skill_id, current_version)
+-- last_viewed_at never goes backwards: of two views that overlap, the later one began later but may be written first.
+INSERT INTO user_skill_views (tenant_id, user_id, skill_id, last_viewed_version)
+VALUES (%(tenant_id)s, %(user_id)s, %(skill_id)s, %(current_version)s::integer)
+ON CONFLICT (tenant_id, user_id, skill_id) DO UPDATE
+    SET
+        last_viewed_at = greatest(user_skill_views.last_viewed_at, excluded.last_viewed_at),
+        last_viewed_version = excluded.last_viewed_version,
+        view_count = user_skill_views.view_count + 1;
+
+-- name: get_user_view(user_id, skill_id)
+-- The user's last view of one skill. Read it before recording a new one: afterwards nothing is new.
+SELECT id, user_id, skill_id, last_viewed_at, last_viewed_version, view_count
+FROM user_skill_views
+WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s AND skill_id = %(skill_id)s;
+
+-- name: get_user_views_for_skills(user_id, skill_ids)
+SELECT id, user_id, skill_id, last_viewed_at, last_viewed_version, view_count
+FROM user_skill_views
+WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s AND skill_id = ANY(%(skill_ids)s::text[]);
+
+-- name: get_whats_new_for_user(user_id, limit, days)
+-- The version is compared as well as the time: a version whose transaction began before the view and committed after
+-- it carries an older time, and would be missed for ever.
+SELECT
+    s.id AS skill_id,
+    s.name AS skill_name,
+    s.slug AS skill_slug,
+    s.category,
+    s.updated_at,
+    v.last_viewed_at,
+    v.view_count,
+    v.last_viewed_version,
+    s.published_version
+FROM user_skill_views AS v
+INNER JOIN skills AS s ON s.tenant_id = v.tenant_id AND s.id = v.skill_id
+WHERE
+    v.tenant_id = %(tenant_id)s
+    AND s.tenant_id = %(tenant_id)s
+    AND v.user_id = %(user_id)s
+    AND s.status = 'published'
+    AND s.updated_at >= now() - make_interval(days => %(days)s::integer)
+    AND (s.updated_at > v.last_viewed_at OR s.published_version > coalesce(v.last_viewed_version, 0))
+ORDER BY s.updated_at DESC, s.id DESC
+LIMIT %(limit)s::bigint;
+
+-- name: detect_changes(user_id, skill_id)
+-- A publication moves updated_at to the version's own time: any other time, or another name or description than in the
+-- version that was seen, is a change of other content.
+SELECT
+    s.id AS skill_id,
+    v.last_viewed_at,
+    v.last_viewed_version,
+    s.published_version AS current_version,
+    coalesce(s.published_version > coalesce(v.last_viewed_version, 0), false) AS version_rose,
+    (
+        SELECT count(*) FROM skill_feedback AS f
+        WHERE f.tenant_id = %(tenant_id)s AND f.skill_id = s.id AND f.created_at > v.last_viewed_at
+    ) AS feedback_since,
+    (
+        s.updated_at > v.last_viewed_at
+        AND (
+            s.updated_at IS DISTINCT FROM published.created_at
+            OR s.name <> seen.name
+            OR s.description <> seen.description
+        )
+    ) AS content_changed
+FROM user_skill_views AS v
+INNER JOIN skills AS s ON s.tenant_id = v.tenant_id AND s.id = v.skill_id
+LEFT JOIN skill_versions AS published
+    ON published.tenant_id = %(tenant_id)s AND published.id = s.published_version_id
+LEFT JOIN skill_versions AS seen
+    ON
+        seen.tenant_id = %(tenant_id)s
+        AND seen.skill_id = s.id
+        AND seen.version = v.last_viewed_version
+WHERE
+    v.tenant_id = %(tenant_id)s
+    AND s.tenant_id = %(tenant_id)s
+    AND v.user_id = %(user_id)s
+    AND v.skill_id = %(skill_id)s;
+
+-- name: open_skill(user_id, skill_id)
+-- detect_changes and record_skill_view as one statement: all of it sees the database as it was when the statement
+-- began, so that the changes are those before this view, and the version recorded is the very one returned.
+WITH changes AS (
+    SELECT
+        s.id AS skill_id,
+        v.last_viewed_at,
+        v.last_viewed_version,
+        s.published_version AS current_version,
+        coalesce(s.published_version > coalesce(v.last_viewed_version, 0), false) AS version_rose,
+        (
+            SELECT count(*) FROM skill_feedback AS f
+            WHERE f.tenant_id = %(tenant_id)s AND f.skill_id = s.id AND f.created_at > v.last_viewed_at
+        ) AS feedback_since,
+        (
+            s.updated_at > v.last_viewed_at
+            AND (
+                s.updated_at IS DISTINCT FROM published.created_at
+                OR s.name <> seen.name
+                OR s.description <> seen.description
+            )
+        ) AS content_changed
+    FROM user_skill_views AS v
+    INNER JOIN skills AS s ON s.tenant_id = v.tenant_id AND s.id = v.skill_id
+    LEFT JOIN skill_versions AS published
+        ON published.tenant_id = %(tenant_id)s AND published.id = s.published_version_id
+    LEFT JOIN skill_versions AS seen
+        ON
+            seen.tenant_id = %(tenant_id)s
+            AND seen.skill_id = s.id
+            AND seen.version = v.last_viewed_version
+    WHERE
+        v.tenant_id = %(tenant_id)s
+        AND s.tenant_id = %(tenant_id)s
+        AND v.user_id = %(user_id)s
+        AND v.skill_id = %(skill_id)s
+),
+
+recorded AS (
+    -- Aggregates, so that there is a row, and the error, also where there is no skill.
+    INSERT INTO user_skill_views (tenant_id, user_id, skill_id, last_viewed_version)
+    SELECT
+        %(tenant_id)s,
+        %(user_id)s,
+        coalesce(max(s.id), raise_not_found('skill', %(skill_id)s)),
+        max(s.published_version)
+    FROM skills AS s
+    WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
+    ON CONFLICT (tenant_id, user_id, skill_id) DO UPDATE
+        SET
+            last_viewed_at = greatest(user_skill_views.last_viewed_at, excluded.last_viewed_at),
+            last_viewed_version = excluded.last_viewed_version,
+            view_count = user_skill_views.view_count + 1
+)
+
+SELECT
+    skill_id,
+    last_viewed_at,
+    last_viewed_version,
+    current_version,
+    version_rose,
+    feedback_since,
+    content_changed
+FROM changes;

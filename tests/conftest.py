@@ -1,0 +1,181 @@
+"""A real PostgreSQL for every test: one migrated template a session, a clone of it a test, logins as in production."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from pytest_postgresql import factories
+
+import skilldb
+from skilldb import connection, embedded, migrate, queries
+from skilldb.models import NewSkill, Skill, User
+from skilldb.repositories import skills, tenants, users
+from skilldb.statement import Statement
+
+# Any other server, as a superuser, who creates databases and logins there. The logins get in without a password.
+TEST_DSN = os.environ.get("SKILLDB_TEST_DSN")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admin:
+    """The superuser's address, in the words of pytest-postgresql's executors."""
+
+    host: str
+    port: int
+    user: str
+    password: str | None
+    options: str = ""
+    dbname: str = "postgres"
+    maintenance_dbname: str = "postgres"
+    template_dbname: str | None = None
+
+    def dsn(self, dbname: str, user: str | None = None) -> str:
+        password = self.password if user is None else None
+        return make_conninfo(host=self.host, port=self.port, user=user or self.user, password=password, dbname=dbname)
+
+
+@pytest.fixture(scope="session")
+def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
+    """The server: an embedded one of this session, unless SKILLDB_TEST_DSN names another."""
+    if TEST_DSN:
+        dsn = TEST_DSN
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            conn.execute(queries.load("embedded")["create_logins"].sql)
+    else:
+        folder = tmp_path_factory.mktemp("server")
+        dsn = embedded.start(folder).admin_dsn
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            # Nothing here outlives the session, so nothing waits for the disk.
+            for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
+                conn.execute(f"ALTER SYSTEM SET {setting}".encode())
+            conn.execute("SELECT pg_reload_conf()")
+    given = conninfo_to_dict(dsn)
+    yield Admin(
+        host=str(given["host"]),
+        port=int(given.get("port") or 5432),
+        user=str(given["user"]),
+        password=str(given["password"]) if given.get("password") else None,
+    )
+    if not TEST_DSN:
+        embedded.stop(folder)
+
+
+def migrate_template(*, host: str, port: int, user: str, dbname: str, password: str | None, **_: Any) -> None:
+    owner = Admin(host=host, port=port, user=user, password=password)
+    with psycopg.connect(owner.dsn(dbname), autocommit=True) as conn:
+        conn.execute("GRANT CREATE ON SCHEMA public TO skilldb_owner")
+    list(migrate.migrate(owner.dsn(dbname, "skilldb_owner")))
+
+
+template = factories.postgresql_noproc(depends_on="admin", dbname="skilldb_tests", load=[migrate_template])
+clone = factories.postgresql("template")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addresses:
+    """The test's own database, as superuser, as owner and as the service."""
+
+    admin: str
+    owner: str
+    service: str
+
+
+@pytest.fixture
+def addresses(admin: Admin, clone: psycopg.Connection[Any]) -> Addresses:
+    dbname = clone.info.dbname
+    found = Addresses(
+        admin=admin.dsn(dbname), owner=admin.dsn(dbname, "skilldb_owner"), service=admin.dsn(dbname, "skilldb_service")
+    )
+    with psycopg.connect(found.service) as conn:
+        # Under a role that can bypass isolation every isolation test passes falsely.
+        assert conn.execute(connection.ROLE_CHECK).fetchall() == []
+        member = conn.execute("SELECT pg_has_role(current_user, 'skilldb_app', 'MEMBER')").fetchone()
+        assert member == (True,)
+    return found
+
+
+@pytest.fixture
+def db(addresses: Addresses) -> Iterator[skilldb.Database]:
+    with skilldb.connect(addresses.service) as database:
+        yield database
+
+
+@pytest.fixture
+def acme(db: skilldb.Database) -> skilldb.Tenant:
+    """An organisation with nothing in it."""
+    tenant = db.tenant("acme")
+    tenant.execute(tenants.create_tenant("Acme", "acme"))
+    return tenant
+
+
+@pytest.fixture
+def globex(db: skilldb.Database) -> skilldb.Tenant:
+    """Another organisation with nothing in it."""
+    tenant = db.tenant("globex")
+    tenant.execute(tenants.create_tenant("Globex", "globex"))
+    return tenant
+
+
+class Face:
+    """`execute` of one organisation, blocking or async, so that one test states what is true of both."""
+
+    def __init__(self, execute: Callable[..., Any], tenant_id: str) -> None:
+        self.execute = execute
+        self.id = tenant_id
+
+
+@pytest.fixture(params=["blocking", "async"])
+def face(request: pytest.FixtureRequest, addresses: Addresses) -> Iterator[Callable[[str], Face]]:
+    """A function from a tenant id to that tenant's Face; the tenant is created on its first use."""
+    created: set[str] = set()
+
+    def created_once(found: Face) -> Face:
+        if found.id not in created:
+            created.add(found.id)
+            found.execute(tenants.create_tenant(found.id.title(), found.id))
+        return found
+
+    if request.param == "blocking":
+        with skilldb.connect(addresses.service) as database:
+            yield lambda tenant_id: created_once(Face(database.tenant(tenant_id).execute, tenant_id))
+    else:
+        with asyncio.Runner() as runner:
+            opened = skilldb.connect_async(addresses.service)
+            runner.run(opened.open())
+
+            def run(tenant_id: str) -> Face:
+                tenant = opened.tenant(tenant_id)
+
+                def execute(*statements: Statement[Any]) -> Any:
+                    return runner.run(tenant.execute(*statements))
+
+                return created_once(Face(execute, tenant_id))
+
+            yield run
+            runner.run(opened.close())
+
+
+def new_user(tenant: skilldb.Tenant | Face, id: str) -> User:
+    """A user of that id."""
+    user: User = tenant.execute(users.create_user(f"{id}@example.com", name=id.title(), id=id))
+    return user
+
+
+def new_skill(tenant: skilldb.Tenant | Face, id: str, **more: Any) -> Skill:
+    """A skill of that id, which is its slug too."""
+    given = {"name": id.title(), "slug": id, "description": f"What {id} does", "category": "testing"} | more
+    skill: Skill = tenant.execute(skills.create_skill(NewSkill(id=id, **given)))
+    return skill
+
+
+def rows(dsn: str, query: str, *params: Any) -> list[tuple[Any, ...]]:
+    """What the query finds on a connection of its own; as the superuser it finds all tenants' rows."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        return conn.execute(query.encode(), params).fetchall()
