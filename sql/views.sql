@@ -59,13 +59,14 @@ SELECT
         SELECT count(*) FROM skill_feedback AS f
         WHERE f.tenant_id = %(tenant_id)s AND f.skill_id = s.id AND f.created_at > v.last_viewed_at
     ) AS feedback_since,
-    (
+    coalesce(
         s.updated_at > v.last_viewed_at
         AND (
             s.updated_at IS DISTINCT FROM published.created_at
             OR s.name <> seen.name
             OR s.description <> seen.description
-        )
+        ),
+        false
     ) AS content_changed
 FROM user_skill_views AS v
 INNER JOIN skills AS s ON s.tenant_id = v.tenant_id AND s.id = v.skill_id
@@ -96,13 +97,14 @@ WITH changes AS (
             SELECT count(*) FROM skill_feedback AS f
             WHERE f.tenant_id = %(tenant_id)s AND f.skill_id = s.id AND f.created_at > v.last_viewed_at
         ) AS feedback_since,
-        (
+        coalesce(
             s.updated_at > v.last_viewed_at
             AND (
                 s.updated_at IS DISTINCT FROM published.created_at
                 OR s.name <> seen.name
                 OR s.description <> seen.description
-            )
+            ),
+            false
         ) AS content_changed
     FROM user_skill_views AS v
     INNER JOIN skills AS s ON s.tenant_id = v.tenant_id AND s.id = v.skill_id
