@@ -263,4 +263,7 @@ async def _run(
         refusal = refusal or error
     if refusal is not None:
         raise explain(refusal, steps, cursors) from refusal
-    return answers(statements, [await cursor.fetchall() if cursor else [] for cursor in last])
+    # A cursor has no row number where its step, an INSERT without RETURNING, has no rows to give.
+    return answers(
+        statements, [await cursor.fetchall() if cursor and cursor.rownumber is not None else [] for cursor in last]
+    )

@@ -1,0 +1,72 @@
+# What a person types. Every target makes the virtual environment itself where it is missing or out of date.
+# SKILLDB_OWNER_DSN and SKILLDB_DSN point the database targets at another server than the embedded one.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SKILLDB := $(BIN)/skilldb
+# Embedded PostgreSQL to use for a new database, and for the tests: 18 or 16.
+PG ?= 18
+export SKILLDB_PG_VERSION := $(PG)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo db-start db-stop migrate rollback status seed import psql test lint types check clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "skilldb needs Python 3.11 or newer: make PYTHON=...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+install: $(READY) ## Make the virtual environment and install into it
+
+demo: $(READY) ## Start, migrate and seed a database, and show what is in it
+	@$(SKILLDB) demo
+
+db-start: $(READY) ## Start the embedded PostgreSQL in .skilldb/ and print its addresses
+	@$(SKILLDB) db-start
+
+db-stop: $(READY) ## Stop it; its data stays
+	@$(SKILLDB) db-stop
+
+migrate: $(READY) ## Apply the pending migrations
+	@$(SKILLDB) migrate
+
+rollback: $(READY) ## Undo the last migration, after asking (ARGS="--all --yes")
+	@$(SKILLDB) rollback $(ARGS)
+
+status: $(READY) ## Show each migration as applied, pending or edited
+	@$(SKILLDB) status
+
+seed: $(READY) ## Write the example data, once
+	@$(SKILLDB) seed
+
+import: $(READY) ## Import a folder of */SKILL.md (SKILLS=DIR, TENANT=ID)
+	@test -n "$(SKILLS)" || { echo "Which folder? make import SKILLS=DIR" >&2; exit 2; }
+	@$(SKILLDB) import "$(SKILLS)" $(if $(TENANT),--tenant "$(TENANT)")
+
+psql: $(READY) ## Open psql (TENANT=ID to see an organisation's rows)
+	@$(SKILLDB) psql $(if $(TENANT),--tenant "$(TENANT)")
+
+test: $(READY) ## Run the tests on an embedded PostgreSQL (PG=16 for that version, ARGS for pytest)
+	@$(BIN)/pytest -n 2 $(ARGS)
+
+lint: $(READY) ## Check Python and SQL with ruff and sqlfluff
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/sqlfluff lint sql migrations
+
+types: $(READY) ## Check types with mypy --strict
+	@$(BIN)/mypy
+
+check: lint types test ## All of lint, types and test
+
+clean: ## Stop the embedded PostgreSQL and remove what can be made again; .skilldb/ stays
+	@test ! -x $(SKILLDB) || $(SKILLDB) db-stop
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dist
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,276 @@
+"""The command `skilldb`: start a database, migrate it, fill it, look at it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+except ImportError:
+    raise SystemExit("the command line is not installed: pip install 'skilldb[cli]'") from None
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+import skilldb
+from skilldb import embedded, migrate
+from skilldb.errors import NotFoundError, SkilldbError
+from skilldb.importer import OUTCOMES, import_skills
+from skilldb.models import NewSkillVersion, WhatsNewItem
+from skilldb.repositories import metrics, skills, tenants, usage, views
+from skilldb.seed import ORGANISATIONS
+from skilldb.seed import seed as write_seed
+
+_Show = Callable[[str, int, int], object]
+
+IMPORT_TENANT = "imported"
+_BARS = "▁▂▃▄▅▆▇█"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The data layer of a skill catalogue. Uses the servers that SKILLDB_OWNER_DSN (migrations) and SKILLDB_DSN "
+    "(everything else) name; where neither is set, an embedded PostgreSQL in .skilldb/, started when needed.",
+)
+out = Console(highlight=False)
+
+
+def owner_dsn() -> str:
+    """The address to migrate with."""
+    return _dsn("SKILLDB_OWNER_DSN", "SKILLDB_DSN") or embedded.start().owner_dsn
+
+
+def service_dsn() -> str:
+    """The address to work with."""
+    return _dsn("SKILLDB_DSN", "SKILLDB_OWNER_DSN") or embedded.start().service_dsn
+
+
+def _dsn(name: str, other: str) -> str | None:
+    """The variable's value. Where only the other one is set, going to the embedded server would surprise."""
+    found = os.environ.get(name)
+    if not found and os.environ.get(other):
+        raise SkilldbError(f"{other} is set and {name} is not: set both, or neither for the embedded server")
+    return found
+
+
+@app.command("db-start")
+def db_start() -> None:
+    """Start the embedded PostgreSQL, or find it running, and print its addresses."""
+    server = embedded.start()
+    out.print(f"PostgreSQL runs in {embedded.FOLDER}/. To use it from elsewhere:", soft_wrap=True)
+    out.print(f'export SKILLDB_OWNER_DSN="{server.owner_dsn}"', soft_wrap=True, markup=False)
+    out.print(f'export SKILLDB_DSN="{server.service_dsn}"', soft_wrap=True, markup=False)
+
+
+@app.command("db-stop")
+def db_stop() -> None:
+    """Stop the embedded PostgreSQL. Its data stays."""
+    out.print("Stopped." if embedded.stop() else "It was not running.")
+
+
+@app.command("migrate")
+def migrate_() -> None:
+    """Apply the pending migrations and print how long each took."""
+    count = 0
+    for count, done in enumerate(migrate.migrate(owner_dsn()), start=1):  # noqa: B007 - the count of the last
+        out.print(f"applied {done.id} in {done.seconds * 1000:.0f} ms")
+    if not count:
+        out.print("Nothing to apply: all migrations are.")
+
+
+@app.command()
+def rollback(
+    all_: Annotated[bool, typer.Option("--all", help="All migrations, not only the last.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Undo the last migration, or all of them, with the rows in what they created."""
+    dsn = owner_dsn()
+    applied = [m.id for m in migrate.status(dsn) if m.state != "pending"]
+    if not applied:
+        out.print("Nothing to roll back: no migration is applied.")
+        return
+    what = f"all {len(applied)} migrations" if all_ else applied[-1]
+    if not yes:
+        typer.confirm(f"Roll back {what}? What it created is dropped, with all rows in it", abort=True)
+    for done in migrate.rollback(dsn, None if all_ else 1):
+        out.print(f"rolled back {done.id} in {done.seconds * 1000:.0f} ms")
+
+
+@app.command()
+def status() -> None:
+    """Show each migration as applied, pending, edited since it was applied, or missing; status 1 for the last two."""
+    table = Table("migration", "state", "applied at")
+    found = migrate.status(owner_dsn())
+    for migration in found:
+        at = f"{migration.applied_at:%Y-%m-%d %H:%M:%S %Z}" if migration.applied_at else ""
+        table.add_row(migration.id, migration.state, at)
+    out.print(table)
+    if any(migration.state in ("edited", "missing") for migration in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def unlock(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Remove the migration lock that a crashed run left behind."""
+    if not yes:
+        typer.confirm("Is no other `skilldb migrate` running, here or on another machine", abort=True)
+    out.print("Lock removed." if migrate.unlock(owner_dsn()) else "There was no lock.")
+
+
+@app.command()
+def seed() -> None:
+    """Write the example data: two organisations with users, skills, ratings, usage and views. Writes it only once."""
+    with skilldb.connect(service_dsn()) as db:
+        _seed(db)
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder of */SKILL.md.")],
+    tenant: Annotated[
+        str | None, typer.Option(help=f"The organisation's id. By default {IMPORT_TENANT}, created when needed.")
+    ] = None,
+) -> None:
+    """Import a folder of */SKILL.md as skills and versions. Exit status 1 where one failed."""
+    with skilldb.connect(service_dsn()) as db:
+        handle = db.tenant(IMPORT_TENANT if tenant is None else tenant)
+        if handle.execute(tenants.get_tenant()) is None:
+            if tenant is not None:
+                raise NotFoundError(f"tenant {tenant!r} does not exist")
+            handle.execute(tenants.create_tenant("Imported", IMPORT_TENANT))
+        report = import_skills(handle, folder)
+    if not report:
+        raise SkilldbError(f"no */SKILL.md in {folder}")
+    for item in report:
+        if item.reason is not None:
+            out.print(f"{item.slug}: {item.reason}", markup=False, soft_wrap=True)
+    counts = Counter(item.outcome for item in report)
+    table = Table(*OUTCOMES)
+    table.add_row(*(str(counts[outcome]) for outcome in OUTCOMES))
+    out.print(table)
+    if counts["failed"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def psql(
+    tenant: Annotated[str | None, typer.Option(help="See this organisation's rows. Without it, none are seen.")] = None,
+    owner: Annotated[bool, typer.Option("--owner", help="As the owner, who sees all rows.")] = False,
+) -> None:
+    """Open psql on the database, as the service or as the owner."""
+    if os.environ.get("SKILLDB_DSN") or os.environ.get("SKILLDB_OWNER_DSN"):
+        program = shutil.which("psql")
+    else:
+        program = str(embedded.start().psql)
+    if program is None:
+        raise SkilldbError("psql is not on the PATH: install PostgreSQL's client")
+    given = conninfo_to_dict(owner_dsn() if owner else service_dsn())
+    # A password belongs in no command line, where every user of the machine can read it.
+    environment = {"PGPASSWORD": str(given.pop("password"))} if given.get("password") else {}
+    if tenant is not None:
+        escaped = tenant.replace("\\", "\\\\").replace(" ", "\\ ")
+        given["options"] = f"{given.get('options') or ''} -c app.current_tenant_id={escaped}".strip()
+    os.execve(program, [program, make_conninfo("", **given)], os.environ | environment)
+
+
+@app.command()
+def demo() -> None:
+    """Start, migrate and seed a database, then show what is used, what is new, and that organisations are apart."""
+    for done in migrate.migrate(owner_dsn()):
+        out.print(f"applied {done.id}")
+    with skilldb.connect(service_dsn(), application_name="skilldb demo") as db:
+        _seed(db)
+        ours, theirs = ORGANISATIONS
+        acme, globex = db.tenant(ours.id), db.tenant(theirs.id)
+        _show_top_skills(acme, ours.name)
+        _show_whats_new(acme, globex, f"{ours.id}-user-001", theirs.name)
+
+
+def _show_top_skills(tenant: skilldb.Tenant, name: str) -> None:
+    top = tenant.execute(usage.get_top_skills(days=30, limit=10))
+    # One statement a skill, and one more so that the answer is a tuple: all in one round trip.
+    days = tenant.execute(*(usage.count_uses_by_day(s.skill_id, 30) for s in top), tenants.get_tenant())[:-1]
+    table = Table("skill", "rating", "uses", "last 30 days", title=f"Most used skills of {name}", title_justify="left")
+    table.columns[2].justify = "right"
+    for skill, by_day in zip(top, days, strict=True):
+        rating = metrics.format_rating(skill.average_rating) or "-"
+        table.add_row(skill.skill_name, rating, str(skill.uses), sparkline([day.uses for day in by_day]))
+    out.print(table)
+
+
+def _show_whats_new(acme: skilldb.Tenant, globex: skilldb.Tenant, user: str, other: str) -> None:
+    _print_news(f"What is new for {user}", acme.execute(views.get_whats_new_for_user(user)))
+    catalogue = acme.execute(skills.list_skills(limit=1000)).items
+    seen = acme.execute(views.get_user_views_for_skills(user, [skill.id for skill in catalogue]))
+    skill = acme.execute(skills.get_skill(min(seen)))
+    assert skill is not None  # a viewed skill exists: the view refers to it
+    number = (skill.published_version or 0) + 1
+    content = hashlib.sha256(f"{skill.id} {number}".encode()).hexdigest()
+    version = NewSkillVersion(content_url=f"skills/{skill.id}/{number}/SKILL.md", content_hash=content)
+    acme.execute(skills.publish_skill_version(skill.id, version))
+    news = acme.execute(views.get_whats_new_for_user(user))
+    _print_news(f"... after version {number} of {skill.name} was published", news)
+    acme.execute(views.open_skill(user, skill.id))
+    _print_news(f"... after {user} opened it", acme.execute(views.get_whats_new_for_user(user)))
+    _print_news(f"The same query as {other}", globex.execute(views.get_whats_new_for_user(user)))
+
+
+def _print_news(title: str, news: list[WhatsNewItem]) -> None:
+    table = Table("skill", "category", "seen", "published", title=title, title_justify="left", caption_justify="left")
+    for item in news:
+        seen, published = (f"v{n}" if n else "-" for n in (item.last_viewed_version, item.published_version))
+        table.add_row(item.skill_name, item.category, seen, published)
+    if not news:
+        table.caption = "nothing"
+    out.print(table)
+
+
+def sparkline(values: list[int]) -> str:
+    """The values as bars of eight heights, the highest of them the full height."""
+    top = max(values, default=0) or 1
+    return "".join(_BARS[value * (len(_BARS) - 1) // top] for value in values)
+
+
+def _seed(db: skilldb.Database) -> None:
+    added = 0
+    with _progress() as show:
+        for step in write_seed(db):
+            added += step.added
+            show(f"{step.organisation}: {step.kind}", step.done, step.total)
+    out.print(f"Seeded: {added} rows added." if added else "Nothing to seed: the example data is there already.")
+
+
+@contextmanager
+def _progress() -> Iterator[_Show]:
+    """A function of what is done, how far and of how much: a bar on a terminal, a line a kind elsewhere."""
+    if not out.is_terminal:
+        yield lambda what, done, total: out.print(f"{what}: {done}") if total and done >= total else None
+        return
+    with Progress(console=out, transient=True) as bars:
+        tasks = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what)
+            bars.update(tasks[what], completed=done, total=max(total, 1) if done < total else max(done, 1))
+
+        yield show
+
+
+def main() -> None:
+    """Run the command line. An error of ours is one line and exit status 1."""
+    try:
+        app()
+    except SkilldbError as error:
+        Console(stderr=True, highlight=False).print(f"error: {error}", markup=False, soft_wrap=True)
+        raise SystemExit(1) from None

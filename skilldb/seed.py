@@ -1,0 +1,256 @@
+"""Example data: two organisations with a believable history, the same on every machine and written only once."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate, islice
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from skilldb.database import Database, Tenant
+from skilldb.models import NewSkill, NewSkillVersion, NewUsageEvent
+from skilldb.repositories import ratings, skills, tenants, usage, users, views
+from skilldb.statement import Statement
+
+DAYS = 90
+BATCH = 1000
+SHAPES = ("growing", "steady", "fading", "new")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Organisation:
+    """How much of everything an organisation has."""
+
+    id: str
+    name: str
+    users: int
+    skills: slice  # of SKILLS
+    ratings: int
+    events: int
+    viewers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far the seed is with one kind of row of one organisation, and how many of them it added."""
+
+    organisation: str
+    kind: str
+    done: int
+    total: int
+    added: int
+
+
+ORGANISATIONS = (
+    Organisation(id="acme", name="Acme", users=60, skills=slice(0, 30), ratings=180, events=12_000, viewers=18),
+    Organisation(id="globex", name="Globex", users=40, skills=slice(30, 50), ratings=120, events=8_000, viewers=12),
+)
+
+# Category, then the names of its skills.
+_CATALOGUE = {
+    "engineering": (
+        "API Design Review", "Commit Message Writer", "Database Migration Planner", "Dependency Upgrade",
+        "Dockerfile Review", "Error Log Triage", "Flaky Test Hunter", "Incident Timeline", "Load Test Design",
+        "Pull Request Summary", "Regex Explainer", "Release Notes", "SQL Query Tuning", "Terraform Review",
+    ),
+    "data": (
+        "Chart Chooser", "Cohort Analysis", "CSV Cleaner", "Dashboard Review", "Experiment Readout",
+        "Forecast Sanity Check", "Funnel Analysis", "Schema Documentation", "Survey Coding",
+    ),
+    "writing": (
+        "Changelog Editor", "Customer Email Reply", "Executive Summary", "Glossary Builder", "Meeting Minutes",
+        "Plain Language Rewrite", "Press Release Draft", "Proofreading", "Style Guide Check", "Translation Review",
+    ),
+    "support": (
+        "Bug Report Intake", "Escalation Brief", "FAQ Builder", "Knowledge Base Article", "Refund Policy Answer",
+        "Root Cause Letter", "Ticket Classification", "Tone Adjustment",
+    ),
+    "operations": (
+        "Contract Clause Finder", "Expense Report Check", "Interview Question Set", "Job Description",
+        "Onboarding Plan", "Policy Comparison", "Risk Register", "Supplier Comparison", "Travel Planning",
+    ),
+}  # fmt: skip
+_GIVEN = ("Ada", "Björn", "Chiara", "Dmitri", "Elif", "Femi", "Grace", "Hana", "Ivo", "Jun", "Kofi", "Lucía")
+_FAMILY = ("Abebe", "Brandt", "Costa", "Dubois", "Eriksen", "Fischer", "Gupta", "Hansen", "Ito", "Jansen")
+
+
+def _slug(name: str) -> str:
+    return name.lower().replace(" ", "-")
+
+
+SKILLS = sorted((name, category) for category, names in _CATALOGUE.items() for name in names)
+
+
+def seed(db: Database) -> Iterator[Progress]:
+    """Write what is missing, through the repositories, and yield after each batch. A second run adds nothing.
+
+    An interrupted run is completed by the next one.
+    """
+    for organisation in ORGANISATIONS:
+        yield from _Seeder(db.tenant(organisation.id), organisation).run()
+
+
+class _Seeder:
+    def __init__(self, tenant: Tenant, organisation: Organisation) -> None:
+        self.tenant = tenant
+        self.of = organisation
+        self.random = random.Random(organisation.id)
+        self.users = [f"{organisation.id}-user-{number:03}" for number in range(1, organisation.users + 1)]
+        self.names = dict(SKILLS[organisation.skills])
+        self.skills = {f"{organisation.id}-{_slug(name)}": name for name in self.names}
+        # Some skills are far better liked, and more used, than others.
+        self.quality = {skill: self.random.uniform(2.2, 4.9) for skill in self.skills}
+        self.versions = {skill: self.random.randint(1, 4) for skill in self.skills}
+
+    def run(self) -> Iterator[Progress]:
+        if self.tenant.execute(tenants.get_tenant()) is None:
+            self.tenant.execute(tenants.create_tenant(self.of.name, self.of.id))
+        viewed = self._views()
+        early = {pair: 1 for number, pair in enumerate(viewed) if number % 3 == 0}
+        late = {pair: self.versions[pair[1]] for pair in viewed if pair not in early}
+        yield from self._write("users", self._missing_users())
+        yield from self._write("skills", self._missing_skills())
+        yield from self._write("first versions", self._missing_versions(first=True))
+        yield from self._write("early views", self._missing_views(early))
+        yield from self._write("later versions", self._missing_versions(first=False))
+        yield from self._write("later views", self._missing_views(late))
+        yield from self._write("ratings", self._missing_ratings())
+        yield from self._record_events()
+
+    def _write(self, kind: str, statements: Sequence[Statement[Any]]) -> Iterator[Progress]:
+        for start in range(0, max(len(statements), 1), BATCH):
+            batch = statements[start : start + BATCH]
+            if batch:
+                self.tenant.execute(*batch)
+            done = start + len(batch)
+            yield Progress(organisation=self.of.name, kind=kind, done=done, total=len(statements), added=len(batch))
+
+    def _all(self, statements: Sequence[Statement[Any]]) -> tuple[Any, ...]:
+        """The answers of any number of reads: a tuple also where there is only one."""
+        return self.tenant.execute(*statements, tenants.get_tenant())[:-1]
+
+    def _missing_users(self) -> list[Statement[Any]]:
+        found = self._all([users.get_user(user) for user in self.users])
+        missing = []
+        for number, (user, present) in enumerate(zip(self.users, found, strict=True)):
+            given, family = _GIVEN[number % len(_GIVEN)], _FAMILY[number % len(_FAMILY)]
+            if present is None:
+                missing.append(
+                    users.create_user(
+                        f"{user}@{self.of.id}.example",
+                        name=f"{given} {family}",
+                        role="admin" if number % 20 == 0 else "member",
+                        id=user,
+                    )
+                )
+        return missing
+
+    def _missing_skills(self) -> list[Statement[Any]]:
+        found = self._all([skills.get_skill(skill) for skill in self.skills])
+        return [
+            skills.create_skill(
+                NewSkill(
+                    id=skill,
+                    name=name,
+                    slug=_slug(name),
+                    description=f"Helps with {name.lower()}: what to look at, in which order, and what to hand over.",
+                    category=self.names[name],
+                    tags=[self.names[name], *_slug(name).split("-")[:1]],
+                    hours_saved=1 + number % 5,
+                    author_id=self.users[number % 7],
+                )
+            )
+            for number, ((skill, name), present) in enumerate(zip(self.skills.items(), found, strict=True))
+            if present is None
+        ]
+
+    def _missing_versions(self, *, first: bool) -> list[Statement[Any]]:
+        found = self._all([skills.list_skill_versions(skill) for skill in self.skills])
+        return [
+            skills.publish_skill_version(
+                skill,
+                NewSkillVersion(
+                    content_url=f"skills/{skill}/{number}/SKILL.md",
+                    content_hash=hashlib.sha256(f"{skill} {number}".encode()).hexdigest(),
+                    metadata={"license": "MIT"},
+                    created_by=self.users[number % 7],
+                ),
+            )
+            for skill, present in zip(self.skills, found, strict=True)
+            for number in range(len(present) + 1, (1 if first else self.versions[skill]) + 1)
+        ]
+
+    def _views(self) -> list[tuple[str, str]]:
+        """Who views what: each viewer some five to twelve skills."""
+        return [
+            (user, skill)
+            for user in self.users[: self.of.viewers]
+            for skill in self.random.sample(sorted(self.skills), self.random.randint(5, 12))
+        ]
+
+    def _missing_views(self, wanted: dict[tuple[str, str], int]) -> list[Statement[Any]]:
+        viewers = sorted({user for user, _ in wanted})
+        found = dict(
+            zip(viewers, self._all([views.get_user_views_for_skills(u, self.skills) for u in viewers]), strict=True)
+        )
+        return [
+            views.record_skill_view(user, skill, version)
+            for (user, skill), version in wanted.items()
+            if skill not in found[user]
+        ]
+
+    def _missing_ratings(self) -> list[Statement[Any]]:
+        pairs = self.random.sample([(u, s) for u in self.users for s in sorted(self.skills)], self.of.ratings)
+        wanted = {(u, s): min(5, max(1, round(self.random.gauss(self.quality[s], 0.8)))) for u, s in pairs}
+        found = {
+            (rating.user_id, rating.skill_id)
+            for page in self._all([ratings.list_ratings(skill, limit=len(self.users)) for skill in self.skills])
+            for rating in page.items
+        }
+        return [
+            ratings.rate_skill(user, skill, stars, comment="Saves me time every week." if stars == 5 else None)
+            for (user, skill), stars in wanted.items()
+            if (user, skill) not in found
+        ]
+
+    def _record_events(self) -> Iterator[Progress]:
+        done = added = 0
+        events = self._events(datetime.now(UTC))
+        while batch := list(islice(events, BATCH)):
+            new = self.tenant.execute(usage.record_usage_events(batch))
+            done, added = done + len(batch), added + new
+            yield Progress(organisation=self.of.name, kind="usage events", done=done, total=self.of.events, added=new)
+
+    def _events(self, now: datetime) -> Iterator[NewUsageEvent]:
+        """The uses of the last 90 days. Their ids depend on nothing but their number: a second run repeats them."""
+        names = sorted(self.skills)
+        shares = [2 ** (self.quality[skill] - 2) * (3 if number % 6 == 0 else 1) for number, skill in enumerate(names)]
+        tools = ("editor", "terminal", "chat", "ci")
+        ages = {shape: _ages(shape) for shape in SHAPES}
+        for number in range(self.of.events):
+            skill = self.random.choices(names, shares)[0]
+            shape = SHAPES[names.index(skill) % len(SHAPES)]
+            (age,) = self.random.choices(range(DAYS), cum_weights=ages[shape])
+            yield NewUsageEvent(
+                id=str(uuid5(NAMESPACE_URL, f"skilldb/seed/{self.of.id}/{number}")),
+                tool_name=self.random.choice(tools),
+                skill_id=skill,
+                user_id=self.random.choice(self.users),
+                created_at=now - timedelta(days=age, seconds=self.random.randrange(86_400)),
+            )
+
+
+def _ages(shape: str) -> list[float]:
+    """Cumulative weights of an event being 0, 1, ... 89 days old."""
+    ages = range(DAYS)
+    weights = {
+        "growing": [(DAYS - age) ** 1.5 for age in ages],
+        "steady": [1.0 for age in ages],
+        "fading": [(age + 1) ** 1.5 for age in ages],
+        "new": [1.0 if age < 14 else 0.0 for age in ages],
+    }
+    return list(accumulate(weights[shape]))
