@@ -171,7 +171,7 @@ def psql(
     if os.environ.get("SKILLDB_DSN") or os.environ.get("SKILLDB_OWNER_DSN"):
         program = shutil.which("psql")
     else:
-        program = str(embedded.start().psql)
+        program = str(embedded.program("psql"))
     if program is None:
         raise SkilldbError("psql is not on the PATH: install PostgreSQL's client")
     given = conninfo_to_dict(owner_dsn() if owner else service_dsn())

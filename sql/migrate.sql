@@ -1,5 +1,13 @@
 -- What migrate.py asks of yoyo's own tables. Run by the owner; no tenant in any of it.
 
+-- name: get_role()
+-- Whether policies hold the role, which then would not see the rows that a migration must change.
+SELECT
+    rolname,
+    rolsuper OR rolbypassrls AS bypasses
+FROM pg_roles
+WHERE rolname = current_user;
+
 -- name: get_journal()
 -- Whether yoyo's tables are there.
 SELECT to_regclass('_yoyo_migration') IS NOT NULL AS found;

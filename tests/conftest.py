@@ -178,4 +178,4 @@ def new_skill(tenant: skilldb.Tenant | Face, id: str, **more: Any) -> Skill:
 def rows(dsn: str, query: str, *params: Any) -> list[tuple[Any, ...]]:
     """What the query finds on a connection of its own; as the superuser it finds all tenants' rows."""
     with psycopg.connect(dsn, autocommit=True) as conn:
-        return conn.execute(query.encode(), params).fetchall()
+        return conn.execute(query.encode(), params or None).fetchall()
