@@ -98,6 +98,8 @@ def _handle(data: Path) -> PostgresServer:
     library = _library()
     version = library.pgdata_version(data) or VERSION
     server: PostgresServer = library.get_server(data, cleanup_mode=None, start=False, postgres_version=version)
+    # Its own lock file is one for the whole machine, and belongs to the first user who needed it.
+    server._lock = library.fasteners.InterProcessLock(data.parent / "lock")
     return server
 
 
