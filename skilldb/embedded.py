@@ -144,8 +144,8 @@ def _make_lock_stale(data: Path) -> None:
 
     PostgreSQL sees for itself that a lock file is stale, and that no process of the old server is left. What misleads
     is a number that another program has by now: then one that no process can have takes its place, and the rest of the
-    file, which PostgreSQL needs to look for the old server's shared memory, stays. A file cut short says nothing, and the
-    lock of the socket nothing more.
+    file, which PostgreSQL needs to look for the old server's shared memory, stays. A file cut short says nothing, and
+    the lock of the socket nothing more.
     """
     lock = data / "postmaster.pid"
     if not lock.is_file() or _is_running(data):
