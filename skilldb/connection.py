@@ -15,13 +15,17 @@ from psycopg.types.numeric import Int8Dumper
 from skilldb.errors import DatabaseUnavailableError, InvalidValueError, UnsafeRoleError
 
 # Whoever is, or may become, a superuser or a role with BYPASSRLS is not held by any policy; nor is the owner of a table
-# without FORCE (PostgreSQL documentation, "Row Security Policies"). session_user, as SET ROLE can be undone.
+# without FORCE (PostgreSQL documentation, "Row Security Policies"). CREATEROLE may become such a role, before version
+# 16 by itself. It is session_user that counts, as SET ROLE can be undone.
 ROLE_CHECK = b"""
 SELECT format('role %I is a superuser', rolname) AS reason
 FROM pg_roles WHERE rolsuper AND pg_has_role(session_user, oid, 'MEMBER')
 UNION ALL
 SELECT format('role %I has BYPASSRLS', rolname)
 FROM pg_roles WHERE rolbypassrls AND NOT rolsuper AND pg_has_role(session_user, oid, 'MEMBER')
+UNION ALL
+SELECT format('role %I has CREATEROLE', rolname)
+FROM pg_roles WHERE rolcreaterole AND NOT rolsuper AND pg_has_role(session_user, oid, 'MEMBER')
 UNION ALL
 SELECT format('role %I owns table %s, which does not force row-level security', r.rolname, c.oid::regclass)
 FROM pg_class AS c
