@@ -12,7 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from skilldb import connection
 from skilldb.errors import DatabaseUnavailableError, SkilldbError, translate
-from skilldb.statement import SET_TENANT, Statement, Step, answers, explain, require_tenant
+from skilldb.statement import SET_TENANT, Statement, Step, answers, require_tenant
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -262,7 +262,12 @@ async def _run(
     except psycopg.Error as error:
         refusal = refusal or error
     if refusal is not None:
-        raise explain(refusal, steps, cursors) from refusal
+        failed = next((n for n, cursor in enumerate(cursors) if cursor.pgresult is None), 0)
+        if failed + 1 < len(cursors):
+            # A step after the refused one may have been due for preparation, which was then skipped; psycopg (3.3)
+            # counts it as prepared all the same, and would run it by a name that the server does not know.
+            conn._prepared.clear()
+        raise translate(refusal, steps[failed].params if steps else {}) from refusal
     # A cursor has no row number where its step, an INSERT without RETURNING, has no rows to give.
     return answers(
         statements, [await cursor.fetchall() if cursor and cursor.rownumber is not None else [] for cursor in last]

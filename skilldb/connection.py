@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
 import psycopg
@@ -44,7 +45,7 @@ AND (
 class Settings:
     """How to connect: psycopg's connection string and arguments, and those of the pool."""
 
-    conninfo: str
+    conninfo: str = field(repr=False)  # It may hold a password.
     connect: dict[str, Any]
     pool: dict[str, Any]
 
@@ -86,7 +87,7 @@ def settings(
         "lock_timeout": lock_timeout,
         "idle_in_transaction_session_timeout": statement_timeout,
     }
-    options = [str(given.get("options") or ""), *(f"-c {name}={round(s * 1000)}" for name, s in limits.items())]
+    options = [str(given.get("options") or ""), *(f"-c {name}={ceil(s * 1000)}" for name, s in limits.items())]
     adapters = AdaptersMap(psycopg.adapters)
     # psycopg sends an int as the smallest type that holds it, and prepares the query for each. One type, one plan.
     adapters.register_dumper(int, Int8Dumper)

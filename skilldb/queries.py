@@ -71,15 +71,22 @@ def parse(text: str, file: str) -> dict[str, Query]:
         header = _HEADER.match(sql)
         if header is None:
             raise ValueError(f"{file}: no SQL after {sql!r}")
-        name = header["name"]
-        body = "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))
-        if not sql.endswith(";"):
-            raise ValueError(f"{file}.{name}: must end with a semicolon")
+        name = f"{file}.{header['name']}"
+        lines = sql.splitlines()
+        comments = [line for line in lines if line.lstrip().startswith("--")]
+        body = "\n".join(line for line in lines if line not in comments).strip()
+        if not body.removesuffix(";"):
+            raise ValueError(f"{name}: has no SQL")
+        if not (body.endswith(";") and sql.endswith(";")):
+            raise ValueError(f"{name}: must end with a semicolon")
         if ";" in re.sub(r"(\$\w*\$).*?\1|'[^']*'", "", body[:-1], flags=re.DOTALL):
-            raise ValueError(f"{file}.{name}: holds more than one statement")
-        if name in queries:
-            raise ValueError(f"{file}.{name}: is there twice")
-        queries[name] = Query(name, sql[:-1].encode(), _types(f"{file}.{name}", header["parameters"], body))
+            raise ValueError(f"{name}: holds more than one statement")
+        # psycopg reads comments and strings too.
+        if "%" in "".join(comments) + _PARAMETER.sub("", body).replace("%%", ""):
+            raise ValueError(f"{name}: holds a % that is no parameter of the SQL")
+        if header["name"] in queries:
+            raise ValueError(f"{name}: is there twice")
+        queries[header["name"]] = Query(header["name"], sql[:-1].encode(), _types(name, header["parameters"], body))
     return queries
 
 

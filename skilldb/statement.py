@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import psycopg
 from psycopg.rows import BaseRowFactory, class_row, scalar_row, tuple_row
 
-from skilldb.errors import InvalidValueError, SkilldbError, TenantRequiredError, translate
+from skilldb.errors import InvalidValueError, TenantRequiredError
 from skilldb.values import ADAPT
 
 if TYPE_CHECKING:
@@ -97,11 +96,3 @@ def answers(statements: Sequence[Statement[Any]], rows: Sequence[list[Any]]) -> 
     """The result of one statement, or the tuple of several, from the rows of each statement's last step."""
     results = tuple(statement.reader.read(found) for statement, found in zip(statements, rows, strict=True))
     return results[0] if len(results) == 1 else results
-
-
-def explain(error: psycopg.Error, steps: Sequence[Step], cursors: Sequence[Any]) -> SkilldbError:
-    """The error of the first step that the server did not answer, to be raised from psycopg's."""
-    for step, cursor in zip(steps, cursors, strict=False):
-        if cursor.pgresult is None:
-            return translate(error, step.params)
-    return translate(error, {})

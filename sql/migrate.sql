@@ -29,8 +29,8 @@ ORDER BY m.migration_id;
 -- name: note_checksum(migration_id, checksum)
 -- yoyo hashes names, not contents.
 UPDATE _yoyo_log
-SET comment = %(checksum)s
-WHERE migration_id = %(migration_id)s AND operation = 'apply' AND comment IS NULL;
+SET comment = %(checksum)s::text
+WHERE migration_id = %(migration_id)s::text AND operation = 'apply' AND comment IS NULL;
 
 -- name: get_lock()
 -- Who migrates, since when.
