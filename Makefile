@@ -11,7 +11,7 @@ PG ?= 18
 export SKILLDB_PG_VERSION := $(PG)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo db-start db-stop migrate rollback status seed import psql test lint types check clean
+.PHONY: help install demo db-start db-stop migrate rollback status seed import drift psql test lint types check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ seed: $(READY) ## Write the example data, once
 import: $(READY) ## Import a folder of */SKILL.md (SKILLS=DIR, TENANT=ID)
 	@test -n "$(SKILLS)" || { echo "Which folder? make import SKILLS=DIR" >&2; exit 2; }
 	@$(SKILLDB) import "$(SKILLS)" $(if $(TENANT),--tenant "$(TENANT)")
+
+drift: $(READY) ## Compare the counters with the rows they count (ARGS=--repair to mend)
+	@$(SKILLDB) check $(ARGS)
 
 psql: $(READY) ## Open psql (TENANT=ID to see an organisation's rows)
 	@$(SKILLDB) psql $(if $(TENANT),--tenant "$(TENANT)")

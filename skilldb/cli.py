@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -22,11 +23,11 @@ except ImportError:
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import skilldb
-from skilldb import embedded, migrate
+from skilldb import embedded, maintenance, migrate
 from skilldb.errors import NotFoundError, SkilldbError
 from skilldb.importer import OUTCOMES, import_skills
 from skilldb.models import NewSkillVersion, WhatsNewItem
-from skilldb.repositories import metrics, skills, tenants, usage, views
+from skilldb.repositories import benchmarks, metrics, skills, tenants, tokens, usage, views
 from skilldb.seed import ORGANISATIONS
 from skilldb.seed import seed as write_seed
 
@@ -184,6 +185,27 @@ def psql(
 
 
 @app.command()
+def check(repair: Annotated[bool, typer.Option("--repair", help="Recompute what has drifted.")] = False) -> None:
+    """Compare every organisation's counters with the rows they count. Exit status 1 where one has drifted.
+
+    With --repair what has drifted is recomputed, and the status is 1 only where some drift is left.
+    """
+    organisations = [id for id, _ in maintenance.list_tenants(owner_dsn())]
+    with skilldb.connect(service_dsn()) as db:
+        found = list(maintenance.check(db, organisations, repair=repair))
+        left = list(maintenance.check(db, organisations)) if repair else found
+    if found:
+        table = Table("organisation", "skill", "counter", "stored", "by its rows")
+        for id, drift in found:
+            table.add_row(id, drift.skill_id, drift.metric, str(drift.stored), str(drift.actual))
+        out.print(table)
+    repaired = f" {len(found) - len(left)} repaired." if repair and found else ""
+    out.print(f"{len(organisations)} organisations checked, {len(found)} counters drifted.{repaired}")
+    if left:
+        raise typer.Exit(1)
+
+
+@app.command()
 def demo() -> None:
     """Start, migrate and seed a database, then show what is used, what is new, and that organisations are apart."""
     for done in migrate.migrate(owner_dsn()):
@@ -193,6 +215,7 @@ def demo() -> None:
         ours, theirs = ORGANISATIONS
         acme, globex = db.tenant(ours.id), db.tenant(theirs.id)
         _show_top_skills(acme, ours.name)
+        _show_costs(acme, ours.name)
         _show_whats_new(acme, globex, f"{ours.id}-user-001", theirs.name)
 
 
@@ -206,6 +229,48 @@ def _show_top_skills(tenant: skilldb.Tenant, name: str) -> None:
         rating = metrics.format_rating(skill.average_rating) or "-"
         table.add_row(skill.skill_name, rating, str(skill.uses), sparkline([day.uses for day in by_day]))
     out.print(table)
+
+
+def _show_costs(tenant: skilldb.Tenant, name: str) -> None:
+    skill = next(
+        s for s in tenant.execute(skills.list_skills(limit=1000)).items if s.avg_token_cost_microcents is not None
+    )
+    stats, trend, latest = tenant.execute(
+        tokens.get_skill_cost_stats(skill.id),
+        tokens.get_cost_trend(skill.id, 30),
+        benchmarks.get_latest_benchmark_run(skill.id),
+    )
+    cost = Table("skill", "a run", "in all", "last 30 days", title=f"Token cost at {name}")
+    cost.title_justify = "left"
+    cost.add_row(
+        skill.name,
+        dollars(stats.avg_cost_microcents),
+        dollars(stats.total_cost_microcents),
+        sparkline([day.cost_microcents for day in trend]),
+    )
+    out.print(cost)
+    if latest is None:
+        return
+    models = Table("model", "quality", "a case", "seconds", "as expected", title=f"Benchmark of {skill.name}")
+    models.title_justify = "left"
+    for model in tenant.execute(benchmarks.compare_models(latest.id)):
+        models.add_row(
+            model.model_name,
+            _or_dash(model.avg_quality_score),
+            dollars(model.avg_cost_microcents),
+            "-" if model.avg_latency_ms is None else f"{model.avg_latency_ms / 1000:.1f}",
+            "-" if model.matches_expected_pct is None else f"{model.matches_expected_pct} %",
+        )
+    out.print(models)
+
+
+def dollars(microcents: int | None) -> str:
+    """Microcents as people read them: 1,050,000 is $0.0105, None is -."""
+    return "-" if microcents is None else f"${Decimal(microcents) / 10**8:.4f}"
+
+
+def _or_dash(value: int | None) -> str:
+    return "-" if value is None else str(value)
 
 
 def _show_whats_new(acme: skilldb.Tenant, globex: skilldb.Tenant, user: str, other: str) -> None:

@@ -78,6 +78,10 @@ def translate(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
         return DatabaseUnavailableError(message) if isinstance(error, psycopg.OperationalError) else _other(error)
     if state == "P0002":  # raise_not_found
         return NotFoundError(message)
+    if state == "55000":  # raise_invalid_transition
+        return InvalidTransitionError(message)
+    if state == "22023":  # raise_invalid_value, and PostgreSQL's own
+        return InvalidValueError(message)
     if state == "23505":
         return AlreadyExistsError(f"{_offender(error, 'key', params)} is already taken")
     if state in ("23503", "23001"):

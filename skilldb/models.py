@@ -226,3 +226,216 @@ class SkillChanges:
     version_rose: bool
     feedback_since: int
     content_changed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSkillFeedback:
+    """Feedback to be submitted.
+
+    `feedback_type` is thumbs_up, thumbs_down, suggestion, training_example or bug_report. `sentiment` is -1, 0 or 1;
+    None is 1 for thumbs_up and -1 for thumbs_down. `quality_score` is 1 to 10. `user_id` None is anonymous.
+    """
+
+    skill_id: str
+    feedback_type: str
+    user_id: str | None = None
+    skill_version_id: str | None = None
+    usage_event_id: str | None = None
+    sentiment: int | None = None
+    comment: str | None = None
+    suggested_content: str | None = None
+    suggested_diff: str | None = None
+    example_input: str | None = None
+    example_output: str | None = None
+    expected_output: str | None = None
+    quality_score: int | None = None
+    source: str = "web"
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkillFeedback:
+    """A piece of feedback, and its review: `status` is pending, accepted, dismissed or implemented."""
+
+    id: str
+    skill_id: str
+    skill_version_id: str | None
+    user_id: str | None
+    usage_event_id: str | None
+    feedback_type: str
+    sentiment: int | None
+    comment: str | None
+    suggested_content: str | None
+    suggested_diff: str | None
+    example_input: str | None
+    example_output: str | None
+    expected_output: str | None
+    quality_score: int | None
+    status: str
+    reviewed_by: str | None
+    reviewed_at: datetime | None
+    review_notes: str | None
+    source: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackWithUsers(SkillFeedback):
+    """Feedback with the names of its author and its reviewer; None where there is none, or it has no name."""
+
+    user_name: str | None
+    reviewer_name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTokenMeasurement:
+    """One run of a skill to be recorded. `latency_ms` in milliseconds, cost in microcents: $1 is 100,000,000.
+
+    `total_tokens` and the cost, where they are None, are filled in if both token counts are given and, for the cost,
+    the model has a price. `created_at` None is now.
+    """
+
+    skill_id: str
+    model_name: str
+    model_provider: str = "anthropic"
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    estimated_cost_microcents: int | None = None
+    latency_ms: int | None = None
+    user_id: str | None = None
+    usage_event_id: str | None = None
+    source: str = "hook"
+    id: str | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenMeasurement:
+    """The tokens, cost in microcents ($1 is 100,000,000) and latency in milliseconds of one run; None: not known."""
+
+    id: str
+    skill_id: str
+    usage_event_id: str | None
+    user_id: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    total_tokens: int | None
+    model_name: str
+    model_provider: str
+    estimated_cost_microcents: int | None
+    latency_ms: int | None
+    source: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkillCostStats:
+    """What a skill costs, in microcents ($1 is 100,000,000).
+
+    Total and mean are of the measurements that have a cost, the mean None without any. `measurements` counts all;
+    `predominant_model` is the one most often measured, None without any.
+    """
+
+    skill_id: str
+    total_cost_microcents: int
+    avg_cost_microcents: int | None
+    measurements: int
+    predominant_model: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DailyCost:
+    """What a skill cost on one day of UTC, in microcents ($1 is 100,000,000)."""
+
+    day: date
+    cost_microcents: int
+    measurements: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBenchmarkRun:
+    """A comparison of models on a skill, to be created."""
+
+    skill_id: str
+    triggered_by: str
+    models: Sequence[str]
+    skill_version_id: str | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkRun:
+    """A comparison of models on a skill: `status` is pending, running, completed or failed.
+
+    On completion, `best_model` has the highest mean quality (0 to 100), `cheapest_model` the lowest mean cost a case,
+    in microcents ($1 is 100,000,000); None where no result says so.
+    """
+
+    id: str
+    skill_id: str
+    skill_version_id: str | None
+    triggered_by: str
+    status: str
+    models: list[str]
+    best_model: str | None
+    best_quality_score: int | None
+    cheapest_model: str | None
+    cheapest_cost_microcents: int | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBenchmarkResult:
+    """What one model made of one test case, counted from 0. Cost in microcents, quality 0 to 100; None: not known."""
+
+    model_name: str
+    test_case_index: int
+    model_provider: str = "anthropic"
+    input_used: str | None = None
+    output_produced: str | None = None
+    expected_output: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    latency_ms: int | None = None
+    estimated_cost_microcents: int | None = None
+    quality_score: int | None = None
+    quality_notes: str | None = None
+    matches_expected: bool | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkResult(NewBenchmarkResult):
+    """A recorded result."""
+
+    id: str
+    benchmark_run_id: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkRunWithResults(BenchmarkRun):
+    """A run with its results, by model and test case."""
+
+    results: list[BenchmarkResult]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelComparison:
+    """One model's means over the cases of a run, rounded half up; None where no case has the value.
+
+    Quality is 0 to 100, cost in microcents ($1 is 100,000,000), latency in milliseconds; `matches_expected_pct` is 0 to
+    100, of the cases that were judged.
+    """
+
+    model_name: str
+    cases: int
+    avg_quality_score: int | None
+    avg_cost_microcents: int | None
+    avg_total_tokens: int | None
+    avg_latency_ms: int | None
+    matches_expected_pct: int | None

@@ -12,7 +12,7 @@ from typing import Any
 from skilldb.statement import Step
 from skilldb.values import ADAPT
 
-_HEADER = re.compile(r"-- name: (?P<name>[a-z][a-z0-9_]*)\((?P<parameters>[a-z0-9_, ]*)\)\n")
+_HEADER = re.compile(r"-- name: (?P<name>[a-z][a-z0-9_]*)\((?P<parameters>[^)]*)\)\n")
 _PARAMETER = re.compile(r"%\((?P<name>\w+)\)s(?:::(?P<type>\w+(?:\[\])?))?")
 _TENANT = "tenant_id"
 
@@ -101,7 +101,7 @@ def _types(name: str, declared: str, body: str) -> dict[str, str]:
         types[match["name"]] = cast or ""
     types = {parameter: cast or "text" for parameter, cast in types.items()}
     used = types.keys() - {_TENANT}
-    expected = {parameter.strip() for parameter in declared.split(",") if parameter.strip()}
+    expected = set(re.findall(r"\w+", declared))
     if used != expected:
         raise ValueError(f"{name}: declares {sorted(expected)} but uses {sorted(used)}")
     if unknown := set(types.values()) - ADAPT.keys():

@@ -12,13 +12,25 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from skilldb.database import Database, Tenant
-from skilldb.models import NewSkill, NewSkillVersion, NewUsageEvent
-from skilldb.repositories import ratings, skills, tenants, usage, users, views
+from skilldb.models import (
+    NewBenchmarkResult,
+    NewBenchmarkRun,
+    NewSkill,
+    NewSkillFeedback,
+    NewSkillVersion,
+    NewTokenMeasurement,
+    NewUsageEvent,
+)
+from skilldb.repositories import benchmarks, feedback, ratings, skills, tenants, tokens, usage, users, views
 from skilldb.statement import Statement
 
 DAYS = 90
 BATCH = 1000
 SHAPES = ("growing", "steady", "fading", "new")
+FEEDBACK = ("thumbs_up", "suggestion", "thumbs_up", "training_example", "thumbs_down", "bug_report")
+REVIEWS = ((), ("accepted",), ("dismissed",), ("accepted", "implemented"))  # what happened to it, one after the other
+# Mean quality, mean seconds a case, and share of the measurements.
+MODELS = {"claude-opus-4-5": (91, 9, 2), "claude-sonnet-4-5": (86, 5, 5), "claude-haiku-4-5": (77, 2, 3)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +44,8 @@ class Organisation:
     ratings: int
     events: int
     viewers: int
+    feedback: int
+    measurements: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +60,28 @@ class Progress:
 
 
 ORGANISATIONS = (
-    Organisation(id="acme", name="Acme", users=60, skills=slice(0, 30), ratings=180, events=12_000, viewers=18),
-    Organisation(id="globex", name="Globex", users=40, skills=slice(30, 50), ratings=120, events=8_000, viewers=12),
+    Organisation(
+        id="acme",
+        name="Acme",
+        users=60,
+        skills=slice(0, 30),
+        ratings=180,
+        events=12_000,
+        viewers=18,
+        feedback=120,
+        measurements=3_000,
+    ),
+    Organisation(
+        id="globex",
+        name="Globex",
+        users=40,
+        skills=slice(30, 50),
+        ratings=120,
+        events=8_000,
+        viewers=12,
+        feedback=80,
+        measurements=2_000,
+    ),
 )
 
 # Category, then the names of its skills.
@@ -76,6 +110,13 @@ _CATALOGUE = {
 }  # fmt: skip
 _GIVEN = ("Ada", "Björn", "Chiara", "Dmitri", "Elif", "Femi", "Grace", "Hana", "Ivo", "Jun", "Kofi", "Lucía")
 _FAMILY = ("Abebe", "Brandt", "Costa", "Dubois", "Eriksen", "Fischer", "Gupta", "Hansen", "Ito", "Jansen")
+_COMMENTS = {
+    "thumbs_up": "Just what I needed.",
+    "thumbs_down": "It missed the point of my question.",
+    "suggestion": "Ask for the audience first.",
+    "training_example": "A case that it should get right.",
+    "bug_report": "It stops after the third section.",
+}
 
 
 def _slug(name: str) -> str:
@@ -119,6 +160,9 @@ class _Seeder:
         yield from self._write("later versions", self._missing_versions(first=False))
         yield from self._write("later views", self._missing_views(late))
         yield from self._write("ratings", self._missing_ratings())
+        yield from self._write("feedback", self._missing_feedback())
+        yield from self._write("benchmark runs", self._missing_benchmarks())
+        yield from self._record_measurements()
         yield from self._record_events()
 
     def _write(self, kind: str, statements: Sequence[Statement[Any]]) -> Iterator[Progress]:
@@ -216,6 +260,102 @@ class _Seeder:
             for (user, skill), stars in wanted.items()
             if (user, skill) not in found
         ]
+
+    def _missing_feedback(self) -> list[Statement[Any]]:
+        """Every type in every state. What one organisation has fits into one batch, so a review is never left out."""
+        names = sorted(self.skills)
+        found = {
+            item.id
+            for page in self._all([feedback.list_feedback(skill, limit=self.of.feedback) for skill in names])
+            for item in page.items
+        }
+        missing: list[Statement[Any]] = []
+        for number in range(self.of.feedback):
+            skill, id = self.random.choice(names), f"{self.of.id}-feedback-{number:03}"
+            kind, state = FEEDBACK[number % len(FEEDBACK)], REVIEWS[number // len(FEEDBACK) % len(REVIEWS)]
+            new = NewSkillFeedback(
+                id=id,
+                skill_id=skill,
+                feedback_type=kind,
+                user_id=None if number % 9 == 0 else self.random.choice(self.users),
+                comment=_COMMENTS[kind],
+                quality_score=self.random.randint(4, 10),
+                example_input="A draft of last week" if kind == "training_example" else None,
+                expected_output="The draft, in half the words" if kind == "training_example" else None,
+            )
+            if id not in found:
+                missing.append(feedback.submit_feedback(new))
+                missing.extend(feedback.review_feedback(id, status, self.users[0]) for status in state)
+        return missing
+
+    def _missing_benchmarks(self) -> list[Statement[Any]]:
+        """Two runs on every third skill; every fifth run failed. All of a skill's runs are written in one batch."""
+        names = sorted(self.skills)[::3]
+        found = self._all([benchmarks.get_latest_benchmark_run(skill) for skill in names])
+        missing: list[Statement[Any]] = []
+        for number, (skill, present) in enumerate(zip(names, found, strict=True)):
+            for run in range(2):
+                id = f"{skill}-run-{run + 1}"
+                statements: list[Statement[Any]] = [
+                    benchmarks.create_benchmark_run(
+                        NewBenchmarkRun(id=id, skill_id=skill, triggered_by=self.users[0], models=sorted(MODELS))
+                    ),
+                    benchmarks.start_benchmark_run(id),
+                    benchmarks.record_benchmark_results(id, [r for m in sorted(MODELS) for r in self._results(m)]),
+                ]
+                failed = (2 * number + run) % 5 == 3
+                statements.append(
+                    benchmarks.fail_benchmark_run(id) if failed else benchmarks.complete_benchmark_run(id)
+                )
+                if present is None:
+                    missing += statements
+        return missing
+
+    def _results(self, model: str) -> Iterator[NewBenchmarkResult]:
+        quality, seconds, _ = MODELS[model]
+        for case in range(4):
+            tokens_in, tokens_out = self.random.randint(800, 3000), self.random.randint(200, 900)
+            score = min(100, max(0, round(self.random.gauss(quality, 6))))
+            yield NewBenchmarkResult(
+                model_name=model,
+                test_case_index=case,
+                input_tokens=tokens_in,
+                output_tokens=tokens_out,
+                total_tokens=tokens_in + tokens_out,
+                latency_ms=round(self.random.gauss(seconds, seconds / 8) * 1000),
+                estimated_cost_microcents=tokens.estimate_cost_microcents(model, tokens_in, tokens_out),
+                quality_score=score,
+                matches_expected=score >= 80,
+            )
+
+    def _record_measurements(self) -> Iterator[Progress]:
+        """Measurements over three models and 90 days. All of a skill's are one statement: they are there or not."""
+        names, now, done = sorted(self.skills), datetime.now(UTC), 0
+        models = {model: share for model, (_, _, share) in MODELS.items()}
+        lots: dict[str, list[NewTokenMeasurement]] = {skill: [] for skill in names}
+        for number in range(self.of.measurements):
+            skill = self.random.choice(names)
+            lots[skill].append(
+                NewTokenMeasurement(
+                    id=f"{self.of.id}-measurement-{number:05}",
+                    skill_id=skill,
+                    model_name=self.random.choices(list(models), list(models.values()))[0],
+                    input_tokens=self.random.randint(500, 6000),
+                    output_tokens=self.random.randint(100, 2000),
+                    latency_ms=self.random.randint(700, 9000),
+                    user_id=self.random.choice(self.users),
+                    created_at=now - timedelta(seconds=self.random.randrange(DAYS * 86_400)),
+                )
+            )
+        found = self._all([tokens.get_skill_cost_stats(skill) for skill in names])
+        for skill, stats in zip(names, found, strict=True):
+            added = 0
+            if not stats.measurements:
+                added = self.tenant.execute(tokens.record_token_measurements(lots[skill]))
+            done += len(lots[skill])
+            yield Progress(
+                organisation=self.of.name, kind="measurements", done=done, total=self.of.measurements, added=added
+            )
 
     def _record_events(self) -> Iterator[Progress]:
         done = added = 0

@@ -81,3 +81,14 @@ SELECT
                 )
             )
     END AS missing;
+
+-- name: check_skill_version(skill_id, skill_version_id)
+-- The foreign key asks for a version of the organisation; it must be one of this skill.
+SELECT
+    CASE
+        WHEN %(skill_version_id)s::text IS NOT NULL AND NOT EXISTS (
+            SELECT
+            FROM skill_versions AS v
+            WHERE v.tenant_id = %(tenant_id)s AND v.skill_id = %(skill_id)s AND v.id = %(skill_version_id)s
+        ) THEN raise_not_found('version', %(skill_version_id)s)
+    END AS missing;

@@ -1,0 +1,6 @@
+-- Locks: none.
+SET LOCAL lock_timeout = '5s';
+
+DROP FUNCTION IF EXISTS raise_invalid_value(TEXT, TEXT, TEXT);
+
+DROP FUNCTION IF EXISTS raise_invalid_transition(TEXT, TEXT, TEXT, TEXT);

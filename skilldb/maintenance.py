@@ -1,0 +1,36 @@
+"""What is done for every organisation: the owner lists them, the service does the work in each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+
+from skilldb import queries
+from skilldb.database import Database
+from skilldb.errors import translate
+from skilldb.models import MetricDrift
+from skilldb.repositories import metrics
+
+_SQL = queries.load("maintenance")
+
+
+def list_tenants(owner_dsn: str) -> list[tuple[str, str]]:
+    """Id and name of every organisation, by id. Only the owner sees them all."""
+    try:
+        with psycopg.connect(owner_dsn, autocommit=True) as conn:
+            return conn.execute(_SQL["list_tenants"].sql).fetchall()
+    except psycopg.Error as error:
+        raise translate(error, {}) from error
+
+
+def check(db: Database, tenant_ids: list[str], *, repair: bool = False) -> Iterator[tuple[str, MetricDrift]]:
+    """Each counter that has drifted, with its organisation's id; with `repair`, it is mended before it is yielded."""
+    for tenant_id in tenant_ids:
+        tenant = db.tenant(tenant_id)
+        found = tenant.execute(metrics.find_metric_drift())
+        if repair:
+            for skill_id in sorted({drift.skill_id for drift in found}):
+                tenant.execute(metrics.repair_metrics(skill_id))
+        for drift in found:
+            yield tenant_id, drift

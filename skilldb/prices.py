@@ -1,0 +1,66 @@
+"""What models cost: the table prices.csv, and the cost of a run by it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from types import MappingProxyType
+
+from skilldb.values import ADAPT, at_least
+
+# $1 is 10**8 microcents, so $1 per million tokens is 100 microcents a token.
+_MICROCENTS_A_TOKEN = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """A model's price in US dollars per million tokens, where it was read, and when."""
+
+    provider: str
+    model: str
+    input_usd: Decimal
+    output_usd: Decimal
+    source: str
+    date: date
+
+
+def read_prices(path: Path) -> Mapping[str, Price]:
+    """The prices of a file like prices.csv, by model."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        prices = [
+            Price(
+                provider=row["provider"],
+                model=row["model"],
+                input_usd=Decimal(row["input_usd_per_million"]),
+                output_usd=Decimal(row["output_usd_per_million"]),
+                source=row["source"],
+                date=date.fromisoformat(row["date"]),
+            )
+            for row in rows
+        ]
+    return MappingProxyType({price.model: price for price in prices})
+
+
+DEFAULT_PRICES = read_prices(Path(__file__).with_name("prices.csv"))
+"""The package's own table. Pass another mapping of model to Price wherever prices are taken."""
+
+
+def estimate_cost_microcents(
+    model_name: str, input_tokens: int, output_tokens: int, prices: Mapping[str, Price] = DEFAULT_PRICES
+) -> int | None:
+    """What a run costs, in microcents ($1 is 100,000,000), rounded half up; None for a model without a price.
+
+    InvalidValueError: a number of tokens that is negative or no int.
+    """
+    for name, tokens in (("input_tokens", input_tokens), ("output_tokens", output_tokens)):
+        at_least(name, ADAPT["bigint"](name, tokens), 0)
+    price = prices.get(model_name)
+    if price is None:
+        return None
+    cost = (input_tokens * price.input_usd + output_tokens * price.output_usd) * _MICROCENTS_A_TOKEN
+    return int(cost.quantize(Decimal(1), rounding=ROUND_HALF_UP))

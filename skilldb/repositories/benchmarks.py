@@ -1,0 +1,129 @@
+"""Runs that compare models on a skill, and their results."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from skilldb import queries
+from skilldb.errors import InvalidValueError
+from skilldb.models import (
+    BenchmarkResult,
+    BenchmarkRun,
+    BenchmarkRunWithResults,
+    ModelComparison,
+    NewBenchmarkResult,
+    NewBenchmarkRun,
+)
+from skilldb.statement import VALUE, Reader, Statement, many, one
+
+_SQL = queries.load("benchmarks")
+_LOCKS = queries.load("locks")
+
+
+def create_benchmark_run(run: NewBenchmarkRun) -> Statement[BenchmarkRun]:
+    """Create a run, pending.
+
+    NotFoundError: no such skill, user, or version of that skill. InvalidValueError: no models. AlreadyExistsError: the
+    id is taken.
+    """
+    if not list(run.models):
+        raise InvalidValueError("models must name at least one model")
+    return Statement(
+        one(BenchmarkRun),
+        _LOCKS["check_skill_version"](skill_id=run.skill_id, skill_version_id=run.skill_version_id),
+        _SQL["create_benchmark_run"](
+            id=run.id,
+            skill_id=run.skill_id,
+            skill_version_id=run.skill_version_id,
+            triggered_by=run.triggered_by,
+            models=run.models,
+        ),
+    )
+
+
+def start_benchmark_run(run_id: str) -> Statement[BenchmarkRun]:
+    """Pending to running. InvalidTransitionError: it is not pending. NotFoundError: no such run."""
+    return Statement(
+        one(BenchmarkRun),
+        _SQL["lock_benchmark_run"](run_id=run_id),
+        _SQL["start_benchmark_run"](run_id=run_id),
+    )
+
+
+def record_benchmark_results(run_id: str, results: Iterable[NewBenchmarkResult]) -> Statement[int]:
+    """Record results of a running run, all or none. Returns the number of cases written.
+
+    A result for the same model and case replaces the former, also within `results`. InvalidTransitionError: the run is
+    not running. InvalidValueError: a model that the run does not list, or a number out of range. NotFoundError: no such
+    run.
+    """
+    cases = {(result.model_name, result.test_case_index): result for result in results}
+    found = list(cases.values())
+    return Statement(
+        VALUE,
+        _SQL["lock_benchmark_run"](run_id=run_id),
+        _SQL["check_benchmark_results"](run_id=run_id, models=[r.model_name for r in found]),
+        _SQL["record_benchmark_results"](
+            run_id=run_id,
+            model_name=[r.model_name for r in found],
+            model_provider=[r.model_provider for r in found],
+            test_case_index=[r.test_case_index for r in found],
+            input_used=[r.input_used for r in found],
+            output_produced=[r.output_produced for r in found],
+            expected_output=[r.expected_output for r in found],
+            input_tokens=[r.input_tokens for r in found],
+            output_tokens=[r.output_tokens for r in found],
+            total_tokens=[r.total_tokens for r in found],
+            latency_ms=[r.latency_ms for r in found],
+            estimated_cost_microcents=[r.estimated_cost_microcents for r in found],
+            quality_score=[r.quality_score for r in found],
+            quality_notes=[r.quality_notes for r in found],
+            matches_expected=[r.matches_expected for r in found],
+            error_message=[r.error_message for r in found],
+        ),
+    )
+
+
+def complete_benchmark_run(run_id: str) -> Statement[BenchmarkRun]:
+    """Running to completed, with the best and the cheapest model by the results.
+
+    Best: the highest mean quality; of equal ones the cheaper, then the first by name. Cheapest: the lowest mean cost a
+    case, then the first by name. InvalidTransitionError: it is not running. NotFoundError: no such run.
+    """
+    return Statement(
+        one(BenchmarkRun),
+        _SQL["lock_benchmark_run"](run_id=run_id),
+        _SQL["complete_benchmark_run"](run_id=run_id),
+    )
+
+
+def fail_benchmark_run(run_id: str) -> Statement[BenchmarkRun]:
+    """Pending or running to failed. InvalidTransitionError: it has ended. NotFoundError: no such run."""
+    return Statement(
+        one(BenchmarkRun),
+        _SQL["lock_benchmark_run"](run_id=run_id),
+        _SQL["fail_benchmark_run"](run_id=run_id),
+    )
+
+
+def get_latest_benchmark_run(skill_id: str) -> Statement[BenchmarkRunWithResults | None]:
+    """The run of a skill that was created last, with its results by model and case; None where there is none."""
+    return Statement(Reader(dict_row, _with_results), _SQL["get_latest_benchmark_run"](skill_id=skill_id))
+
+
+def _with_results(rows: list[dict[str, Any]]) -> BenchmarkRunWithResults | None:
+    if not rows:
+        return None
+    (run,) = rows
+    results = [
+        BenchmarkResult(**result | {"created_at": datetime.fromisoformat(result["created_at"])})
+        for result in run["results"]
+    ]
+    return BenchmarkRunWithResults(**run | {"results": results})
+
+
+def compare_models(run_id: str) -> Statement[list[ModelComparison]]:
+    """Each model's means over the cases of a run, best first; empty where there are no results or no such run."""
+    return Statement(many(ModelComparison), _SQL["compare_models"](run_id=run_id))

@@ -1,0 +1,93 @@
+"""What people say about skills, its review, and its counts on skills."""
+
+from datetime import datetime
+
+from skilldb import paging, queries
+from skilldb.models import FeedbackWithUsers, NewSkillFeedback, Page, SkillFeedback
+from skilldb.statement import VALUE, Statement, many, one
+
+_SQL = queries.load("feedback")
+_LOCKS = queries.load("locks")
+
+
+def submit_feedback(feedback: NewSkillFeedback) -> Statement[SkillFeedback]:
+    """Submit feedback, and count it on its skill: every type in total_feedback, thumbs in the percentage.
+
+    NotFoundError: no such skill, user, or version of that skill. InvalidValueError: an unknown type, a sentiment or
+    quality out of range. AlreadyExistsError: the id is taken.
+    """
+    return Statement(
+        one(SkillFeedback),
+        _LOCKS["lock_user_and_skill"](user_id=feedback.user_id, skill_id=feedback.skill_id),
+        _LOCKS["check_skill_version"](skill_id=feedback.skill_id, skill_version_id=feedback.skill_version_id),
+        _SQL["submit_feedback"](
+            id=feedback.id,
+            skill_id=feedback.skill_id,
+            skill_version_id=feedback.skill_version_id,
+            user_id=feedback.user_id,
+            usage_event_id=feedback.usage_event_id,
+            feedback_type=feedback.feedback_type,
+            sentiment=feedback.sentiment,
+            comment=feedback.comment,
+            suggested_content=feedback.suggested_content,
+            suggested_diff=feedback.suggested_diff,
+            example_input=feedback.example_input,
+            example_output=feedback.example_output,
+            expected_output=feedback.expected_output,
+            quality_score=feedback.quality_score,
+            source=feedback.source,
+        ),
+    )
+
+
+def review_feedback(
+    feedback_id: str, status: str, reviewed_by: str, *, notes: str | None = None
+) -> Statement[SkillFeedback]:
+    """Decide on feedback: pending to accepted or dismissed, accepted to implemented or dismissed, dismissed to pending.
+
+    InvalidTransitionError: any other change, also where another reviewer was faster. NotFoundError: no such feedback
+    or reviewer. InvalidValueError: an unknown status.
+    """
+    return Statement(
+        one(SkillFeedback),
+        # The reviewer first: delete_user locks the user before the feedback.
+        _LOCKS["lock_users"](user_ids=[reviewed_by]),
+        _SQL["lock_feedback"](feedback_id=feedback_id),
+        _SQL["review_feedback"](feedback_id=feedback_id, status=status, reviewed_by=reviewed_by, review_notes=notes),
+    )
+
+
+def list_feedback(
+    skill_id: str,
+    *,
+    feedback_type: str | None = None,
+    status: str | None = None,
+    limit: int = 50,
+    after: str | None = None,
+) -> Statement[Page[FeedbackWithUsers]]:
+    """Feedback on a skill, newest first, with the names of author and reviewer; `after` is the former page's cursor.
+
+    None does not filter. InvalidValueError: a limit below 1, or a cursor that is none.
+    """
+    created_at, id = paging.decode(after)
+    return Statement(
+        paging.page(FeedbackWithUsers, limit, lambda feedback: (feedback.created_at, feedback.id)),
+        _SQL["list_feedback"](
+            skill_id=skill_id,
+            feedback_type=feedback_type,
+            status=status,
+            after_created_at=created_at,
+            after_id=id,
+            limit=limit,
+        ),
+    )
+
+
+def count_feedback_since(skill_id: str, since: datetime) -> Statement[int]:
+    """How much feedback on a skill came after `since`. InvalidValueError: a time without a zone."""
+    return Statement(VALUE, _SQL["count_feedback_since"](skill_id=skill_id, since=since))
+
+
+def list_training_examples(skill_id: str) -> Statement[list[SkillFeedback]]:
+    """The accepted training examples of a skill that have an input and an expected output, oldest first."""
+    return Statement(many(SkillFeedback), _SQL["list_training_examples"](skill_id=skill_id))

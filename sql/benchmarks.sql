@@ -1,0 +1,287 @@
+-- Runs that compare models on a skill, and their results.
+-- The workflow: pending to running, running to completed or failed, pending to failed.
+
+-- name: create_benchmark_run(id, skill_id, skill_version_id, triggered_by, models)
+INSERT INTO benchmark_runs (tenant_id, id, skill_id, skill_version_id, triggered_by, models)
+VALUES (
+    %(tenant_id)s,
+    coalesce(%(id)s, gen_random_uuid()::text),
+    %(skill_id)s,
+    %(skill_version_id)s,
+    %(triggered_by)s,
+    %(models)s::text[]
+)
+RETURNING
+    id, skill_id, skill_version_id, triggered_by, status, models,
+    best_model, best_quality_score, cheapest_model, cheapest_cost_microcents,
+    started_at, completed_at, created_at;
+
+-- name: lock_benchmark_run(run_id)
+-- So that the statement after it, should the change not be allowed, names the status that the run really has.
+SELECT coalesce(
+    (
+        SELECT b.id
+        FROM benchmark_runs AS b
+        WHERE b.tenant_id = %(tenant_id)s AND b.id = %(run_id)s
+        FOR NO KEY UPDATE
+    ),
+    raise_not_found('run', %(run_id)s)
+) AS id;
+
+-- name: start_benchmark_run(run_id)
+-- After lock_benchmark_run.
+WITH changed AS (
+    UPDATE benchmark_runs
+    SET
+        status = 'running',
+        started_at = now()
+    WHERE tenant_id = %(tenant_id)s AND id = %(run_id)s AND status = 'pending'
+    RETURNING
+        id, skill_id, skill_version_id, triggered_by, status, models,
+        best_model, best_quality_score, cheapest_model, cheapest_cost_microcents,
+        started_at, completed_at, created_at
+)
+
+SELECT
+    c.id, c.skill_id, c.skill_version_id, c.triggered_by, c.status, c.models,
+    c.best_model, c.best_quality_score, c.cheapest_model, c.cheapest_cost_microcents,
+    c.started_at, c.completed_at, c.created_at
+FROM benchmark_runs AS b
+LEFT JOIN changed AS c ON c.id = b.id
+WHERE
+    b.tenant_id = %(tenant_id)s
+    AND b.id = %(run_id)s
+    AND coalesce(c.id, raise_invalid_transition('run', b.id, b.status, 'start')) IS NOT NULL;
+
+-- name: check_benchmark_results(run_id, models)
+-- After lock_benchmark_run: results are for a run that runs, and for models that it lists.
+SELECT
+    CASE
+        WHEN b.status <> 'running' THEN raise_invalid_transition('run', b.id, b.status, 'take results')
+        WHEN NOT %(models)s::text[] <@ b.models
+            THEN raise_invalid_value(
+                'model',
+                (
+                    SELECT min(m.model)
+                    FROM unnest(%(models)s::text[]) AS m (model)
+                    WHERE NOT ARRAY[m.model] <@ b.models
+                ),
+                'is not one that the run lists'
+            )
+    END AS refused
+FROM benchmark_runs AS b
+WHERE b.tenant_id = %(tenant_id)s AND b.id = %(run_id)s;
+
+-- name: record_benchmark_results(run_id, model_name, model_provider, test_case_index, input_used,
+-- output_produced, expected_output, input_tokens, output_tokens, total_tokens, latency_ms, estimated_cost_microcents,
+-- quality_score, quality_notes, matches_expected, error_message)
+-- After check_benchmark_results. A result for a case that has one replaces it.
+WITH recorded AS (
+    INSERT INTO benchmark_results (
+        tenant_id, benchmark_run_id, model_name, model_provider, test_case_index,
+        input_used, output_produced, expected_output, input_tokens, output_tokens, total_tokens, latency_ms,
+        estimated_cost_microcents, quality_score, quality_notes, matches_expected, error_message
+    )
+    SELECT
+        %(tenant_id)s,
+        %(run_id)s,
+        r.model_name,
+        r.model_provider,
+        r.test_case_index,
+        r.input_used,
+        r.output_produced,
+        r.expected_output,
+        r.input_tokens,
+        r.output_tokens,
+        r.total_tokens,
+        r.latency_ms,
+        r.estimated_cost_microcents,
+        r.quality_score,
+        r.quality_notes,
+        r.matches_expected,
+        r.error_message
+    FROM
+        unnest(
+            %(model_name)s::text[],
+            %(model_provider)s::text[],
+            %(test_case_index)s::integer[],
+            %(input_used)s::text[],
+            %(output_produced)s::text[],
+            %(expected_output)s::text[],
+            %(input_tokens)s::integer[],
+            %(output_tokens)s::integer[],
+            %(total_tokens)s::integer[],
+            %(latency_ms)s::integer[],
+            %(estimated_cost_microcents)s::bigint[],
+            %(quality_score)s::integer[],
+            %(quality_notes)s::text[],
+            %(matches_expected)s::boolean[],
+            %(error_message)s::text[]
+        ) AS r (
+            model_name, model_provider, test_case_index,
+            input_used, output_produced, expected_output, input_tokens, output_tokens, total_tokens, latency_ms,
+            estimated_cost_microcents, quality_score, quality_notes, matches_expected, error_message
+        )
+    ON CONFLICT (tenant_id, benchmark_run_id, model_name, test_case_index) DO UPDATE
+        SET
+            model_provider = excluded.model_provider,
+            input_used = excluded.input_used,
+            output_produced = excluded.output_produced,
+            expected_output = excluded.expected_output,
+            input_tokens = excluded.input_tokens,
+            output_tokens = excluded.output_tokens,
+            total_tokens = excluded.total_tokens,
+            latency_ms = excluded.latency_ms,
+            estimated_cost_microcents = excluded.estimated_cost_microcents,
+            quality_score = excluded.quality_score,
+            quality_notes = excluded.quality_notes,
+            matches_expected = excluded.matches_expected,
+            error_message = excluded.error_message
+    RETURNING id
+)
+
+SELECT count(*) AS recorded
+FROM recorded;
+
+-- name: complete_benchmark_run(run_id)
+-- After lock_benchmark_run. The unrounded means decide; what is kept of them is rounded half up.
+WITH means AS (
+    SELECT
+        model_name,
+        avg(quality_score) AS mean_quality,
+        avg(estimated_cost_microcents) AS mean_cost
+    FROM benchmark_results
+    WHERE tenant_id = %(tenant_id)s AND benchmark_run_id = %(run_id)s
+    GROUP BY model_name
+),
+
+best AS (
+    SELECT
+        model_name,
+        round(mean_quality)::integer AS quality
+    FROM means
+    WHERE mean_quality IS NOT NULL
+    ORDER BY mean_quality DESC, mean_cost ASC NULLS LAST, model_name ASC
+    LIMIT 1
+),
+
+cheapest AS (
+    SELECT
+        model_name,
+        round(mean_cost)::bigint AS cost
+    FROM means
+    WHERE mean_cost IS NOT NULL
+    ORDER BY mean_cost ASC, model_name ASC
+    LIMIT 1
+),
+
+changed AS (
+    UPDATE benchmark_runs
+    SET
+        status = 'completed',
+        completed_at = now(),
+        best_model = (SELECT best.model_name FROM best),
+        best_quality_score = (SELECT best.quality FROM best),
+        cheapest_model = (SELECT cheapest.model_name FROM cheapest),
+        cheapest_cost_microcents = (SELECT cheapest.cost FROM cheapest)
+    WHERE tenant_id = %(tenant_id)s AND id = %(run_id)s AND status = 'running'
+    RETURNING
+        id, skill_id, skill_version_id, triggered_by, status, models,
+        best_model, best_quality_score, cheapest_model, cheapest_cost_microcents,
+        started_at, completed_at, created_at
+)
+
+SELECT
+    c.id, c.skill_id, c.skill_version_id, c.triggered_by, c.status, c.models,
+    c.best_model, c.best_quality_score, c.cheapest_model, c.cheapest_cost_microcents,
+    c.started_at, c.completed_at, c.created_at
+FROM benchmark_runs AS b
+LEFT JOIN changed AS c ON c.id = b.id
+WHERE
+    b.tenant_id = %(tenant_id)s
+    AND b.id = %(run_id)s
+    AND coalesce(c.id, raise_invalid_transition('run', b.id, b.status, 'complete')) IS NOT NULL;
+
+-- name: fail_benchmark_run(run_id)
+-- After lock_benchmark_run.
+WITH changed AS (
+    UPDATE benchmark_runs
+    SET
+        status = 'failed',
+        completed_at = now()
+    WHERE tenant_id = %(tenant_id)s AND id = %(run_id)s AND status IN ('pending', 'running')
+    RETURNING
+        id, skill_id, skill_version_id, triggered_by, status, models,
+        best_model, best_quality_score, cheapest_model, cheapest_cost_microcents,
+        started_at, completed_at, created_at
+)
+
+SELECT
+    c.id, c.skill_id, c.skill_version_id, c.triggered_by, c.status, c.models,
+    c.best_model, c.best_quality_score, c.cheapest_model, c.cheapest_cost_microcents,
+    c.started_at, c.completed_at, c.created_at
+FROM benchmark_runs AS b
+LEFT JOIN changed AS c ON c.id = b.id
+WHERE
+    b.tenant_id = %(tenant_id)s
+    AND b.id = %(run_id)s
+    AND coalesce(c.id, raise_invalid_transition('run', b.id, b.status, 'fail')) IS NOT NULL;
+
+-- name: get_latest_benchmark_run(skill_id)
+-- The results as one JSON array, so that run and results are one row of one snapshot.
+SELECT
+    b.id, b.skill_id, b.skill_version_id, b.triggered_by, b.status, b.models,
+    b.best_model, b.best_quality_score, b.cheapest_model, b.cheapest_cost_microcents,
+    b.started_at, b.completed_at, b.created_at,
+    coalesce(
+        (
+            SELECT
+                jsonb_agg(
+                    jsonb_build_object(
+                        'id', r.id,
+                        'benchmark_run_id', r.benchmark_run_id,
+                        'model_name', r.model_name,
+                        'model_provider', r.model_provider,
+                        'test_case_index', r.test_case_index,
+                        'input_used', r.input_used,
+                        'output_produced', r.output_produced,
+                        'expected_output', r.expected_output,
+                        'input_tokens', r.input_tokens,
+                        'output_tokens', r.output_tokens,
+                        'total_tokens', r.total_tokens,
+                        'latency_ms', r.latency_ms,
+                        'estimated_cost_microcents', r.estimated_cost_microcents,
+                        'quality_score', r.quality_score,
+                        'quality_notes', r.quality_notes,
+                        'matches_expected', r.matches_expected,
+                        'error_message', r.error_message,
+                        'created_at', r.created_at
+                    )
+                    ORDER BY r.model_name, r.test_case_index
+                )
+            FROM benchmark_results AS r
+            WHERE r.tenant_id = %(tenant_id)s AND r.benchmark_run_id = b.id
+        ),
+        '[]'
+    ) AS results
+FROM benchmark_runs AS b
+WHERE b.tenant_id = %(tenant_id)s AND b.skill_id = %(skill_id)s
+ORDER BY b.created_at DESC, b.id DESC
+LIMIT 1;
+
+-- name: compare_models(run_id)
+-- Ranked as complete_benchmark_run ranks them; a model without a quality comes last.
+SELECT
+    model_name,
+    count(*) AS cases,
+    round(avg(quality_score))::integer AS avg_quality_score,
+    round(avg(estimated_cost_microcents))::bigint AS avg_cost_microcents,
+    round(avg(total_tokens))::integer AS avg_total_tokens,
+    round(avg(latency_ms))::integer AS avg_latency_ms,
+    round(
+        100.0 * count(*) FILTER (WHERE matches_expected) / nullif(count(matches_expected), 0)
+    )::integer AS matches_expected_pct
+FROM benchmark_results
+WHERE tenant_id = %(tenant_id)s AND benchmark_run_id = %(run_id)s
+GROUP BY model_name
+ORDER BY avg(quality_score) DESC NULLS LAST, avg(estimated_cost_microcents) ASC NULLS LAST, model_name ASC;
