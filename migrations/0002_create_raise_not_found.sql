@@ -8,7 +8,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RAISE EXCEPTION '%', format('%s %L does not exist', kind, id) USING ERRCODE = 'no_data_found';
+    RAISE EXCEPTION '%', format('%s ''%s'' does not exist', kind, left(id, 100)) USING ERRCODE = 'no_data_found';
 END
 $$;
 

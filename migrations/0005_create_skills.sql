@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS skills (
     published_version INTEGER,
     created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
     updated_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
+    edited_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     metrics_updated_at TIMESTAMPTZ (3),
     total_uses INTEGER NOT NULL DEFAULT 0,
     rating_count INTEGER NOT NULL DEFAULT 0,
@@ -29,6 +30,7 @@ CREATE TABLE IF NOT EXISTS skills (
     CONSTRAINT skills_slug_key UNIQUE (tenant_id, slug),
     CONSTRAINT skills_author_fk FOREIGN KEY (tenant_id, author_id) REFERENCES users (tenant_id, id),
     CONSTRAINT skills_status_check CHECK (status IN ('draft', 'pending_review', 'published', 'archived')),
+    CONSTRAINT skills_tags_check CHECK (array_position(tags, NULL) IS NULL),
     CONSTRAINT skills_hours_saved_check CHECK (hours_saved >= 0),
     CONSTRAINT skills_published_version_check CHECK (published_version >= 1),
     CONSTRAINT skills_total_uses_check CHECK (total_uses >= 0),
@@ -52,6 +54,8 @@ COMMENT ON COLUMN skills.published_version_id IS 'The skill_versions row that us
 COMMENT ON COLUMN skills.published_version IS 'The number of that version, kept with it; NULL before the first.';
 COMMENT ON COLUMN skills.updated_at IS
 'Last change of content: name, description, category, tags, status or published version. Counters do not move it.';
+COMMENT ON COLUMN skills.edited_at IS
+'Last change of content other than a new version; without it an edit could not be told from a publication after it.';
 COMMENT ON COLUMN skills.metrics_updated_at IS 'Last change of a counter or average; NULL before the first.';
 COMMENT ON COLUMN skills.total_uses IS 'Number of uses, ever.';
 COMMENT ON COLUMN skills.rating_count IS 'Number of ratings.';
@@ -86,6 +90,6 @@ $$;
 GRANT SELECT, INSERT, DELETE ON skills TO skilldb_app;
 GRANT UPDATE (
     name, slug, description, category, tags, status, hours_saved,
-    published_version_id, published_version, updated_at,
+    published_version_id, published_version, updated_at, edited_at,
     metrics_updated_at, total_uses, rating_count, rating_sum
 ) ON skills TO skilldb_app;

@@ -1,6 +1,6 @@
 -- The versions of a skill, immutable, and the circular key to the published one.
--- Locks: SHARE ROW EXCLUSIVE on tenants, users and skills for the foreign keys. The circular key is added NOT VALID,
--- which does not read skills, and validated under SHARE UPDATE EXCLUSIVE, which lets readers and writers go on.
+-- Locks: SHARE ROW EXCLUSIVE on tenants, users and skills for the foreign keys, to the end of the transaction. The
+-- circular key reads skills once; it has no version to refer to yet, so there is nothing to do in steps.
 SET LOCAL lock_timeout = '5s';
 
 CREATE TABLE IF NOT EXISTS skill_versions (
@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS skill_versions (
     description TEXT NOT NULL,
     metadata JSONB,
     created_by TEXT,
-    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
     CONSTRAINT skill_versions_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT skill_versions_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
     CONSTRAINT skill_versions_skill_fk FOREIGN KEY (tenant_id, skill_id)
@@ -75,12 +75,10 @@ BEGIN
         WHERE conname = 'skills_published_version_fk' AND conrelid = 'skills'::REGCLASS
     ) THEN
         ALTER TABLE skills ADD CONSTRAINT skills_published_version_fk
-        FOREIGN KEY (tenant_id, published_version_id) REFERENCES skill_versions (tenant_id, id) NOT VALID;
+        FOREIGN KEY (tenant_id, published_version_id) REFERENCES skill_versions (tenant_id, id);
     END IF;
 END
 $$;
-
-ALTER TABLE skills VALIDATE CONSTRAINT skills_published_version_fk;
 
 -- Deleting a version must find the skill that publishes it.
 CREATE INDEX IF NOT EXISTS skills_published_version_idx ON skills (tenant_id, published_version_id)

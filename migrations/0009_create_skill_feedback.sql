@@ -46,6 +46,13 @@ CREATE INDEX IF NOT EXISTS skill_feedback_user_idx ON skill_feedback (user_id);
 CREATE INDEX IF NOT EXISTS skill_feedback_feedback_type_idx ON skill_feedback (feedback_type);
 CREATE INDEX IF NOT EXISTS skill_feedback_status_idx ON skill_feedback (status);
 
+-- delete_user takes the name off a user's reviews, delete_skill asks whether feedback is left on its versions: without
+-- these each reads all feedback of the organisation.
+CREATE INDEX IF NOT EXISTS skill_feedback_reviewed_by_idx ON skill_feedback (tenant_id, reviewed_by)
+WHERE reviewed_by IS NOT NULL;
+CREATE INDEX IF NOT EXISTS skill_feedback_skill_version_idx ON skill_feedback (tenant_id, skill_version_id)
+WHERE skill_version_id IS NOT NULL;
+
 COMMENT ON TABLE skill_feedback IS 'One piece of feedback on a skill, and its review.';
 COMMENT ON COLUMN skill_feedback.skill_version_id IS 'The version it is about; NULL: the skill as such.';
 COMMENT ON COLUMN skill_feedback.user_id IS 'Who gave it; NULL: anonymous, or since deleted.';

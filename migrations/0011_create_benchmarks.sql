@@ -33,6 +33,12 @@ CREATE TABLE IF NOT EXISTS benchmark_runs (
 CREATE INDEX IF NOT EXISTS benchmark_runs_skill_idx ON benchmark_runs (skill_id);
 CREATE INDEX IF NOT EXISTS benchmark_runs_status_idx ON benchmark_runs (status);
 
+-- delete_user asks whether the user triggered a run, delete_skill whether one is left on its versions: without these
+-- each reads all runs of the organisation.
+CREATE INDEX IF NOT EXISTS benchmark_runs_triggered_by_idx ON benchmark_runs (tenant_id, triggered_by);
+CREATE INDEX IF NOT EXISTS benchmark_runs_skill_version_idx ON benchmark_runs (tenant_id, skill_version_id)
+WHERE skill_version_id IS NOT NULL;
+
 COMMENT ON TABLE benchmark_runs IS 'One comparison of models on a skill.';
 COMMENT ON COLUMN benchmark_runs.skill_version_id IS 'The version that was tried; NULL: the skill as it was then.';
 COMMENT ON COLUMN benchmark_runs.triggered_by IS 'The user who started it.';

@@ -1,6 +1,6 @@
 -- Counts and sums of feedback and token cost on skills, and the averages generated from them.
--- Locks: ACCESS EXCLUSIVE on skills. The stored generated columns rewrite the table, one row a skill: all columns are
--- added in one statement, so that it is rewritten once.
+-- Locks: ACCESS EXCLUSIVE on skills, to the end of the transaction. The stored generated columns rewrite the table, one
+-- row a skill: all columns are added in one statement, so that it is rewritten once. The checks read it once more.
 SET LOCAL lock_timeout = '5s';
 
 ALTER TABLE skills
@@ -26,7 +26,7 @@ BEGIN
             thumbs_up_count >= 0
             AND thumbs_down_count >= 0
             AND total_feedback >= thumbs_up_count::BIGINT + thumbs_down_count
-        ) NOT VALID;
+        );
     END IF;
 
     IF NOT EXISTS (
@@ -35,14 +35,10 @@ BEGIN
     ) THEN
         ALTER TABLE skills ADD CONSTRAINT skills_token_cost_check CHECK (
             priced_measurement_count >= 0 AND token_cost_sum_microcents >= 0
-        ) NOT VALID;
+        );
     END IF;
 END
 $$;
-
-ALTER TABLE skills VALIDATE CONSTRAINT skills_feedback_counts_check;
-
-ALTER TABLE skills VALIDATE CONSTRAINT skills_token_cost_check;
 
 COMMENT ON COLUMN skills.total_feedback IS 'Number of pieces of feedback, of every type.';
 COMMENT ON COLUMN skills.thumbs_up_count IS 'Number of thumbs up.';

@@ -12,7 +12,6 @@ CREATE TABLE IF NOT EXISTS user_skill_views (
     view_count INTEGER NOT NULL DEFAULT 1,
     CONSTRAINT user_skill_views_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT user_skill_views_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
-    -- The key of the user stands before the key of the skill: they are checked, and lock, in this order.
     CONSTRAINT user_skill_views_user_fk FOREIGN KEY (tenant_id, user_id)
     REFERENCES users (tenant_id, id) ON DELETE CASCADE,
     CONSTRAINT user_skill_views_skill_fk FOREIGN KEY (tenant_id, skill_id)

@@ -7,7 +7,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RAISE EXCEPTION '%', format('%s %L is %s: it cannot %s', kind, id, status, wanted)
+    RAISE EXCEPTION '%', format('%s ''%s'' is %s: it cannot %s', kind, id, status, wanted)
     USING ERRCODE = 'object_not_in_prerequisite_state';
 END
 $$;
@@ -20,7 +20,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RAISE EXCEPTION '%', format('%s %L %s', kind, value, reason) USING ERRCODE = 'invalid_parameter_value';
+    RAISE EXCEPTION '%', format('%s ''%s'' %s', kind, left(value, 100), reason) USING ERRCODE = 'invalid_parameter_value';
 END
 $$;
 

@@ -25,7 +25,7 @@ Conn = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
 class AsyncExecutor:
-    """What a AsyncTenant and a AsyncTransaction have in common."""
+    """What an AsyncTenant and an AsyncTransaction have in common."""
 
     @overload
     async def execute(self, a: Statement[A], /) -> A: ...
@@ -60,6 +60,10 @@ class AsyncExecutor:
 
         Returns the result of one statement, or the tuple of the results of several. Raises the errors of
         `skilldb.errors`; then nothing was written.
+
+        What travels together holds its row locks together. Where several skills are concerned, take them in the order
+        of their ids, and put what changes a skill (rate, publish, update) before what only refers to it (view): then
+        no two callers can deadlock.
         """
         return await self._execute(statements)
 
@@ -68,7 +72,7 @@ class AsyncExecutor:
 
 
 class AsyncTenant(AsyncExecutor):
-    """A light handle on one organisation's rows. It holds no connection and may be shared between threads."""
+    """A light handle on one organisation's rows. It holds no connection and may be shared between tasks."""
 
     def __init__(self, pool: AsyncConnectionPool[Conn], tenant_id: str) -> None:
         self._pool = pool
@@ -104,7 +108,7 @@ class AsyncTenant(AsyncExecutor):
 
 
 class AsyncTransaction(AsyncExecutor):
-    """A transaction of one organisation, as Tenant.transaction() yields it; for one thread."""
+    """A transaction of one organisation, as AsyncTenant.transaction() yields it; for one task."""
 
     def __init__(self, conn: Conn, tenant_id: str) -> None:
         self._conn = conn
@@ -178,16 +182,16 @@ def connect_async(
     timeout: float = 10.0,
     statement_timeout: float = 30.0,
     lock_timeout: float = 10.0,
-    application_name: str = "skilldb",
+    application_name: str | None = None,
     prepare_threshold: int | None = 5,
 ) -> AsyncDatabase:
     """A pool of `min_size` to `max_size` connections to a migrated database, to be opened with `async with`.
 
     `dsn`: a PostgreSQL connection string; by default that of the environment variable SKILLDB_DSN.
     `timeout`: seconds to wait for the server and, later, for a free connection. `statement_timeout`, `lock_timeout`:
-    seconds after which the server ends a statement or its wait for a lock, 0 for never; a transaction left idle ends
-    after `statement_timeout` too. `prepare_threshold`: a query is prepared on a connection once it was run there so
-    often, None for never.
+    seconds after which the server ends a statement or its wait for a lock, 0 for never. `application_name`: how the
+    connections name themselves, by default as the DSN says, or skilldb. `prepare_threshold`: a query is prepared on a
+    connection once it was run there so often (at least 1), None for never.
 
     Opening it raises UnsafeRoleError where the role could bypass the isolation between tenants, and
     DatabaseUnavailableError where the server cannot be reached. Raises InvalidValueError for an argument that makes
@@ -262,12 +266,12 @@ async def _run(
     except psycopg.Error as error:
         refusal = refusal or error
     if refusal is not None:
+        # psycopg (3.3) takes a query for prepared once it has sent its Parse in a pipeline, also where the server then
+        # skipped that message, and would run it by a name that the server does not know. It forgets all on a rollback.
+        conn._prepared.clear()
         failed = next((n for n, cursor in enumerate(cursors) if cursor.pgresult is None), 0)
-        if failed + 1 < len(cursors):
-            # A step after the refused one may have been due for preparation, which was then skipped; psycopg (3.3)
-            # counts it as prepared all the same, and would run it by a name that the server does not know.
-            conn._prepared.clear()
-        raise translate(refusal, steps[failed].params if steps else {}) from refusal
+        params = steps[failed].params if steps else {}
+        raise translate(refusal, {**params, "tenant_id": tenant_id}) from refusal
     # A cursor has no row number where its step, an INSERT without RETURNING, has no rows to give.
     return answers(
         statements, [await cursor.fetchall() if cursor and cursor.rownumber is not None else [] for cursor in last]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +37,7 @@ _Show = Callable[[str, int, int], object]
 
 IMPORT_TENANT = "imported"
 _BARS = "▁▂▃▄▅▆▇█"
+_ASCII_BARS = "_.-=+*#@"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -301,9 +304,10 @@ def _print_news(title: str, news: list[WhatsNewItem]) -> None:
 
 
 def sparkline(values: list[int]) -> str:
-    """The values as bars of eight heights, the highest of them the full height."""
+    """The values as bars of eight heights, the highest of them the full height; in ASCII where the terminal is."""
+    bars = _BARS if out.encoding.lower().startswith("utf") else _ASCII_BARS
     top = max(values, default=0) or 1
-    return "".join(_BARS[value * (len(_BARS) - 1) // top] for value in values)
+    return "".join(bars[value * (len(bars) - 1) // top] for value in values)
 
 
 def _seed(db: skilldb.Database) -> None:
@@ -334,6 +338,8 @@ def _progress() -> Iterator[_Show]:
 
 def main() -> None:
     """Run the command line. An error of ours is one line and exit status 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # for a terminal that does not know every letter
     try:
         app()
     except SkilldbError as error:

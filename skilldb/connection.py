@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -13,7 +14,8 @@ from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.numeric import Int8Dumper
 
-from skilldb.errors import DatabaseUnavailableError, InvalidValueError, UnsafeRoleError
+from skilldb.errors import DatabaseUnavailableError, InvalidValueError, UnsafeRoleError, translate
+from skilldb.values import ADAPT
 
 # Whoever is, or may become, a superuser or a role with BYPASSRLS is not held by any policy; nor is the owner of a table
 # without FORCE (PostgreSQL documentation, "Row Security Policies"). CREATEROLE may become such a role, before version
@@ -58,7 +60,7 @@ def settings(
     timeout: float,
     statement_timeout: float,
     lock_timeout: float,
-    application_name: str,
+    application_name: str | None,
     prepare_threshold: int | None,
 ) -> Settings:
     """The settings for the arguments of connect() and connect_async(), which say what they mean.
@@ -77,15 +79,14 @@ def settings(
     ):
         if not 0 <= seconds < 2_000_000:
             raise InvalidValueError(f"{name} must be between 0 and 2,000,000 seconds, not {seconds}")
-    try:
-        given = conninfo_to_dict(dsn)
-    except psycopg.ProgrammingError:
-        # Neither the text nor its cause is shown: they may hold a password.
-        raise InvalidValueError("the DSN is not a PostgreSQL connection string") from None
+    if prepare_threshold is not None and prepare_threshold < 1:
+        raise InvalidValueError(f"prepare_threshold must be None or at least 1, not {prepare_threshold}")
+    given = parse(dsn)
+    ADAPT["text"]("application_name", application_name or "")
+    application_name = application_name or str(given.get("application_name") or "skilldb")
     limits = {
         "statement_timeout": statement_timeout,
         "lock_timeout": lock_timeout,
-        "idle_in_transaction_session_timeout": statement_timeout,
     }
     options = [str(given.get("options") or ""), *(f"-c {name}={ceil(s * 1000)}" for name, s in limits.items())]
     adapters = AdaptersMap(psycopg.adapters)
@@ -95,6 +96,7 @@ def settings(
         conninfo=make_conninfo(
             dsn,
             application_name=application_name,
+            client_encoding="utf8",
             options=" ".join(options).strip(),
             # libpq takes whole seconds, and anything below 2 for 2 (documentation, "Parameter Key Words").
             connect_timeout=given.get("connect_timeout") or max(2, round(timeout)),
@@ -103,6 +105,27 @@ def settings(
         connect={"autocommit": True, "prepare_threshold": prepare_threshold, "context": _Context(adapters)},
         pool={"min_size": min_size, "max_size": max_size, "timeout": timeout, "name": application_name},
     )
+
+
+def parse(dsn: str) -> dict[str, Any]:
+    """The parameters of a connection string. InvalidValueError, without the text: it may hold a password."""
+    try:
+        if "\0" in dsn:  # libpq would read it up to there only.
+            raise psycopg.ProgrammingError
+        return dict(conninfo_to_dict(dsn))
+    except psycopg.ProgrammingError:
+        raise InvalidValueError("the DSN is not a PostgreSQL connection string") from None
+
+
+@contextmanager
+def connected(dsn: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """One autocommit connection, for maintenance. Raises our errors for psycopg's."""
+    parse(dsn)
+    try:
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            yield conn
+    except psycopg.Error as error:
+        raise translate(error, {}) from error
 
 
 class _Context:

@@ -58,6 +58,10 @@ class Executor:
 
         Returns the result of one statement, or the tuple of the results of several. Raises the errors of
         `skilldb.errors`; then nothing was written.
+
+        What travels together holds its row locks together. Where several skills are concerned, take them in the order
+        of their ids, and put what changes a skill (rate, publish, update) before what only refers to it (view): then
+        no two callers can deadlock.
         """
         return self._execute(statements)
 
@@ -169,16 +173,16 @@ def connect(
     timeout: float = 10.0,
     statement_timeout: float = 30.0,
     lock_timeout: float = 10.0,
-    application_name: str = "skilldb",
+    application_name: str | None = None,
     prepare_threshold: int | None = 5,
 ) -> Database:
     """Open a pool of `min_size` to `max_size` connections to a migrated database.
 
     `dsn`: a PostgreSQL connection string; by default that of the environment variable SKILLDB_DSN.
     `timeout`: seconds to wait for the server and, later, for a free connection. `statement_timeout`, `lock_timeout`:
-    seconds after which the server ends a statement or its wait for a lock, 0 for never; a transaction left idle ends
-    after `statement_timeout` too. `prepare_threshold`: a query is prepared on a connection once it was run there so
-    often, None for never.
+    seconds after which the server ends a statement or its wait for a lock, 0 for never. `application_name`: how the
+    connections name themselves, by default as the DSN says, or skilldb. `prepare_threshold`: a query is prepared on a
+    connection once it was run there so often (at least 1), None for never.
 
     Raises UnsafeRoleError where the role could bypass the isolation between tenants, DatabaseUnavailableError where
     the server cannot be reached, InvalidValueError for an argument that makes no sense.
@@ -252,12 +256,12 @@ def _run(
     except psycopg.Error as error:
         refusal = refusal or error
     if refusal is not None:
+        # psycopg (3.3) takes a query for prepared once it has sent its Parse in a pipeline, also where the server then
+        # skipped that message, and would run it by a name that the server does not know. It forgets all on a rollback.
+        conn._prepared.clear()
         failed = next((n for n, cursor in enumerate(cursors) if cursor.pgresult is None), 0)
-        if failed + 1 < len(cursors):
-            # A step after the refused one may have been due for preparation, which was then skipped; psycopg (3.3)
-            # counts it as prepared all the same, and would run it by a name that the server does not know.
-            conn._prepared.clear()
-        raise translate(refusal, steps[failed].params if steps else {}) from refusal
+        params = steps[failed].params if steps else {}
+        raise translate(refusal, {**params, "tenant_id": tenant_id}) from refusal
     # A cursor has no row number where its step, an INSERT without RETURNING, has no rows to give.
     return answers(
         statements, [cursor.fetchall() if cursor and cursor.rownumber is not None else [] for cursor in last]

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import re
 import subprocess
+import tempfile
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-import psycopg
 from psycopg.conninfo import make_conninfo
 
-from skilldb import queries
+from skilldb import connection, queries
 from skilldb.errors import DatabaseUnavailableError
 
 if TYPE_CHECKING:
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
 
 FOLDER = Path(".skilldb")
 _LOCK_LINES = 8  # of a complete postmaster.pid: PostgreSQL source, src/include/utils/pidfile.h
-VERSION = int(os.environ.get("SKILLDB_PG_VERSION", "18"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,19 +43,24 @@ def start(folder: Path = FOLDER) -> Server:
 
     It goes on when this process ends. DatabaseUnavailableError: the extra is not installed, or it does not start.
     """
-    data = folder.resolve() / "postgres"
-    data.parent.mkdir(parents=True, exist_ok=True)
-    server = _handle(data)
-    _make_lock_stale(data)
-    _start(server, data)
-    info = server.get_postmaster_info()
-    host = make_conninfo(host=str(info.socket_dir or info.hostname), port=info.port)
-    admin_dsn = make_conninfo(host, dbname="postgres", user="postgres")
-    sql = queries.load("embedded")
-    with _connect(admin_dsn) as conn:
-        conn.execute(sql["create_logins"].sql)
-        if conn.execute(sql["has_database"].sql).fetchone() == (False,):
-            conn.execute(sql["create_database"].sql)
+    data = _data(folder)
+    try:
+        data.parent.mkdir(parents=True, exist_ok=True)
+        # One process at a time: two that meet in an empty folder would both create the database.
+        with _library().fasteners.InterProcessLock(data.parent / "start.lock"):
+            server = _handle(data)
+            _make_lock_stale(data)
+            _start(server, data)
+            info = server.get_postmaster_info()
+            host = make_conninfo(host=str(info.socket_dir or info.hostname), port=info.port)
+            admin_dsn = make_conninfo(host, dbname="postgres", user="postgres")
+            sql = queries.load("embedded")
+            with connection.connected(admin_dsn) as conn:
+                conn.execute(sql["create_logins"].sql)
+                if conn.execute(sql["has_database"].sql).fetchone() == (False,):
+                    conn.execute(sql["create_database"].sql)
+    except OSError as error:
+        raise DatabaseUnavailableError(f"the embedded PostgreSQL in {folder} cannot be started: {error}") from error
     return Server(
         admin_dsn=admin_dsn,
         owner_dsn=make_conninfo(host, dbname="skilldb", user="skilldb_owner"),
@@ -63,13 +70,27 @@ def start(folder: Path = FOLDER) -> Server:
 
 def stop(folder: Path = FOLDER) -> bool:
     """Stop the server of a folder. False where none is running."""
-    data = folder.resolve() / "postgres"
+    data = _data(folder)
     if not data.is_dir() or not _is_running(data):
         return False
     server = _handle(data)
     server.start()  # finds the running one
     server.stop()
     return True
+
+
+def _data(folder: Path) -> Path:
+    """The server's data folder, by a path that the library can hand to PostgreSQL: it does not quote the socket's."""
+    data = folder.resolve() / "postgres"
+    if re.fullmatch(r"[\w./+-]+", str(data), flags=re.ASCII):
+        return data
+    folder.mkdir(parents=True, exist_ok=True)
+    link = Path(tempfile.gettempdir()) / f"skilldb-{hashlib.sha256(os.fsencode(data.parent)).hexdigest()[:16]}"
+    with suppress(FileExistsError):
+        link.symlink_to(data.parent)
+    if link.resolve() != data.parent:
+        raise DatabaseUnavailableError(f"{link} is in the way: it should be a link to {data.parent}")
+    return link / "postgres"
 
 
 def _start(server: PostgresServer, data: Path) -> None:
@@ -96,8 +117,14 @@ def program(name: str) -> Path:
 
 def _handle(data: Path) -> PostgresServer:
     library = _library()
-    version = library.pgdata_version(data) or VERSION
-    server: PostgresServer = library.get_server(data, cleanup_mode=None, start=False, postgres_version=version)
+    wanted = os.environ.get("SKILLDB_PG_VERSION") or "18"
+    version = library.pgdata_version(data) or wanted
+    if str(version) not in map(str, library.POSTGRES_VERSIONS):
+        known = " and ".join(map(str, library.POSTGRES_VERSIONS))
+        raise DatabaseUnavailableError(f"no embedded PostgreSQL {version}: SKILLDB_PG_VERSION may be {known}")
+    data.mkdir(exist_ok=True)
+    # Not get_server(), which would undo the link of _data().
+    server: PostgresServer = library.PostgresServer(data, cleanup_mode=None, postgres_version=int(version))
     # Its own lock file is one for the whole machine, and belongs to the first user who needed it.
     server._lock = library.fasteners.InterProcessLock(data.parent / "lock")
     return server
@@ -157,7 +184,3 @@ def _make_lock_stale(data: Path) -> None:
         lock.write_text("\n".join([str(2**31 - 1), *lines[1:], ""]))
     sockets, port = (Path(lines[4]), lines[3]) if len(lines) > 4 and lines[4] else (data, "5432")
     (sockets / f".s.PGSQL.{port}.lock").unlink(missing_ok=True)
-
-
-def _connect(dsn: str) -> psycopg.Connection[tuple[object, ...]]:
-    return psycopg.connect(dsn, autocommit=True)

@@ -93,7 +93,7 @@ def translate(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
     if state == "23502":
         return InvalidValueError(f"{error.diag.column_name} must not be None")
     if state.startswith("22") or state in _MISMATCHED_TYPE:
-        return InvalidValueError(f"{message} ({', '.join(f'{n}={shown(v)}' for n, v in params.items())})")
+        return InvalidValueError(f"{message} ({_listed(params)})")
     if state == "42501":
         return PermissionDeniedError(message)
     if state in _MISMATCHED_SCHEMA:
@@ -127,7 +127,11 @@ def _offender(error: psycopg.Error, suffix: str, params: Mapping[str, Any]) -> s
     if column in params:
         return f"{column} {shown(params[column])}"
     changes = json.loads(params["changes"]) if "changes" in params else {}
-    return f"{column} {shown(changes[column])}" if column in changes else column
+    return f"{column} {shown(changes[column])}" if column in changes else f"{column} ({_listed(params)})"
+
+
+def _listed(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={shown(value)}" for name, value in params.items() if name != "tenant_id")
 
 
 def _reference(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
@@ -136,9 +140,10 @@ def _reference(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
     for name in (f"{column}_id", column):
         if params.get(name) is not None:
             kind = "user" if column in _USER_COLUMNS else column.replace("_", " ")
-            return NotFoundError(f"{kind} {shown(params[name])} does not exist")
+            # As raise_not_found says it: the caller need not know which of the two has noticed.
+            return NotFoundError(f"{kind} '{str(params[name])[:100]}' does not exist")
     return StillReferencedError(
-        f"still referenced by {error.diag.table_name} (constraint {error.diag.constraint_name})"
+        f"{_listed(params)} is still referenced by {error.diag.table_name} (constraint {error.diag.constraint_name})"
     )
 
 

@@ -73,10 +73,14 @@ def read(path: Path) -> SkillFile:
         raise ValueError(f"not UTF-8 at byte {error.start}") from None
     front = _front_matter(text)
     name, description = front.pop("name", None), front.pop("description", None)
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str | None):
+        raise ValueError("the name is not text")
+    if name is None or not name.strip():
         raise ValueError("no name in the front matter")
     if description is not None and not isinstance(description, str):
         raise ValueError("the description is not text")
+    if not all(isinstance(key, str) for key in front):
+        raise ValueError("the front matter has a key that is not text")
     return SkillFile(
         name=name.strip(),
         description=(description or "").strip(),
@@ -87,7 +91,7 @@ def read(path: Path) -> SkillFile:
 
 
 def _front_matter(text: str) -> dict[str, Any]:
-    lines = text.splitlines()
+    lines = text.split("\n")  # Not splitlines: in YAML a U+2028 ends no line.
     if not lines or lines[0].rstrip() != "---":
         raise ValueError("no front matter: the file does not begin with ---")
     try:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import psycopg
-
-from skilldb import queries
+from skilldb import connection, queries
 from skilldb.database import Database
-from skilldb.errors import translate
 from skilldb.models import MetricDrift
 from skilldb.repositories import metrics
 
@@ -17,11 +14,8 @@ _SQL = queries.load("maintenance")
 
 def list_tenants(owner_dsn: str) -> list[tuple[str, str]]:
     """Id and name of every organisation, by id. Only the owner sees them all."""
-    try:
-        with psycopg.connect(owner_dsn, autocommit=True) as conn:
-            return conn.execute(_SQL["list_tenants"].sql).fetchall()
-    except psycopg.Error as error:
-        raise translate(error, {}) from error
+    with connection.connected(owner_dsn) as conn:
+        return conn.execute(_SQL["list_tenants"].sql).fetchall()
 
 
 def check(db: Database, tenant_ids: list[str], *, repair: bool = False) -> Iterator[tuple[str, MetricDrift]]:

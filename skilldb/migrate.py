@@ -13,13 +13,12 @@ from typing import Any, Literal
 
 import psycopg
 import yoyo
-from psycopg.conninfo import conninfo_to_dict
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
 from yoyo.exceptions import LockTimeout
 from yoyo.migrations import default_migration_table
 
-from skilldb import queries
+from skilldb import connection, queries
 from skilldb.errors import SkilldbError, translate
 
 _SQL = queries.load("migrate")
@@ -49,7 +48,7 @@ class MigrationDone:
 def status(dsn: str) -> list[MigrationStatus]:
     """Every migration, in order. `dsn` is the owner's. Writes nothing, takes no lock."""
     files = read()
-    with _connected(dsn) as conn:
+    with connection.connected(dsn) as conn:
         applied = _applied(conn)
     return [_status(id, files.get(id), applied.get(id)) for id in sorted(files.keys() | applied.keys())]
 
@@ -143,18 +142,9 @@ def _lock_holder(conn: psycopg.Connection[Any]) -> tuple[int, datetime] | None:
 
 
 @contextmanager
-def _connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    try:
-        with psycopg.connect(dsn, autocommit=True) as conn:
-            yield conn
-    except psycopg.Error as error:
-        raise translate(error, {}) from error
-
-
-@contextmanager
 def _opened(dsn: str) -> Iterator[Any]:
     """yoyo's backend, with row_security off: a role that policies hold is then refused instead of seeing no rows."""
-    given = conninfo_to_dict(dsn)
+    given = connection.parse(dsn)
     options = f"{given.pop('options', None) or ''} -c row_security=off".strip()
     uri = DatabaseURI(
         scheme="postgresql+psycopg",

@@ -216,7 +216,7 @@ class SkillChanges:
     """What changed on a skill since the user last looked.
 
     `version_rose`: a higher version than the one seen is published. `feedback_since`: number of feedback items since.
-    `content_changed`: something other than the version did (name, description, category, tags or status).
+    `content_changed`: name, description, category, tags or status were edited since.
     """
 
     skill_id: str

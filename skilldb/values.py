@@ -81,8 +81,10 @@ def _array(element: Adapt) -> Adapt:
 
 
 def at_least(name: str, value: int, least: int = 1) -> int:
-    """The value itself. Raises InvalidValueError where it is below `least`."""
-    if type(value) is int and value < least:
+    """The value itself. Raises InvalidValueError where it is no int, or below `least`."""
+    if type(value) is not int:
+        raise InvalidValueError(f"{name} must be an int, not {shown(value)}")
+    if value < least:
         raise InvalidValueError(f"{name} must be at least {least}, not {value}")
     return value
 

@@ -13,6 +13,19 @@ SELECT coalesce(
     raise_not_found('skill', %(skill_id)s)
 ) AS id;
 
+-- name: lock_skill_key(skill_id)
+-- Before a change of the slug, which is part of a key: that UPDATE locks the row against foreign keys too, and would
+-- have to wait for those that came between.
+SELECT coalesce(
+    (
+        SELECT s.id
+        FROM skills AS s
+        WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
+        FOR UPDATE
+    ),
+    raise_not_found('skill', %(skill_id)s)
+) AS id;
+
 -- name: lock_user_and_skill(user_id, skill_id)
 -- The same, after the user, whose row the foreign key of what is written next would lock, too late. NULL locks nothing.
 -- CASE evaluates its conditions in order (PostgreSQL documentation, "Expression Evaluation Rules").

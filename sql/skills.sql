@@ -57,31 +57,41 @@ ORDER BY updated_at DESC, id DESC
 LIMIT %(limit)s::bigint + 1;
 
 -- name: update_skill(skill_id, changes)
--- After lock_skill. A key that `changes` does not have keeps its column. updated_at moves with the content only, and
--- never backwards: a transaction that began earlier may write later.
+-- After lock_skill or lock_skill_key. A key that `changes` does not have keeps its column. updated_at moves with the
+-- content only, and never backwards: a transaction that began earlier may write later.
+WITH edit AS (
+    SELECT
+        n.name,
+        n.slug,
+        n.description,
+        n.category,
+        n.tags,
+        n.status,
+        n.hours_saved,
+        CASE
+            WHEN
+                (old.name, old.description, old.category, old.tags, old.status)
+                <> (n.name, n.description, n.category, n.tags, n.status)
+                THEN date_trunc('milliseconds', now())
+        END AS edited_at
+    FROM skills AS old
+    CROSS JOIN LATERAL jsonb_populate_record(old, %(changes)s::jsonb) AS n
+    WHERE old.tenant_id = %(tenant_id)s AND old.id = %(skill_id)s
+)
+
 UPDATE skills AS s
 SET
-    name = n.name,
-    slug = n.slug,
-    description = n.description,
-    category = n.category,
-    tags = n.tags,
-    status = n.status,
-    hours_saved = n.hours_saved,
-    updated_at = CASE
-        WHEN
-            (s.name, s.description, s.category, s.tags, s.status)
-            IS DISTINCT FROM (n.name, n.description, n.category, n.tags, n.status)
-            THEN greatest(s.updated_at, date_trunc('milliseconds', now()))
-        ELSE s.updated_at
-    END
-FROM skills AS old
-CROSS JOIN LATERAL jsonb_populate_record(old, %(changes)s::jsonb) AS n
-WHERE
-    s.tenant_id = %(tenant_id)s
-    AND s.id = %(skill_id)s
-    AND old.tenant_id = %(tenant_id)s
-    AND old.id = %(skill_id)s
+    name = edit.name,
+    slug = edit.slug,
+    description = edit.description,
+    category = edit.category,
+    tags = edit.tags,
+    status = edit.status,
+    hours_saved = edit.hours_saved,
+    updated_at = greatest(s.updated_at, edit.edited_at),
+    edited_at = greatest(s.edited_at, edit.edited_at)
+FROM edit
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 RETURNING
     s.id, s.name, s.slug, s.description, s.category, s.tags, s.status, s.hours_saved, s.author_id,
     s.published_version_id, s.published_version, s.created_at, s.updated_at, s.metrics_updated_at,
@@ -107,7 +117,7 @@ WITH present AS (
 added AS (
     INSERT INTO skill_versions (
         tenant_id, id, skill_id, version, content_url, content_hash, content_type, name, description,
-        metadata, created_by
+        metadata, created_by, created_at
     )
     SELECT
         s.tenant_id,
@@ -126,7 +136,8 @@ added AS (
         s.name,
         s.description,
         %(metadata)s::jsonb,
-        %(created_by)s
+        %(created_by)s,
+        greatest(s.updated_at, date_trunc('milliseconds', now()))
     FROM skills AS s
     WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s AND NOT EXISTS (SELECT FROM present)
     RETURNING
@@ -139,7 +150,7 @@ published AS (
     SET
         published_version_id = added.id,
         published_version = added.version,
-        updated_at = greatest(s.updated_at, added.created_at)
+        updated_at = added.created_at
     FROM added
     WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 )

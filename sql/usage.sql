@@ -1,7 +1,91 @@
 -- Uses of skills and tools, and their count on skills.
 
+-- name: lock_event(id, user_id, skill_id)
+-- As lock_user_and_skill; an event that is there already misses nobody: it is only recorded again.
+SELECT
+    CASE
+        WHEN CASE
+            WHEN %(user_id)s::text IS NOT NULL AND (
+                SELECT u.id
+                FROM users AS u
+                WHERE u.tenant_id = %(tenant_id)s AND u.id = %(user_id)s
+                FOR KEY SHARE
+            ) IS NULL THEN NOT EXISTS (
+                SELECT FROM usage_events AS e
+                WHERE e.tenant_id = %(tenant_id)s AND e.id = %(id)s::uuid
+            )
+        END THEN raise_not_found('user', %(user_id)s)
+        WHEN CASE
+            WHEN %(skill_id)s::text IS NOT NULL AND (
+                SELECT s.id
+                FROM skills AS s
+                WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
+                FOR NO KEY UPDATE
+            ) IS NULL THEN NOT EXISTS (
+                SELECT FROM usage_events AS e
+                WHERE e.tenant_id = %(tenant_id)s AND e.id = %(id)s::uuid
+            )
+        END THEN raise_not_found('skill', %(skill_id)s)
+    END AS missing;
+
+-- name: lock_users_of_events(ids, user_ids)
+-- As lock_users; an event that is there already misses nobody.
+WITH locked AS (
+    SELECT t.id
+    FROM users AS t
+    WHERE t.tenant_id = %(tenant_id)s AND t.id = ANY(%(user_ids)s::text[])
+    ORDER BY t.id
+    FOR KEY SHARE
+)
+
+SELECT
+    CASE
+        WHEN
+            (SELECT count(*) FROM locked)
+            < (SELECT count(DISTINCT w.id) FROM unnest(%(user_ids)s::text[]) AS w (id))
+            THEN (
+                SELECT raise_not_found('user', min(w.user_id))
+                FROM unnest(%(ids)s::uuid[], %(user_ids)s::text[]) AS w (id, user_id)
+                WHERE
+                    w.user_id NOT IN (SELECT l.id FROM locked AS l)
+                    AND NOT EXISTS (
+                        SELECT FROM usage_events AS e
+                        WHERE e.tenant_id = %(tenant_id)s AND e.id = w.id
+                    )
+                HAVING count(*) > 0
+            )
+    END AS missing;
+
+-- name: lock_skills_of_events(ids, skill_ids)
+-- As lock_skills; an event that is there already misses nobody.
+WITH locked AS (
+    SELECT t.id
+    FROM skills AS t
+    WHERE t.tenant_id = %(tenant_id)s AND t.id = ANY(%(skill_ids)s::text[])
+    ORDER BY t.id
+    FOR NO KEY UPDATE
+)
+
+SELECT
+    CASE
+        WHEN
+            (SELECT count(*) FROM locked)
+            < (SELECT count(DISTINCT w.id) FROM unnest(%(skill_ids)s::text[]) AS w (id))
+            THEN (
+                SELECT raise_not_found('skill', min(w.skill_id))
+                FROM unnest(%(ids)s::uuid[], %(skill_ids)s::text[]) AS w (id, skill_id)
+                WHERE
+                    w.skill_id NOT IN (SELECT l.id FROM locked AS l)
+                    AND NOT EXISTS (
+                        SELECT FROM usage_events AS e
+                        WHERE e.tenant_id = %(tenant_id)s AND e.id = w.id
+                    )
+                HAVING count(*) > 0
+            )
+    END AS missing;
+
 -- name: record_usage_event(id, tool_name, skill_id, user_id, metadata, created_at)
--- After lock_user_and_skill. Event and count are one statement; an id that is there already moves neither.
+-- After lock_event. Event and count are one statement; an id that is there already moves neither.
 WITH recorded AS (
     INSERT INTO usage_events (tenant_id, id, tool_name, skill_id, user_id, metadata, created_at)
     VALUES (
@@ -30,8 +114,8 @@ SELECT count(*) > 0 AS recorded
 FROM recorded;
 
 -- name: record_usage_events(ids, tool_names, skill_ids, user_ids, metadatas, created_ats)
--- After lock_users and lock_skills. Events are inserted in the order of their ids: two batches that share ids wait for
--- each other in one direction only.
+-- After lock_users_of_events and lock_skills_of_events. Events are inserted in the order of their ids: two batches that
+-- share ids wait for each other in one direction only.
 WITH recorded AS (
     INSERT INTO usage_events (tenant_id, id, tool_name, skill_id, user_id, metadata, created_at)
     SELECT
@@ -112,7 +196,7 @@ FROM (
     WHERE
         tenant_id = %(tenant_id)s
         AND skill_id IS NOT NULL
-        AND created_at >= now() - make_interval(days => %(days)s::integer)
+        AND created_at >= now() - make_interval(hours => 24 * %(days)s::integer)
     GROUP BY skill_id
     ORDER BY count(*) DESC, skill_id
     LIMIT %(limit)s::bigint

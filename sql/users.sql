@@ -36,6 +36,9 @@ WHERE
         SELECT f.skill_id FROM skill_feedback AS f
         WHERE f.tenant_id = %(tenant_id)s AND f.user_id = %(user_id)s
         UNION
+        SELECT w.skill_id FROM skill_feedback AS w
+        WHERE w.tenant_id = %(tenant_id)s AND w.reviewed_by = %(user_id)s
+        UNION
         SELECT m.skill_id FROM token_measurements AS m
         WHERE m.tenant_id = %(tenant_id)s AND m.user_id = %(user_id)s
     )

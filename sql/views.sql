@@ -1,14 +1,33 @@
 -- What users have seen, and what is new since.
 
 -- name: record_skill_view(user_id, skill_id, current_version)
--- last_viewed_at never goes backwards: of two views that overlap, the later one began later but may be written first.
-INSERT INTO user_skill_views (tenant_id, user_id, skill_id, last_viewed_version)
-VALUES (%(tenant_id)s, %(user_id)s, %(skill_id)s, %(current_version)s::integer)
+-- A first view locks the user before the skill, as everywhere; its foreign keys would lock them in any order.
+-- last_viewed_at never goes backwards: of two views that overlap, the later one may be written first.
+INSERT INTO user_skill_views AS v (tenant_id, user_id, skill_id, last_viewed_version)
+VALUES (
+    %(tenant_id)s,
+    coalesce(
+        CASE
+            WHEN EXISTS (
+                SELECT FROM user_skill_views AS w
+                WHERE w.tenant_id = %(tenant_id)s AND w.user_id = %(user_id)s AND w.skill_id = %(skill_id)s
+            ) THEN %(user_id)s
+            ELSE (
+                SELECT u.id FROM users AS u
+                WHERE u.tenant_id = %(tenant_id)s AND u.id = %(user_id)s
+                FOR KEY SHARE
+            )
+        END,
+        raise_not_found('user', %(user_id)s)
+    ),
+    %(skill_id)s,
+    %(current_version)s::integer
+)
 ON CONFLICT (tenant_id, user_id, skill_id) DO UPDATE
     SET
-        last_viewed_at = greatest(user_skill_views.last_viewed_at, excluded.last_viewed_at),
+        last_viewed_at = greatest(v.last_viewed_at, excluded.last_viewed_at),
         last_viewed_version = excluded.last_viewed_version,
-        view_count = user_skill_views.view_count + 1;
+        view_count = v.view_count + 1;
 
 -- name: get_user_view(user_id, skill_id)
 -- The user's last view of one skill. Read it before recording a new one: afterwards nothing is new.
@@ -41,14 +60,12 @@ WHERE
     AND s.tenant_id = %(tenant_id)s
     AND v.user_id = %(user_id)s
     AND s.status = 'published'
-    AND s.updated_at >= now() - make_interval(days => %(days)s::integer)
+    AND s.updated_at >= now() - make_interval(hours => 24 * %(days)s::integer)
     AND (s.updated_at > v.last_viewed_at OR s.published_version > coalesce(v.last_viewed_version, 0))
 ORDER BY s.updated_at DESC, s.id DESC
 LIMIT %(limit)s::bigint;
 
 -- name: detect_changes(user_id, skill_id)
--- A publication moves updated_at to the version's own time: any other time, or another name or description than in the
--- version that was seen, is a change of other content.
 SELECT
     s.id AS skill_id,
     v.last_viewed_at,
@@ -59,24 +76,9 @@ SELECT
         SELECT count(*) FROM skill_feedback AS f
         WHERE f.tenant_id = %(tenant_id)s AND f.skill_id = s.id AND f.created_at > v.last_viewed_at
     ) AS feedback_since,
-    coalesce(
-        s.updated_at > v.last_viewed_at
-        AND (
-            s.updated_at IS DISTINCT FROM published.created_at
-            OR s.name <> seen.name
-            OR s.description <> seen.description
-        ),
-        false
-    ) AS content_changed
+    s.edited_at > v.last_viewed_at AS content_changed
 FROM user_skill_views AS v
 INNER JOIN skills AS s ON s.tenant_id = v.tenant_id AND s.id = v.skill_id
-LEFT JOIN skill_versions AS published
-    ON published.tenant_id = %(tenant_id)s AND published.id = s.published_version_id
-LEFT JOIN skill_versions AS seen
-    ON
-        seen.tenant_id = %(tenant_id)s
-        AND seen.skill_id = s.id
-        AND seen.version = v.last_viewed_version
 WHERE
     v.tenant_id = %(tenant_id)s
     AND s.tenant_id = %(tenant_id)s
@@ -97,24 +99,9 @@ WITH changes AS (
             SELECT count(*) FROM skill_feedback AS f
             WHERE f.tenant_id = %(tenant_id)s AND f.skill_id = s.id AND f.created_at > v.last_viewed_at
         ) AS feedback_since,
-        coalesce(
-            s.updated_at > v.last_viewed_at
-            AND (
-                s.updated_at IS DISTINCT FROM published.created_at
-                OR s.name <> seen.name
-                OR s.description <> seen.description
-            ),
-            false
-        ) AS content_changed
+        s.edited_at > v.last_viewed_at AS content_changed
     FROM user_skill_views AS v
     INNER JOIN skills AS s ON s.tenant_id = v.tenant_id AND s.id = v.skill_id
-    LEFT JOIN skill_versions AS published
-        ON published.tenant_id = %(tenant_id)s AND published.id = s.published_version_id
-    LEFT JOIN skill_versions AS seen
-        ON
-            seen.tenant_id = %(tenant_id)s
-            AND seen.skill_id = s.id
-            AND seen.version = v.last_viewed_version
     WHERE
         v.tenant_id = %(tenant_id)s
         AND s.tenant_id = %(tenant_id)s
@@ -123,20 +110,34 @@ WITH changes AS (
 ),
 
 recorded AS (
-    -- Aggregates, so that there is a row, and the error, also where there is no skill.
-    INSERT INTO user_skill_views (tenant_id, user_id, skill_id, last_viewed_version)
+    -- Aggregates, so that there is a row, and the error, also where there is no skill. For the user see
+    -- record_skill_view.
+    INSERT INTO user_skill_views AS v (tenant_id, user_id, skill_id, last_viewed_version)
     SELECT
         %(tenant_id)s,
-        %(user_id)s,
+        coalesce(
+            CASE
+                WHEN EXISTS (
+                    SELECT FROM user_skill_views AS w
+                    WHERE w.tenant_id = %(tenant_id)s AND w.user_id = %(user_id)s AND w.skill_id = %(skill_id)s
+                ) THEN %(user_id)s
+                ELSE (
+                    SELECT u.id FROM users AS u
+                    WHERE u.tenant_id = %(tenant_id)s AND u.id = %(user_id)s
+                    FOR KEY SHARE
+                )
+            END,
+            raise_not_found('user', %(user_id)s)
+        ),
         coalesce(max(s.id), raise_not_found('skill', %(skill_id)s)),
         max(s.published_version)
     FROM skills AS s
     WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
     ON CONFLICT (tenant_id, user_id, skill_id) DO UPDATE
         SET
-            last_viewed_at = greatest(user_skill_views.last_viewed_at, excluded.last_viewed_at),
+            last_viewed_at = greatest(v.last_viewed_at, excluded.last_viewed_at),
             last_viewed_version = excluded.last_viewed_version,
-            view_count = user_skill_views.view_count + 1
+            view_count = v.view_count + 1
 )
 
 SELECT

@@ -155,7 +155,7 @@ def test_broken_files_are_named_with_their_reason_and_the_others_imported(tmp_pa
         "no-front-matter": ("# Only Markdown", "no front matter"),
         "unclosed": ("---\nname: X\n", "closing --- is missing"),
         "no-name": ("---\ndescription: X\n---\n", "no name"),
-        "name-is-a-number": ("---\nname: 5\n---\n", "no name"),
+        "name-is-a-number": ("---\nname: 5\n---\n", "the name is not text"),
         "not-utf-8": (b"---\nname: \xff\n---\n", "not UTF-8 at byte 10"),
         "too-large": ("---\nname: X\n---\n" + "x" * (1 << 20), "larger than 1 MiB"),
         "no-yaml": ("---\nname: [\n---\n", "not YAML"),
@@ -163,7 +163,7 @@ def test_broken_files_are_named_with_their_reason_and_the_others_imported(tmp_pa
         "list": ("---\n- name\n---\n", "no mapping"),
         "nul": ('---\nname: "a\\0b"\n---\n', "NUL"),
         "infinite": ("---\nname: X\nsize: .inf\n---\n", "JSON"),
-        "key": ("---\nname: X\n? [1, 2]\n: 3\n---\n", ""),
+        "key": ("---\nname: X\n2020-01-01: 3\n---\n", "a key that is not text"),
     }
     for slug, (content, _) in broken.items():
         write_skill(tmp_path, slug, content)
@@ -188,11 +188,11 @@ def test_rollback_asks_before_it_destroys(addresses: Addresses) -> None:
     declined = run("rollback", input="n\n")
     assert declined.exit_code == 1
     assert "pending" not in run("status").output
-    assert "rolled back 0013" in run("rollback", "--yes").output
+    assert "rolled back 0014" in run("rollback", "--yes").output
     assert "pending" in run("status").output
     assert "rolled back 0001" in run("rollback", "--all", input="y\n").output
     assert "Nothing to roll back" in run("rollback").output
-    assert re.search(r"applied 0013_create_user_skill_views in \d+ ms", run("migrate").output)
+    assert re.search(r"applied 0014_create_raise_invalid_transition in \d+ ms", run("migrate").output)
     assert "Nothing to apply" in run("migrate").output
 
 

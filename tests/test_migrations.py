@@ -15,6 +15,8 @@ from skilldb import embedded, migrate, queries
 from skilldb.migrate import MigrationError
 from tests.conftest import Addresses, Admin, rows
 
+LAST = len(migrate.read())
+
 
 def dump(dsn: str) -> str:
     """The schema as pg_dump writes it, without yoyo's own tables and the dump's random tokens."""
@@ -92,9 +94,9 @@ def test_the_files_are_numbered_and_each_has_a_rollback_and_a_lock_timeout() -> 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("0013_another.sql", "should be 0014"),
-        ("0015_after_a_gap.sql", "should be 0014"),
-        ("0014_without_rollback.sql", "has no rollback"),
+        (f"{LAST:04}_a_second_one.sql", f"should be {LAST + 1:04}"),
+        (f"{LAST + 2:04}_after_a_gap.sql", f"should be {LAST + 1:04}"),
+        (f"{LAST + 1:04}_without_rollback.sql", "has no rollback"),
     ],
 )
 def test_a_wrong_set_of_files_is_refused(files: Path, name: str, message: str) -> None:
@@ -120,21 +122,23 @@ def test_line_ends_are_no_edit(addresses: Addresses, files: Path) -> None:
 
 
 def test_an_applied_migration_without_a_file_is_shown_and_refused(addresses: Addresses, files: Path) -> None:
-    (files / "0013_create_user_skill_views.sql").unlink()
-    assert [m.id for m in migrate.status(addresses.owner) if m.state == "missing"] == ["0013_create_user_skill_views"]
+    last = max(migrate.read())
+    (files / f"{last}.sql").unlink()
+    assert [m.id for m in migrate.status(addresses.owner) if m.state == "missing"] == [last]
     for run in (migrate.migrate, migrate.rollback):
-        with pytest.raises(MigrationError, match="0013_create_user_skill_views"):
+        with pytest.raises(MigrationError, match=last):
             list(run(addresses.owner))
 
 
 def test_a_failing_migration_leaves_nothing_and_stays_pending(addresses: Addresses, files: Path) -> None:
-    (files / "0014_fails.sql").write_text("CREATE TABLE half (a INTEGER);\nSELECT 1 / 0;")
-    (files / "0014_fails.rollback.sql").write_text("DROP TABLE half;")
-    with pytest.raises(MigrationError, match="0014_fails failed") as caught:
+    id = f"{LAST + 1:04}_fails"
+    (files / f"{id}.sql").write_text("CREATE TABLE half (a INTEGER);\nSELECT 1 / 0;")
+    (files / f"{id}.rollback.sql").write_text("DROP TABLE half;")
+    with pytest.raises(MigrationError, match=f"{id} failed") as caught:
         list(migrate.migrate(addresses.owner))
     assert isinstance(caught.value.__cause__, psycopg.errors.DivisionByZero)
     assert rows(addresses.admin, "SELECT to_regclass('half')") == [(None,)]
-    assert [m.id for m in migrate.status(addresses.owner) if m.state == "pending"] == ["0014_fails"]
+    assert [m.id for m in migrate.status(addresses.owner) if m.state == "pending"] == [id]
 
 
 def test_the_lock_of_a_crashed_run_is_explained_and_can_be_removed(addresses: Addresses) -> None:

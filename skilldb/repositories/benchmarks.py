@@ -32,6 +32,7 @@ def create_benchmark_run(run: NewBenchmarkRun) -> Statement[BenchmarkRun]:
         raise InvalidValueError("models must name at least one model")
     return Statement(
         one(BenchmarkRun),
+        _LOCKS["lock_users"](user_ids=[run.triggered_by]),
         _LOCKS["check_skill_version"](skill_id=run.skill_id, skill_version_id=run.skill_version_id),
         _SQL["create_benchmark_run"](
             id=run.id,

@@ -1,12 +1,26 @@
 """Skills and their versions."""
 
+from collections.abc import Mapping
+
 from skilldb import paging, queries
 from skilldb.errors import InvalidValueError
 from skilldb.models import NewSkill, NewSkillVersion, Page, Skill, SkillUpdate, SkillVersion
 from skilldb.statement import EXISTS, VALUE, Statement, many, one, optional
+from skilldb.values import ADAPT
 
 _SQL = queries.load("skills")
 _LOCKS = queries.load("locks")
+
+# The columns of SkillUpdate and their types.
+_COLUMNS = {
+    "name": "text",
+    "slug": "text",
+    "description": "text",
+    "category": "text",
+    "tags": "text[]",
+    "status": "text",
+    "hours_saved": "integer",
+}
 
 
 def create_skill(skill: NewSkill) -> Statement[Skill]:
@@ -67,12 +81,15 @@ def update_skill(skill_id: str, changes: SkillUpdate) -> Statement[Skill]:
     NotFoundError: no such skill. AlreadyExistsError: the slug is taken. InvalidValueError: a value, or a column, that
     is not one of SkillUpdate's.
     """
-    if unknown := changes.keys() - SkillUpdate.__annotations__.keys():
+    if not isinstance(changes, Mapping):
+        raise InvalidValueError(f"changes must be a dict, not {changes!r}")
+    if unknown := changes.keys() - _COLUMNS.keys():
         raise InvalidValueError(f"a skill has no {', '.join(sorted(map(str, unknown)))} to update")
+    checked = {name: None if value is None else ADAPT[_COLUMNS[name]](name, value) for name, value in changes.items()}
     return Statement(
         one(Skill),
-        _LOCKS["lock_skill"](skill_id=skill_id),
-        _SQL["update_skill"](skill_id=skill_id, changes=changes),
+        _LOCKS["lock_skill_key" if "slug" in changes else "lock_skill"](skill_id=skill_id),
+        _SQL["update_skill"](skill_id=skill_id, changes=checked),
     )
 
 
@@ -84,7 +101,8 @@ def publish_skill_version(skill_id: str, version: NewSkillVersion) -> Statement[
     """
     return Statement(
         one(SkillVersion),
-        _LOCKS["lock_user_and_skill"](user_id=version.created_by, skill_id=skill_id),
+        *([_LOCKS["lock_users"](user_ids=[version.created_by])] if version.created_by is not None else []),
+        _LOCKS["lock_skill"](skill_id=skill_id),
         _SQL["publish_skill_version"](
             skill_id=skill_id,
             id=version.id,

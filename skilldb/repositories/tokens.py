@@ -41,24 +41,25 @@ def record_token_measurements(
 
 
 def _steps(measurements: Sequence[NewTokenMeasurement], prices: Mapping[str, Price]) -> list[Step]:
+    record = _SQL["record_token_measurements"](
+        id=[m.id for m in measurements],
+        skill_id=[m.skill_id for m in measurements],
+        usage_event_id=[m.usage_event_id for m in measurements],
+        user_id=[m.user_id for m in measurements],
+        input_tokens=[m.input_tokens for m in measurements],
+        output_tokens=[m.output_tokens for m in measurements],
+        total_tokens=[_total(m) for m in measurements],
+        model_name=[m.model_name for m in measurements],
+        model_provider=[m.model_provider for m in measurements],
+        estimated_cost_microcents=[_cost(m, prices) for m in measurements],
+        latency_ms=[m.latency_ms for m in measurements],
+        source=[m.source for m in measurements],
+        created_at=[m.created_at for m in measurements],
+    )
     return [
-        _LOCKS["lock_users"](user_ids=sorted({m.user_id for m in measurements if m.user_id is not None})),
-        _LOCKS["lock_skills"](skill_ids=sorted({m.skill_id for m in measurements})),
-        _SQL["record_token_measurements"](
-            id=[m.id for m in measurements],
-            skill_id=[m.skill_id for m in measurements],
-            usage_event_id=[m.usage_event_id for m in measurements],
-            user_id=[m.user_id for m in measurements],
-            input_tokens=[m.input_tokens for m in measurements],
-            output_tokens=[m.output_tokens for m in measurements],
-            total_tokens=[_total(m) for m in measurements],
-            model_name=[m.model_name for m in measurements],
-            model_provider=[m.model_provider for m in measurements],
-            estimated_cost_microcents=[_cost(m, prices) for m in measurements],
-            latency_ms=[m.latency_ms for m in measurements],
-            source=[m.source for m in measurements],
-            created_at=[m.created_at for m in measurements],
-        ),
+        _LOCKS["lock_users"](user_ids={m.user_id for m in measurements if m.user_id is not None}),
+        _LOCKS["lock_skills"](skill_ids={m.skill_id for m in measurements}),
+        record,
     ]
 
 

@@ -8,7 +8,6 @@ from skilldb.statement import VALUE, Reader, Statement, many
 from skilldb.values import at_least
 
 _SQL = queries.load("usage")
-_LOCKS = queries.load("locks")
 
 
 def record_usage_event(event: NewUsageEvent) -> Statement[bool]:
@@ -18,7 +17,7 @@ def record_usage_event(event: NewUsageEvent) -> Statement[bool]:
     """
     return Statement(
         VALUE,
-        _LOCKS["lock_user_and_skill"](user_id=event.user_id, skill_id=event.skill_id),
+        _SQL["lock_event"](id=event.id, user_id=event.user_id, skill_id=event.skill_id),
         _SQL["record_usage_event"](
             id=event.id,
             tool_name=event.tool_name,
@@ -38,15 +37,16 @@ def record_usage_events(events: Iterable[NewUsageEvent]) -> Statement[int]:
     events = list(events)
     if not events:
         return Statement(Reader(VALUE.row_factory, len))
+    ids, user_ids, skill_ids = [e.id for e in events], [e.user_id for e in events], [e.skill_id for e in events]
     return Statement(
         VALUE,
-        _LOCKS["lock_users"](user_ids=sorted({e.user_id for e in events if e.user_id is not None})),
-        _LOCKS["lock_skills"](skill_ids=sorted({e.skill_id for e in events if e.skill_id is not None})),
+        _SQL["lock_users_of_events"](ids=ids, user_ids=user_ids),
+        _SQL["lock_skills_of_events"](ids=ids, skill_ids=skill_ids),
         _SQL["record_usage_events"](
-            ids=[e.id for e in events],
+            ids=ids,
             tool_names=[e.tool_name for e in events],
-            skill_ids=[e.skill_id for e in events],
-            user_ids=[e.user_id for e in events],
+            skill_ids=skill_ids,
+            user_ids=user_ids,
             metadatas=[e.metadata for e in events],
             created_ats=[e.created_at for e in events],
         ),

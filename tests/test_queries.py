@@ -1,0 +1,451 @@
+"""The named queries of sql/: what the loader refuses, and that SQL, PostgreSQL and Python agree about each of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Union
+
+import psycopg
+import pytest
+from psycopg.rows import scalar_row
+
+from skilldb import queries, repositories
+from skilldb.models import Page
+from skilldb.queries import Query
+from skilldb.statement import Statement
+from tests.conftest import Addresses, rows
+
+# The loader
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("-- name: q()\nSELECT %(a)s;", r"file\.q: declares \[\] but uses \['a'\]"),
+        ("-- name: q(a)\nSELECT 1;", r"file\.q: declares \['a'\] but uses \[\]"),
+        ("-- name: q(a)\n-- Not used: %(a)s\nSELECT 1;", r"file\.q"),
+        ("-- name: q(tenant_id)\nSELECT %(tenant_id)s;", r"file\.q: declares \['tenant_id'\] but uses \[\]"),
+        ("-- name: q()\nSELECT 1;\n\n-- name: q()\nSELECT 2;", r"file\.q: is there twice"),
+        ("SELECT 1;\n-- name: q()\nSELECT 2;", "file: expected comments and then"),
+        ("-- A comment.\nSELECT 1;\n", "file: expected comments and then"),
+        ("", "file: expected comments and then"),
+        ("-- name: q\nSELECT 1;", "file: expected comments and then"),
+        ("-- name: q()\nSELECT 1", r"file\.q: must end with a semicolon"),
+        ("-- name: q()\nSELECT 1\n-- name: r()\nSELECT 2;", r"file\.q: must end with a semicolon"),
+        ("-- name: q()\nSELECT 1; -- done", r"file\.q: must end with a semicolon"),
+        ("-- name: q()\n", "file: no SQL after"),
+        ("-- name: q()\n-- Nothing but a comment;", r"file\.q"),
+        ("-- name: q()\n;", r"file\.q"),
+        ("-- name: q()\nSELECT 1; SELECT 2;", r"file\.q: holds more than one statement"),
+        ("-- name: q()\nSELECT 1;\nSELECT 2;", r"file\.q: holds more than one statement"),
+        ("-- name: q()\nSELECT ';';\nSELECT 2;", r"file\.q: holds more than one statement"),
+        ("-- name: q(a)\nSELECT %(a)s::integer, %(a)s::text;", r"file\.q: parameter a is cast to integer and to text"),
+        ("-- name: q(a)\nSELECT %(a)s::text[], %(a)s::text;", r"file\.q: parameter a is cast to text\[\] and to text"),
+        ("-- name: q(a)\nSELECT %(a)s::money;", r"file\.q: no values of type money"),
+        ("-- name: q()\nSELECT 1;\n-- name: Second()\nSELECT 2;", r"file\.q: holds more than one statement"),
+        ("-- name: Q()\nSELECT 1;", "file: expected comments and then"),
+        # psycopg reads comments and strings too.
+        ("-- name: q()\n-- See %(a)s.\nSELECT 1;", r"file\.q"),
+        ("-- name: q()\n-- 100% sure.\nSELECT 1;", r"file\.q"),
+        ("-- name: q()\nSELECT 'a' LIKE 'a%';", r"file\.q"),
+        ("-- name: q()\nSELECT 1\n-- It ends here;", r"file\.q: must end with a semicolon"),
+    ],
+)
+def test_a_file_that_is_not_well_formed_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        queries.parse(text, "file")
+
+
+def test_comments_strings_and_blocks_may_hold_what_sql_may_not() -> None:
+    parsed = queries.parse(
+        "-- What this file is for; in two parts.\n\n"
+        "-- name: first(a, b)\n-- Careful; not the end.\nSELECT %(a)s, ';', %(b)s::integer, %(b)s, %(tenant_id)s;\n\n"
+        "-- name: second()\nDO $$ BEGIN PERFORM 1; END $$;\n",
+        "file",
+    )
+    assert {name: dict(query.types) for name, query in parsed.items()} == {
+        "first": {"a": "text", "b": "integer", "tenant_id": "text"},
+        "second": {},
+    }
+
+
+def test_a_cast_anywhere_in_the_query_is_the_type_of_its_parameter() -> None:
+    (query,) = queries.parse("-- name: q(a)\nSELECT %(a)s, %(a)s::bigint, %(a)s;", "file").values()
+    assert query.types == {"a": "bigint"}
+
+
+def test_what_is_sent_begins_with_the_line_that_names_the_query() -> None:
+    for name, query in queries.load_all().items():
+        assert query.sql.startswith(f"-- name: {query.name}(".encode()), name
+        assert not query.sql.endswith(b";"), name
+
+
+def test_a_name_stands_for_one_query_over_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = queries.load_all()
+    assert len({query.name for query in loaded.values()}) == len(loaded) > 0
+
+    for file in ("contract_one", "contract_two"):
+        (tmp_path / f"{file}.sql").write_text("-- name: same()\nSELECT 1;")
+    monkeypatch.setattr(queries, "folder", lambda name: tmp_path)
+    with pytest.raises(ValueError, match="queries of the same name in two files: same"):
+        queries.load_all()
+
+
+def test_every_query_is_used() -> None:
+    sources = "".join(path.read_text() for path in (queries.folder("sql").parent / "skilldb").rglob("*.py"))
+    unused = [name for name, query in queries.load_all().items() if f'"{query.name}"' not in sources]
+    assert unused == []
+
+
+# Every repository query names the tenant
+
+
+def file(module: types.ModuleType) -> str:
+    """The name that a repository shares with its file in sql/."""
+    return module.__name__.rpartition(".")[2]
+
+
+def modules() -> Iterator[types.ModuleType]:
+    """The modules of skilldb.repositories."""
+    for module in pkgutil.iter_modules(repositories.__path__):
+        yield importlib.import_module(f"{repositories.__name__}.{module.name}")
+
+
+def repository_queries() -> dict[str, Query]:
+    """The queries that run as the service: those of the repositories' files, and the locks."""
+    files = {file(module) for module in modules()} | {"locks"}
+    return {name: query for name, query in queries.load_all().items() if name.partition(".")[0] in files}
+
+
+def body(sql: str) -> str:
+    """The SQL without its comments."""
+    return re.sub(r"--[^\n]*", "", sql)
+
+
+def tenant_tables(dsn: str) -> dict[str, str]:
+    """Every table that belongs to tenants, and the column that says to which."""
+    found = rows(
+        dsn,
+        """SELECT c.relname, a.attname FROM pg_class AS c INNER JOIN pg_attribute AS a ON a.attrelid = c.oid
+        WHERE c.relkind IN ('r', 'p') AND c.relrowsecurity
+        AND a.attname = CASE c.relname WHEN 'tenants' THEN 'id' ELSE 'tenant_id' END""",
+    )
+    assert len(found) > 2
+    return dict(found)
+
+
+def unnamed_tenants(sql: str, tables: dict[str, str]) -> list[str]:
+    """The places where a query touches a table and does not say of which tenant."""
+    sql = body(sql)
+    wanting: list[str] = []
+    reads: dict[tuple[str, str], int] = {}
+    for clause, table, alias in re.findall(
+        r"\b(FROM|JOIN|UPDATE|INTO)\s+(\w+)(?:\s+AS\s+(\w+))?", sql, flags=re.IGNORECASE
+    ):
+        if table not in tables:
+            continue
+        column = tables[table]
+        if clause.upper() == "INTO":
+            value = r"(%\(tenant_id\)s|coalesce\(%\(id\)s, %\(tenant_id\)s\)|\w+\.tenant_id)\s*,"
+            if not re.search(
+                rf"INTO\s+{table}(?:\s+AS\s+\w+)?\s*\(\s*{column},[^()]*\)\s*(VALUES\s*\(|SELECT\b)\s*{value}", sql
+            ):
+                wanting.append(f"INSERT INTO {table}")
+        else:
+            place = (alias, column)
+            reads[place] = reads.get(place, 0) + 1
+            named = re.findall(rf"(?<![\w.]){alias}{'[.]' if alias else ''}{column} = %\(tenant_id\)s", sql)
+            if len(named) < reads[place]:
+                wanting.append(f"{clause} {table} {alias}".strip())
+    return wanting
+
+
+def test_every_query_names_the_tenant_of_each_table_it_touches(addresses: Addresses) -> None:
+    tables = tenant_tables(addresses.admin)
+    wanting = {name: unnamed_tenants(query.sql.decode(), tables) for name, query in repository_queries().items()}
+    assert {name: places for name, places in wanting.items() if places} == {}
+
+
+def test_a_tenant_that_a_query_does_not_name_is_missed(addresses: Addresses) -> None:
+    tables = tenant_tables(addresses.admin)
+    not_missed = []
+    for name, query in repository_queries().items():
+        sql = query.sql.decode()
+        names = list(re.finditer(r"((\w+\.)?\w+ = )?%\(tenant_id\)s", sql))
+        assert names, name
+        for named in names:
+            without = sql[: named.start()] + "TRUE" + sql[named.end() :]
+            if not unnamed_tenants(without, tables):
+                not_missed.append(f"{name}: {named.group()} of character {named.start()}")
+    assert not_missed == []
+
+
+# Parameters and columns, as PostgreSQL sees them
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column of a result. `nullable` is None where it is not simply a table's."""
+
+    name: str
+    type: str
+    nullable: bool | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What PostgreSQL makes of a query: its parameters' types, all of them left to it, and its columns."""
+
+    parameters: dict[str, str]
+    columns: list[Column]
+
+
+def describe(conn: psycopg.Connection[Any], query: Query) -> Description:
+    """Prepare the query, and ask what it takes and gives. Takes any command, those that PREPARE does not included."""
+    names: list[str] = []
+
+    def numbered(parameter: re.Match[str]) -> str:
+        if parameter[1] not in names:
+            names.append(parameter[1])
+        return f"${names.index(parameter[1]) + 1}"
+
+    # Those that a comment names are none.
+    sql = re.sub(r"%\((\w+)\)s", numbered, body(query.sql.decode()))
+    pgconn = conn.pgconn
+    for answer in (pgconn.prepare(b"contract", sql.encode()), found := pgconn.describe_prepared(b"contract")):
+        assert answer.status == psycopg.pq.ExecStatus.COMMAND_OK, f"{query.name}: {answer.get_error_message()}"
+    pgconn.exec_(b"DEALLOCATE contract")
+
+    def type_(oid: int) -> str:
+        return str(conn.execute("SELECT %s::oid::regtype::text", (oid,)).fetchone()[0])  # type: ignore[index]
+
+    def nullable(table: int, number: int) -> bool | None:
+        origin = conn.execute(
+            "SELECT NOT attnotnull FROM pg_attribute WHERE attrelid = %s AND attnum = %s", (table, number)
+        ).fetchone()
+        return bool(origin[0]) if origin else None
+
+    return Description(
+        parameters={name: type_(found.param_type(i)) for i, name in enumerate(names)},
+        columns=[
+            Column(
+                name=(found.fname(i) or b"").decode(),
+                type=type_(found.ftype(i)),
+                nullable=nullable(found.ftable(i), found.ftablecol(i)),
+            )
+            for i in range(found.nfields)
+        ],
+    )
+
+
+ALIASES = {"timestamptz": "timestamp with time zone"}
+"""Types by the name that PostgreSQL itself gives them."""
+
+PYTHON: dict[str, Any] = {
+    "text": str,
+    "integer": int,
+    "bigint": int,
+    "boolean": bool,
+    "date": date,
+    "timestamp with time zone": datetime,
+    "jsonb": dict[str, Any],
+    "text[]": list[str],
+}
+"""What psycopg reads each PostgreSQL type as. Of jsonb, this schema holds objects only."""
+
+
+def wrong_parameters(conn: psycopg.Connection[Any], query: Query) -> list[str]:
+    """Parameters that PostgreSQL infers another type for than the query says."""
+    expected = {
+        name: re.sub(r"^\w+", lambda word: ALIASES.get(word[0], word[0]), type_) for name, type_ in query.types.items()
+    }
+    inferred = describe(conn, query).parameters
+    assert inferred.keys() == expected.keys(), query.name
+    return [
+        f"{query.name}: parameter {name} is {inferred[name]}, not {type_}"
+        for name, type_ in expected.items()
+        if inferred[name] != type_
+    ]
+
+
+def without_none(annotation: Any) -> tuple[Any, bool]:
+    """The type, and whether it may be None as well."""
+    if typing.get_origin(annotation) not in (Union, types.UnionType):
+        return annotation, False
+    (inner,) = (arg for arg in typing.get_args(annotation) if arg is not type(None))
+    return inner, True
+
+
+def row_type(result: Any) -> Any:
+    """The type of a row in a result: of list[X], Page[X], dict[str, X] and X | None it is X."""
+    if typing.get_origin(result) in (list, Page):
+        return typing.get_args(result)[0]
+    if typing.get_origin(result) is dict:
+        return typing.get_args(result)[1]
+    return without_none(result)[0]
+
+
+def wrong_columns(conn: psycopg.Connection[Any], statement: Statement[Any], result: Any) -> list[str]:
+    """Where the columns of a statement's last step are not those that its result type asks for."""
+    columns = describe(conn, statement.steps[-1].query).columns
+    row = row_type(result)
+    if dataclasses.is_dataclass(row):
+        fields = typing.get_type_hints(row)
+        if sorted(fields) != sorted(column.name for column in columns):
+            return [f"columns {[c.name for c in columns]}, but fields {list(fields)}"]
+        expected = [fields[column.name] for column in columns]
+    elif row is type(None) or statement.reader.row_factory is not scalar_row:
+        # Rows that are only counted, if that.
+        return [] if row is type(None) or columns else ["no rows"]
+    else:
+        if len(columns) != 1:
+            return [f"{len(columns)} columns, but one value"]
+        expected = [result]
+    wrong = []
+    for column, annotation in zip(columns, expected, strict=True):
+        type_, optional_ = without_none(annotation)
+        # Rows within a row are JSON, from which the statement's reader makes them.
+        nested = column.type == "jsonb" and typing.get_origin(type_) is list
+        if PYTHON.get(column.type) != type_ and not nested:
+            wrong.append(f"{column.name} is {column.type}, but the field is {type_}")
+        if column.nullable and not optional_:
+            wrong.append(f"{column.name} may be NULL, but the field is {type_}")
+    return wrong
+
+
+def harmless(annotation: Any) -> Any:
+    """A value of the annotated type that names no row."""
+    type_ = without_none(annotation)[0]
+    if typing.is_typeddict(type_):
+        return {}
+    if dataclasses.is_dataclass(type_):
+        hints = typing.get_type_hints(type_)
+        required = [f for f in dataclasses.fields(type_) if f.default is f.default_factory is dataclasses.MISSING]
+        return type_(**{field.name: harmless(hints[field.name]) for field in required})  # type: ignore[operator]
+    if typing.get_origin(type_) is not None:
+        return [harmless(typing.get_args(type_)[0])]
+    return {str: "none", int: 1, datetime: datetime(2026, 5, 5, tzinfo=UTC)}[type_]
+
+
+def repository_functions() -> dict[str, Callable[..., Statement[Any]]]:
+    """Every function of the repositories that returns a Statement."""
+    return {
+        f"{file(module)}.{name}": function
+        for module in modules()
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__
+        and typing.get_origin(typing.get_type_hints(function)["return"]) is Statement
+    }
+
+
+def result_type(function: Callable[..., Statement[Any]]) -> Any:
+    """The T of the Statement[T] that the function returns."""
+    return typing.get_args(typing.get_type_hints(function)["return"])[0]
+
+
+def build(function: Callable[..., Statement[Any]]) -> Statement[Any]:
+    """The function's statement for harmless arguments; what has a default keeps it."""
+    hints = typing.get_type_hints(function)
+    required = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+    by_position = [harmless(hints[p.name]) for p in required if p.kind is not p.KEYWORD_ONLY]
+    return function(*by_position, **{p.name: harmless(hints[p.name]) for p in required if p.kind is p.KEYWORD_ONLY})
+
+
+@pytest.fixture
+def owner(addresses: Addresses) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(addresses.owner, autocommit=True) as conn:
+        yield conn
+
+
+def test_every_query_prepares_and_takes_the_types_that_it_says(owner: psycopg.Connection[Any]) -> None:
+    wrong = [complaint for query in queries.load_all().values() for complaint in wrong_parameters(owner, query)]
+    assert wrong == []
+
+
+def test_every_repository_function_gives_each_step_the_parameters_of_its_query() -> None:
+    for name, function in repository_functions().items():
+        for step in build(function).steps:
+            assert step.params.keys() | {"tenant_id"} == step.query.types.keys() | {"tenant_id"}, name
+
+
+def test_every_repository_function_gives_the_columns_of_its_result(owner: psycopg.Connection[Any]) -> None:
+    functions = repository_functions()
+    assert {name.partition(".")[0] for name in functions} == {file(module) for module in modules()}
+    wrong = {name: wrong_columns(owner, build(function), result_type(function)) for name, function in functions.items()}
+    assert {name: complaints for name, complaints in wrong.items() if complaints} == {}
+
+
+WRONG_PARAMETERS = [
+    ("metrics.increment_skill_uses", "%(by)s::integer", "%(by)s::bigint", "parameter by is bigint, not integer"),
+    (
+        "skills.get_skill",
+        "id = %(skill_id)s",
+        "total_uses = %(skill_id)s",
+        "parameter skill_id is integer, not text",
+    ),
+    (
+        "usage.record_usage_events",
+        "%(ids)s::uuid[]",
+        "%(ids)s::text[]::uuid[]",
+        "parameter ids is text[], not uuid[]",
+    ),
+    ("ratings.list_ratings", "%(limit)s::bigint", "%(limit)s", "parameter limit is integer, not bigint"),
+]
+
+
+def test_a_parameter_of_another_type_is_reported(owner: psycopg.Connection[Any]) -> None:
+    for name, was, becomes, complaint in WRONG_PARAMETERS:
+        query = queries.load_all()[name]
+        assert wrong_parameters(owner, altered(query, was, becomes)) == [f"{query.name}: {complaint}"]
+
+
+WRONG_COLUMNS = [
+    ("skills.get_skill", "    id, name,", "    id,", "columns .*, but fields .*"),
+    ("skills.get_skill", "    id, name,", "    id, rating_sum, name,", "columns .*, but fields .*"),
+    ("skills.get_skill", "    id, name,", "    id, name, name,", "columns .*, but fields .*"),
+    ("skills.get_skill", " name,", " name AS title,", "columns .*, but fields .*"),
+    ("skills.get_skill", " tags,", " tags::text AS tags,", "tags is text, but .*"),
+    ("skills.get_skill", " created_at,", " created_at::timestamp,", "created_at is timestamp without time zone.*"),
+    ("skills.get_skill", " total_uses,", " hours_saved AS total_uses,", "total_uses may be NULL, but .*"),
+    ("views.get_whats_new_for_user", "    v.view_count", "    v.view_count::numeric", "view_count is numeric, .*"),
+    (
+        "views.open_skill",
+        "s.published_version AS current_version",
+        "s.name AS current_version",
+        "current_version .*",
+    ),
+    ("views.get_user_views_for_skills", "SELECT id, user_id, skill_id", "SELECT id, user_id", "columns .*"),
+    ("views.detect_changes", "v.last_viewed_at,", "s.metrics_updated_at AS last_viewed_at,", ".* may be NULL.*"),
+    ("ratings.list_ratings", "SELECT id,", "SELECT 1 AS id,", "id is integer, .*"),
+    ("skills.get_version_number", "SELECT version", "SELECT version::text", "version is text, .*"),
+    ("skills.get_version_number", "SELECT version", "SELECT version, id", "2 columns, but one value"),
+    ("metrics.increment_skill_uses", ") AS total_uses", ")::text AS total_uses", "total_uses is text, .*"),
+    ("usage.record_usage_event", "count(*) > 0", "count(*)", "recorded is bigint, .*"),
+    ("skills.delete_skill", "RETURNING id", "", "no rows"),
+]
+
+
+def test_a_column_that_does_not_fit_is_reported(owner: psycopg.Connection[Any]) -> None:
+    for name, was, becomes, complaint in WRONG_COLUMNS:
+        function = repository_functions()[name]
+        statement = build(function)
+        step = statement.steps[-1]
+        changed = Statement(statement.reader, dataclasses.replace(step, query=altered(step.query, was, becomes)))
+        (found,) = wrong_columns(owner, changed, result_type(function))
+        assert re.fullmatch(complaint, found), (name, becomes)
+
+
+def altered(query: Query, was: str, becomes: str) -> Query:
+    """The query with its last `was` replaced, its types as before."""
+    before, found, after = query.sql.decode().rpartition(was)
+    assert found, f"{query.name} has no {was}"
+    return dataclasses.replace(query, sql=f"{before}{becomes}{after}".encode())
