@@ -13,8 +13,7 @@ from skilldb.errors import InvalidValueError, NotFoundError
 from skilldb.models import MetricDrift, NewUsageEvent
 from skilldb.repositories import metrics, ratings, skills, usage
 from skilldb.statement import Statement
-from tests.conftest import Addresses, Face, new_skill, new_user, rows
-from tests.test_tenants_users import contents, refused
+from tests.conftest import Addresses, Face, contents, new_skill, new_user, refused, rows
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 

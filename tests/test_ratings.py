@@ -14,8 +14,7 @@ from psycopg import errors as pg
 from skilldb.errors import InvalidValueError, NotFoundError
 from skilldb.models import Page, Rating
 from skilldb.repositories import metrics, ratings, skills
-from tests.conftest import Addresses, Face, new_skill, new_user, rows
-from tests.test_tenants_users import contents, refused
+from tests.conftest import Addresses, Face, contents, new_skill, new_user, refused, rows
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 from psycopg import errors as pg
 
@@ -17,39 +14,11 @@ from skilldb.errors import (
     InvalidValueError,
     NotFoundError,
     PermissionDeniedError,
-    SkilldbError,
     StillReferencedError,
 )
 from skilldb.models import NewSkillVersion, NewUsageEvent, Tenant, User
 from skilldb.repositories import metrics, ratings, skills, tenants, usage, users, views
-from tests.conftest import Addresses, Face, new_skill, new_user, rows
-
-
-def contents(dsn: str) -> list[tuple[Any, ...]]:
-    """Every row of every table, and the transaction that wrote it."""
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        tables = conn.execute(
-            "SELECT string_agg(format('SELECT %L, t.xmin::text, t::text FROM %I AS t', relname, relname), "
-            "' UNION ALL ') FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
-        )
-        return sorted(conn.execute(str(tables.fetchall()[0][0]).encode()))
-
-
-@contextmanager
-def refused(
-    addresses: Addresses, error: type[SkilldbError], *named: str, cause: type[psycopg.Error] | None = None
-) -> Iterator[None]:
-    """What is done inside raises this very error, its message holds the words, and nothing was written.
-
-    The error's cause is psycopg's where the database raised it, and none of psycopg's where nothing was sent.
-    """
-    before = contents(addresses.admin)
-    with pytest.raises(error) as caught:
-        yield
-    assert type(caught.value) is error
-    assert [word for word in named if word not in str(caught.value)] == [], str(caught.value)
-    assert isinstance(caught.value.__cause__, cause or psycopg.Error) == (cause is not None)
-    assert contents(addresses.admin) == before
+from tests.conftest import Addresses, Face, contents, new_skill, new_user, refused, rows
 
 
 @pytest.fixture

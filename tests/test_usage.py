@@ -17,8 +17,7 @@ import skilldb
 from skilldb.errors import InvalidValueError, NotFoundError
 from skilldb.models import NewUsageEvent, SkillUses
 from skilldb.repositories import metrics, ratings, skills, usage
-from tests.conftest import Addresses, Face, new_skill, new_user, rows
-from tests.test_tenants_users import contents, refused
+from tests.conftest import Addresses, Face, contents, new_skill, new_user, refused, rows
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 ID = "6f1f0f6e-5d0e-4b39-9a53-0f1f2b3c4d5e"

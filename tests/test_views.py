@@ -17,8 +17,7 @@ import skilldb
 from skilldb.errors import InvalidValueError, NotFoundError
 from skilldb.models import NewSkillVersion, NewUsageEvent, SkillChanges, SkillUpdate, UserSkillView, WhatsNewItem
 from skilldb.repositories import metrics, ratings, skills, usage, views
-from tests.conftest import Addresses, Face, new_skill, new_user, rows
-from tests.test_tenants_users import contents, refused
+from tests.conftest import Addresses, Face, contents, new_skill, new_user, refused, rows
 
 FUTURE = datetime(2999, 1, 1, tzinfo=UTC)
 
