@@ -49,11 +49,7 @@ def start(folder: Path = FOLDER) -> Server:
         # One process at a time: two that meet in an empty folder would both create the database.
         with _library().fasteners.InterProcessLock(data.parent / "start.lock"):
             server = _handle(data)
-            _make_lock_stale(data)
-            _start(server, data)
-            info = server.get_postmaster_info()
-            host = make_conninfo(host=str(info.socket_dir or info.hostname), port=info.port)
-            admin_dsn = make_conninfo(host, dbname="postgres", user="postgres")
+            admin_dsn = _start(server, data)
             sql = queries.load("embedded")
             with connection.connected(admin_dsn) as conn:
                 conn.execute(sql["create_logins"].sql)
@@ -63,8 +59,8 @@ def start(folder: Path = FOLDER) -> Server:
         raise DatabaseUnavailableError(f"the embedded PostgreSQL in {folder} cannot be started: {error}") from error
     return Server(
         admin_dsn=admin_dsn,
-        owner_dsn=make_conninfo(host, dbname="skilldb", user="skilldb_owner"),
-        service_dsn=make_conninfo(host, dbname="skilldb", user="skilldb_service"),
+        owner_dsn=make_conninfo(admin_dsn, dbname="skilldb", user="skilldb_owner"),
+        service_dsn=make_conninfo(admin_dsn, dbname="skilldb", user="skilldb_service"),
     )
 
 
@@ -93,17 +89,26 @@ def _data(folder: Path) -> Path:
     return link / "postgres"
 
 
-def _start(server: PostgresServer, data: Path) -> None:
-    """Start it. The last processes of a killed server need a moment to end, and PostgreSQL waits for none of them."""
+def _start(server: PostgresServer, data: Path) -> str:
+    """Start it, or find it running, and return the superuser's address once it answers.
+
+    A server that was killed a moment ago may look alive, and its last processes keep its shared memory: both pass.
+    """
     deadline = time.monotonic() + 10
     while True:
         try:
+            _make_lock_stale(data)
             server.start()
-            return
-        except (subprocess.SubprocessError, AssertionError) as error:
+            info = server.get_postmaster_info()
+            host = str(info.socket_dir or info.hostname)
+            dsn = make_conninfo(host=host, port=info.port, dbname="postgres", user="postgres")
+            with connection.connected(dsn):
+                return dsn
+        except (subprocess.SubprocessError, AssertionError, DatabaseUnavailableError) as error:
             log = data / "log"
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:]) if log.is_file() else str(error)
-            if "shared memory" not in tail or time.monotonic() > deadline:
+            passes = isinstance(error, DatabaseUnavailableError) or "shared memory" in tail
+            if not passes or time.monotonic() > deadline:
                 raise DatabaseUnavailableError(f"the embedded PostgreSQL in {data} did not start:\n{tail}") from error
             time.sleep(0.2)
 

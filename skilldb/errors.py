@@ -140,6 +140,8 @@ def _reference(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
     for name in (f"{column}_id", column):
         if params.get(name) is not None:
             kind = "user" if column in _USER_COLUMNS else column.replace("_", " ")
+            if isinstance(params[name], list):  # of a batch, whose locks found it: it was deleted in between
+                return NotFoundError(f"{kind} of {shown(params[name])} does not exist")
             # As raise_not_found says it: the caller need not know which of the two has noticed.
             return NotFoundError(f"{kind} '{str(params[name])[:100]}' does not exist")
     return StillReferencedError(

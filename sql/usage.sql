@@ -28,12 +28,12 @@ SELECT
         END THEN raise_not_found('skill', %(skill_id)s)
     END AS missing;
 
--- name: lock_users_of_events(ids, user_ids)
+-- name: lock_users_of_events(id, user_id)
 -- As lock_users; an event that is there already misses nobody.
 WITH locked AS (
     SELECT t.id
     FROM users AS t
-    WHERE t.tenant_id = %(tenant_id)s AND t.id = ANY(%(user_ids)s::text[])
+    WHERE t.tenant_id = %(tenant_id)s AND t.id = ANY(%(user_id)s::text[])
     ORDER BY t.id
     FOR KEY SHARE
 )
@@ -42,10 +42,10 @@ SELECT
     CASE
         WHEN
             (SELECT count(*) FROM locked)
-            < (SELECT count(DISTINCT w.id) FROM unnest(%(user_ids)s::text[]) AS w (id))
+            < (SELECT count(DISTINCT w.id) FROM unnest(%(user_id)s::text[]) AS w (id))
             THEN (
                 SELECT raise_not_found('user', min(w.user_id))
-                FROM unnest(%(ids)s::uuid[], %(user_ids)s::text[]) AS w (id, user_id)
+                FROM unnest(%(id)s::uuid[], %(user_id)s::text[]) AS w (id, user_id)
                 WHERE
                     w.user_id NOT IN (SELECT l.id FROM locked AS l)
                     AND NOT EXISTS (
@@ -56,12 +56,12 @@ SELECT
             )
     END AS missing;
 
--- name: lock_skills_of_events(ids, skill_ids)
+-- name: lock_skills_of_events(id, skill_id)
 -- As lock_skills; an event that is there already misses nobody.
 WITH locked AS (
     SELECT t.id
     FROM skills AS t
-    WHERE t.tenant_id = %(tenant_id)s AND t.id = ANY(%(skill_ids)s::text[])
+    WHERE t.tenant_id = %(tenant_id)s AND t.id = ANY(%(skill_id)s::text[])
     ORDER BY t.id
     FOR NO KEY UPDATE
 )
@@ -70,10 +70,10 @@ SELECT
     CASE
         WHEN
             (SELECT count(*) FROM locked)
-            < (SELECT count(DISTINCT w.id) FROM unnest(%(skill_ids)s::text[]) AS w (id))
+            < (SELECT count(DISTINCT w.id) FROM unnest(%(skill_id)s::text[]) AS w (id))
             THEN (
                 SELECT raise_not_found('skill', min(w.skill_id))
-                FROM unnest(%(ids)s::uuid[], %(skill_ids)s::text[]) AS w (id, skill_id)
+                FROM unnest(%(id)s::uuid[], %(skill_id)s::text[]) AS w (id, skill_id)
                 WHERE
                     w.skill_id NOT IN (SELECT l.id FROM locked AS l)
                     AND NOT EXISTS (
@@ -113,7 +113,7 @@ counted AS (
 SELECT count(*) > 0 AS recorded
 FROM recorded;
 
--- name: record_usage_events(ids, tool_names, skill_ids, user_ids, metadatas, created_ats)
+-- name: record_usage_events(id, tool_name, skill_id, user_id, metadata, created_at)
 -- After lock_users_of_events and lock_skills_of_events. Events are inserted in the order of their ids: two batches that
 -- share ids wait for each other in one direction only.
 WITH recorded AS (
@@ -128,12 +128,12 @@ WITH recorded AS (
         coalesce(e.created_at, now())
     FROM
         unnest(
-            %(ids)s::uuid[],
-            %(tool_names)s::text[],
-            %(skill_ids)s::text[],
-            %(user_ids)s::text[],
-            %(metadatas)s::jsonb[],
-            %(created_ats)s::timestamptz[]
+            %(id)s::uuid[],
+            %(tool_name)s::text[],
+            %(skill_id)s::text[],
+            %(user_id)s::text[],
+            %(metadata)s::jsonb[],
+            %(created_at)s::timestamptz[]
         ) AS e (id, tool_name, skill_id, user_id, metadata, created_at)
     ORDER BY e.id
     ON CONFLICT (tenant_id, id) DO NOTHING

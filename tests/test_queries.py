@@ -394,9 +394,9 @@ WRONG_PARAMETERS = [
     ),
     (
         "usage.record_usage_events",
-        "%(ids)s::uuid[]",
-        "%(ids)s::text[]::uuid[]",
-        "parameter ids is text[], not uuid[]",
+        "%(id)s::uuid[]",
+        "%(id)s::text[]::uuid[]",
+        "parameter id is text[], not uuid[]",
     ),
     ("ratings.list_ratings", "%(limit)s::bigint", "%(limit)s", "parameter limit is integer, not bigint"),
 ]

@@ -40,15 +40,15 @@ def record_usage_events(events: Iterable[NewUsageEvent]) -> Statement[int]:
     ids, user_ids, skill_ids = [e.id for e in events], [e.user_id for e in events], [e.skill_id for e in events]
     return Statement(
         VALUE,
-        _SQL["lock_users_of_events"](ids=ids, user_ids=user_ids),
-        _SQL["lock_skills_of_events"](ids=ids, skill_ids=skill_ids),
+        _SQL["lock_users_of_events"](id=ids, user_id=user_ids),
+        _SQL["lock_skills_of_events"](id=ids, skill_id=skill_ids),
         _SQL["record_usage_events"](
-            ids=ids,
-            tool_names=[e.tool_name for e in events],
-            skill_ids=skill_ids,
-            user_ids=user_ids,
-            metadatas=[e.metadata for e in events],
-            created_ats=[e.created_at for e in events],
+            id=ids,
+            tool_name=[e.tool_name for e in events],
+            skill_id=skill_ids,
+            user_id=user_ids,
+            metadata=[e.metadata for e in events],
+            created_at=[e.created_at for e in events],
         ),
     )
 
