@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS benchmark_runs (
     CONSTRAINT benchmark_runs_skill_version_fk FOREIGN KEY (tenant_id, skill_version_id)
     REFERENCES skill_versions (tenant_id, id),
     CONSTRAINT benchmark_runs_status_check CHECK (status IN ('pending', 'running', 'completed', 'failed')),
+    CONSTRAINT benchmark_runs_models_check CHECK (array_position(models, NULL) IS NULL),
     CONSTRAINT benchmark_runs_best_quality_score_check CHECK (best_quality_score BETWEEN 0 AND 100),
     CONSTRAINT benchmark_runs_cheapest_cost_microcents_check CHECK (cheapest_cost_microcents >= 0)
 );

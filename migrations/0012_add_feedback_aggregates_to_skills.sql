@@ -13,7 +13,11 @@ ADD COLUMN IF NOT EXISTS positive_feedback_pct INTEGER GENERATED ALWAYS AS (
     round(thumbs_up_count * 100.0 / nullif(thumbs_up_count::BIGINT + thumbs_down_count, 0))::INTEGER
 ) STORED,
 ADD COLUMN IF NOT EXISTS avg_token_cost_microcents BIGINT GENERATED ALWAYS AS (
-    round(token_cost_sum_microcents::NUMERIC / nullif(priced_measurement_count, 0))::BIGINT
+    -- Not round(), which would round a quotient that was rounded before.
+    div(
+        2 * token_cost_sum_microcents::NUMERIC + priced_measurement_count,
+        2 * nullif(priced_measurement_count, 0)::NUMERIC
+    )::BIGINT
 ) STORED;
 
 DO $$

@@ -17,6 +17,7 @@ from typing import Annotated
 try:
     import typer
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
     from rich.table import Table
 except ImportError:
@@ -191,17 +192,17 @@ def psql(
 def check(repair: Annotated[bool, typer.Option("--repair", help="Recompute what has drifted.")] = False) -> None:
     """Compare every organisation's counters with the rows they count. Exit status 1 where one has drifted.
 
-    With --repair what has drifted is recomputed, and the status is 1 only where some drift is left.
+    A line names organisation, skill, counter, what is stored and what its rows say. With --repair what has drifted is
+    recomputed, and the status is 1 only where some drift is left.
     """
     organisations = [id for id, _ in maintenance.list_tenants(owner_dsn())]
     with skilldb.connect(service_dsn()) as db:
         found = list(maintenance.check(db, organisations, repair=repair))
         left = list(maintenance.check(db, organisations)) if repair else found
-    if found:
-        table = Table("organisation", "skill", "counter", "stored", "by its rows")
-        for id, drift in found:
-            table.add_row(id, drift.skill_id, drift.metric, str(drift.stored), str(drift.actual))
-        out.print(table)
+    for id, drift in found:
+        # A line each and no table: ids are long, and what was cut cannot be looked up.
+        line = f"{id} {drift.skill_id} {drift.metric} {drift.stored} {drift.actual}"
+        out.print(line, markup=False, soft_wrap=True)
     repaired = f" {len(found) - len(left)} repaired." if repair and found else ""
     out.print(f"{len(organisations)} organisations checked, {len(found)} counters drifted.{repaired}")
     if left:
@@ -230,7 +231,7 @@ def _show_top_skills(tenant: skilldb.Tenant, name: str) -> None:
     table.columns[2].justify = "right"
     for skill, by_day in zip(top, days, strict=True):
         rating = metrics.format_rating(skill.average_rating) or "-"
-        table.add_row(skill.skill_name, rating, str(skill.uses), sparkline([day.uses for day in by_day]))
+        table.add_row(escape(skill.skill_name), rating, str(skill.uses), sparkline([day.uses for day in by_day]))
     out.print(table)
 
 
@@ -246,7 +247,7 @@ def _show_costs(tenant: skilldb.Tenant, name: str) -> None:
     cost = Table("skill", "a run", "in all", "last 30 days", title=f"Token cost at {name}")
     cost.title_justify = "left"
     cost.add_row(
-        skill.name,
+        escape(skill.name),
         dollars(stats.avg_cost_microcents),
         dollars(stats.total_cost_microcents),
         sparkline([day.cost_microcents for day in trend]),
@@ -258,7 +259,7 @@ def _show_costs(tenant: skilldb.Tenant, name: str) -> None:
     models.title_justify = "left"
     for model in tenant.execute(benchmarks.compare_models(latest.id)):
         models.add_row(
-            model.model_name,
+            escape(model.model_name),
             _or_dash(model.avg_quality_score),
             dollars(model.avg_cost_microcents),
             "-" if model.avg_latency_ms is None else f"{model.avg_latency_ms / 1000:.1f}",
@@ -297,7 +298,7 @@ def _print_news(title: str, news: list[WhatsNewItem]) -> None:
     table = Table("skill", "category", "seen", "published", title=title, title_justify="left", caption_justify="left")
     for item in news:
         seen, published = (f"v{n}" if n else "-" for n in (item.last_viewed_version, item.published_version))
-        table.add_row(item.skill_name, item.category, seen, published)
+        table.add_row(escape(item.skill_name), escape(item.category), seen, published)
     if not news:
         table.caption = "nothing"
     out.print(table)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from skilldb import connection, queries
 from skilldb.database import Database
+from skilldb.errors import NotFoundError
 from skilldb.models import MetricDrift
 from skilldb.repositories import metrics
 
@@ -25,6 +27,7 @@ def check(db: Database, tenant_ids: list[str], *, repair: bool = False) -> Itera
         found = tenant.execute(metrics.find_metric_drift())
         if repair:
             for skill_id in sorted({drift.skill_id for drift in found}):
-                tenant.execute(metrics.repair_metrics(skill_id))
+                with suppress(NotFoundError):  # deleted meanwhile
+                    tenant.execute(metrics.repair_metrics(skill_id))
         for drift in found:
             yield tenant_id, drift

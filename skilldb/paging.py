@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 from skilldb.errors import InvalidValueError
 from skilldb.models import Page
 from skilldb.statement import Reader
-from skilldb.values import at_least
+from skilldb.values import bounded
 
 Row = TypeVar("Row")
 
@@ -39,7 +39,7 @@ def decode(cursor: str | None) -> tuple[datetime | None, str | None]:
 
 def page(model: type[Row], limit: int, key: Callable[[Row], tuple[datetime, str]]) -> Reader[Page[Row]]:
     """Reads up to `limit` rows, and one more that only says that there is a next page."""
-    at_least("limit", limit)
+    bounded("limit", limit)
 
     def read(rows: list[Row]) -> Page[Row]:
         items = rows[:limit]

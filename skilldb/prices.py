@@ -6,11 +6,13 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
+from fractions import Fraction
+from math import floor
 from pathlib import Path
 from types import MappingProxyType
 
-from skilldb.values import ADAPT, at_least
+from skilldb.values import ADAPT, bounded
 
 # $1 is 10**8 microcents, so $1 per million tokens is 100 microcents a token.
 _MICROCENTS_A_TOKEN = 100
@@ -55,12 +57,13 @@ def estimate_cost_microcents(
 ) -> int | None:
     """What a run costs, in microcents ($1 is 100,000,000), rounded half up; None for a model without a price.
 
-    InvalidValueError: a number of tokens that is negative or no int.
+    InvalidValueError: a number of tokens that is negative or no int, a model that is no str.
     """
-    for name, tokens in (("input_tokens", input_tokens), ("output_tokens", output_tokens)):
-        at_least(name, ADAPT["bigint"](name, tokens), 0)
-    price = prices.get(model_name)
+    bounded("input_tokens", input_tokens, 0, 2**63 - 1)
+    bounded("output_tokens", output_tokens, 0, 2**63 - 1)
+    price = prices.get(ADAPT["text"]("model_name", model_name))
     if price is None:
         return None
-    cost = (input_tokens * price.input_usd + output_tokens * price.output_usd) * _MICROCENTS_A_TOKEN
-    return int(cost.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    # Fractions are exact, whatever decimal context the caller has set.
+    dollars_a_million = input_tokens * Fraction(price.input_usd) + output_tokens * Fraction(price.output_usd)
+    return floor(dollars_a_million * _MICROCENTS_A_TOKEN + Fraction(1, 2))

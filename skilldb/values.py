@@ -10,6 +10,9 @@ from uuid import UUID
 
 from skilldb.errors import InvalidValueError, shown
 
+MAX_DAYS = 36_525
+"""A hundred years: the most that a trend shows day by day."""
+
 Adapt = Callable[[str, Any], Any]
 
 
@@ -80,13 +83,20 @@ def _array(element: Adapt) -> Adapt:
     return adapt
 
 
-def at_least(name: str, value: int, least: int = 1) -> int:
-    """The value itself. Raises InvalidValueError where it is no int, or below `least`."""
+def bounded(name: str, value: int, least: int = 1, most: int | None = None) -> int:
+    """The value itself. Raises InvalidValueError where it is no int, below `least` or above `most`."""
     if type(value) is not int:
         raise InvalidValueError(f"{name} must be an int, not {shown(value)}")
     if value < least:
         raise InvalidValueError(f"{name} must be at least {least}, not {value}")
+    if most is not None and value > most:
+        raise InvalidValueError(f"{name} must be at most {most}, not {value}")
     return value
+
+
+def optional_bounded(name: str, value: int | None, least: int = 0, most: int | None = None) -> int | None:
+    """The same for a value that may be None. For batches, in whose arrays the database names no culprit."""
+    return None if value is None else bounded(name, value, least, most)
 
 
 _SCALARS: dict[str, Adapt] = {

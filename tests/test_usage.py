@@ -130,7 +130,7 @@ def test_an_event_that_cannot_be_is_refused_and_so_is_any_batch_with_it(addresse
     check(event(metadata=[]), InvalidValueError, "metadata", "[]")
     check(event(metadata={"a": float("nan")}), InvalidValueError, "metadata", "JSON")
     check(event(metadata={"a": "\0"}), InvalidValueError, "metadata", "u0000", cause=pg.UntranslatableCharacter)
-    check(event("s3"), InvalidValueError, "'s3'", "out of range", cause=pg.NumericValueOutOfRange)
+    check(event("s3"), InvalidValueError, "'s3'", "out of range")
 
 
 # Recording many
@@ -213,7 +213,7 @@ def test_uses_are_counted_over_30_days_unless_said_otherwise_and_over_one_at_lea
             acme.execute(usage.count_uses_by_day("s1", days=days))
     with refused(addresses, InvalidValueError, "days", str(2**31)):
         acme.execute(usage.count_uses_by_day("s1", days=2**31))
-    with refused(addresses, InvalidValueError, "days", str(2**31 - 1), cause=pg.NumericValueOutOfRange):
+    with refused(addresses, InvalidValueError, "days", str(2**31 - 1)):
         acme.execute(usage.count_uses_by_day("s1", days=2**31 - 1))
 
 

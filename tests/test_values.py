@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from skilldb.errors import InvalidValueError
-from skilldb.values import ADAPT, at_least
+from skilldb.values import ADAPT, bounded
 
 NOW = datetime(2026, 5, 5, 12, 0, tzinfo=UTC)
 ID = "6f1f0f6e-5d0e-4b39-9a53-0f1f2b3c4d5e"
@@ -154,11 +154,19 @@ def test_a_time_of_any_zone_is_taken() -> None:
 
 
 def test_at_least_returns_what_is_not_below() -> None:
-    assert at_least("limit", 1) == 1
-    assert at_least("days", 7, least=7) == 7
+    assert bounded("limit", 1) == 1
+    assert bounded("days", 7, least=7) == 7
 
 
 @pytest.mark.parametrize(("value", "least"), [(0, 1), (-1, 1), (-(2**70), 1), (6, 7)])
 def test_at_least_refuses_what_is_below(value: int, least: int) -> None:
     with pytest.raises(InvalidValueError, match=rf"^limit must be at least {least}, not {value}$"):
-        at_least("limit", value, least)
+        bounded("limit", value, least)
+
+
+def test_bounded_refuses_what_is_above_and_what_is_no_int() -> None:
+    assert bounded("days", 7, 1, 7) == 7
+    with pytest.raises(InvalidValueError, match="days must be at most 7, not 8"):
+        bounded("days", 8, 1, 7)
+    with pytest.raises(InvalidValueError, match="days must be an int, not True"):
+        bounded("days", True)

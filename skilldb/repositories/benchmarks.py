@@ -17,6 +17,7 @@ from skilldb.models import (
     NewBenchmarkRun,
 )
 from skilldb.statement import VALUE, Reader, Statement, many, one
+from skilldb.values import ADAPT, bounded, optional_bounded
 
 _SQL = queries.load("benchmarks")
 _LOCKS = queries.load("locks")
@@ -28,7 +29,8 @@ def create_benchmark_run(run: NewBenchmarkRun) -> Statement[BenchmarkRun]:
     NotFoundError: no such skill, user, or version of that skill. InvalidValueError: no models. AlreadyExistsError: the
     id is taken.
     """
-    if not list(run.models):
+    models = ADAPT["text[]"]("models", run.models)
+    if not models:
         raise InvalidValueError("models must name at least one model")
     return Statement(
         one(BenchmarkRun),
@@ -39,7 +41,7 @@ def create_benchmark_run(run: NewBenchmarkRun) -> Statement[BenchmarkRun]:
             skill_id=run.skill_id,
             skill_version_id=run.skill_version_id,
             triggered_by=run.triggered_by,
-            models=run.models,
+            models=models,
         ),
     )
 
@@ -60,7 +62,13 @@ def record_benchmark_results(run_id: str, results: Iterable[NewBenchmarkResult])
     not running. InvalidValueError: a model that the run does not list, or a number out of range. NotFoundError: no such
     run.
     """
-    cases = {(result.model_name, result.test_case_index): result for result in results}
+    cases: dict[tuple[str, int], NewBenchmarkResult] = {}
+    for result in results:
+        case = (ADAPT["text"]("model_name", result.model_name), bounded("test_case_index", result.test_case_index, 0))
+        for name in ("input_tokens", "output_tokens", "total_tokens", "latency_ms", "estimated_cost_microcents"):
+            optional_bounded(name, getattr(result, name))
+        optional_bounded("quality_score", result.quality_score, 0, 100)
+        cases[case] = result
     found = list(cases.values())
     return Statement(
         VALUE,

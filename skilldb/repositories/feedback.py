@@ -5,6 +5,7 @@ from datetime import datetime
 from skilldb import paging, queries
 from skilldb.models import FeedbackWithUsers, NewSkillFeedback, Page, SkillFeedback
 from skilldb.statement import VALUE, Statement, many, one
+from skilldb.values import ADAPT
 
 _SQL = queries.load("feedback")
 _LOCKS = queries.load("locks")
@@ -48,6 +49,8 @@ def review_feedback(
     InvalidTransitionError: any other change, also where another reviewer was faster. NotFoundError: no such feedback
     or reviewer. InvalidValueError: an unknown status.
     """
+    ADAPT["text"]("status", status)
+    ADAPT["text"]("reviewed_by", reviewed_by)
     return Statement(
         one(SkillFeedback),
         # The reviewer first: delete_user locks the user before the feedback.

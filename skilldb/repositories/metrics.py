@@ -3,7 +3,7 @@
 from skilldb import queries
 from skilldb.models import MetricDrift, Skill
 from skilldb.statement import VALUE, Statement, many, one
-from skilldb.values import at_least
+from skilldb.values import bounded
 
 _SQL = queries.load("metrics")
 _LOCKS = queries.load("locks")
@@ -15,7 +15,7 @@ def increment_skill_uses(skill_id: str, by: int = 1) -> Statement[int]:
 
     NotFoundError: no such skill. InvalidValueError: `by` below 1, or a total beyond 2**31 - 1.
     """
-    return Statement(VALUE, _SQL["increment_skill_uses"](skill_id=skill_id, by=at_least("by", by)))
+    return Statement(VALUE, _SQL["increment_skill_uses"](skill_id=skill_id, by=bounded("by", by)))
 
 
 def update_skill_rating(skill_id: str) -> Statement[int | None]:

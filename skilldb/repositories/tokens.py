@@ -1,12 +1,13 @@
 """What running skills costs, and its sum on skills."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from skilldb import queries
 from skilldb.models import DailyCost, NewTokenMeasurement, SkillCostStats, TokenMeasurement
 from skilldb.prices import DEFAULT_PRICES, Price, estimate_cost_microcents
 from skilldb.statement import Reader, Statement, Step, many, one
-from skilldb.values import at_least
+from skilldb.values import MAX_DAYS, bounded, optional_bounded
 
 __all__ = [
     "estimate_cost_microcents",
@@ -41,39 +42,40 @@ def record_token_measurements(
 
 
 def _steps(measurements: Sequence[NewTokenMeasurement], prices: Mapping[str, Price]) -> list[Step]:
+    filled = [_filled(measurement, prices) for measurement in measurements]
     record = _SQL["record_token_measurements"](
-        id=[m.id for m in measurements],
-        skill_id=[m.skill_id for m in measurements],
-        usage_event_id=[m.usage_event_id for m in measurements],
-        user_id=[m.user_id for m in measurements],
-        input_tokens=[m.input_tokens for m in measurements],
-        output_tokens=[m.output_tokens for m in measurements],
-        total_tokens=[_total(m) for m in measurements],
-        model_name=[m.model_name for m in measurements],
-        model_provider=[m.model_provider for m in measurements],
-        estimated_cost_microcents=[_cost(m, prices) for m in measurements],
-        latency_ms=[m.latency_ms for m in measurements],
-        source=[m.source for m in measurements],
-        created_at=[m.created_at for m in measurements],
+        id=[m.id for m in filled],
+        skill_id=[m.skill_id for m in filled],
+        usage_event_id=[m.usage_event_id for m in filled],
+        user_id=[m.user_id for m in filled],
+        input_tokens=[m.input_tokens for m in filled],
+        output_tokens=[m.output_tokens for m in filled],
+        total_tokens=[m.total_tokens for m in filled],
+        model_name=[m.model_name for m in filled],
+        model_provider=[m.model_provider for m in filled],
+        estimated_cost_microcents=[m.estimated_cost_microcents for m in filled],
+        latency_ms=[m.latency_ms for m in filled],
+        source=[m.source for m in filled],
+        created_at=[m.created_at for m in filled],
     )
     return [
-        _LOCKS["lock_users"](user_ids={m.user_id for m in measurements if m.user_id is not None}),
-        _LOCKS["lock_skills"](skill_ids={m.skill_id for m in measurements}),
+        _LOCKS["lock_users"](user_ids={m.user_id for m in filled if m.user_id is not None}),
+        _LOCKS["lock_skills"](skill_ids={m.skill_id for m in filled}),
         record,
     ]
 
 
-def _total(measurement: NewTokenMeasurement) -> int | None:
-    if measurement.total_tokens is not None or measurement.input_tokens is None or measurement.output_tokens is None:
-        return measurement.total_tokens
-    return measurement.input_tokens + measurement.output_tokens
-
-
-def _cost(measurement: NewTokenMeasurement, prices: Mapping[str, Price]) -> int | None:
-    given = measurement.estimated_cost_microcents
-    if given is not None or measurement.input_tokens is None or measurement.output_tokens is None:
-        return given
-    return estimate_cost_microcents(measurement.model_name, measurement.input_tokens, measurement.output_tokens, prices)
+def _filled(measurement: NewTokenMeasurement, prices: Mapping[str, Price]) -> NewTokenMeasurement:
+    """The measurement with its total and cost, where they can be told. Checks what it adds up."""
+    tokens_in = optional_bounded("input_tokens", measurement.input_tokens)
+    tokens_out = optional_bounded("output_tokens", measurement.output_tokens)
+    total = optional_bounded("total_tokens", measurement.total_tokens)
+    cost = optional_bounded("estimated_cost_microcents", measurement.estimated_cost_microcents)
+    optional_bounded("latency_ms", measurement.latency_ms)
+    if tokens_in is not None and tokens_out is not None:
+        total = tokens_in + tokens_out if total is None else total
+        cost = estimate_cost_microcents(measurement.model_name, tokens_in, tokens_out, prices) if cost is None else cost
+    return replace(measurement, total_tokens=total, estimated_cost_microcents=cost)
 
 
 def get_skill_cost_stats(skill_id: str) -> Statement[SkillCostStats]:
@@ -84,6 +86,8 @@ def get_skill_cost_stats(skill_id: str) -> Statement[SkillCostStats]:
 def get_cost_trend(skill_id: str, days: int = 90) -> Statement[list[DailyCost]]:
     """What a skill cost on each of the last `days` days of UTC, oldest first, today last; days without cost are 0.
 
-    InvalidValueError: fewer than one day.
+    InvalidValueError: fewer than one day, or more than a hundred years.
     """
-    return Statement(many(DailyCost), _SQL["get_cost_trend"](skill_id=skill_id, days=at_least("days", days)))
+    return Statement(
+        many(DailyCost), _SQL["get_cost_trend"](skill_id=skill_id, days=bounded("days", days, 1, MAX_DAYS))
+    )

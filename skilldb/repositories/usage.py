@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from skilldb import queries
 from skilldb.models import DailyUses, NewUsageEvent, SkillUses
 from skilldb.statement import VALUE, Reader, Statement, many
-from skilldb.values import at_least
+from skilldb.values import MAX_DAYS, bounded
 
 _SQL = queries.load("usage")
 
@@ -56,9 +56,11 @@ def record_usage_events(events: Iterable[NewUsageEvent]) -> Statement[int]:
 def count_uses_by_day(skill_id: str, days: int = 30) -> Statement[list[DailyUses]]:
     """The recorded uses of a skill on each of the last `days` days of UTC, oldest first, today last.
 
-    Days without use count 0. InvalidValueError: fewer than one day.
+    Days without use count 0. InvalidValueError: fewer than one day, or more than a hundred years.
     """
-    return Statement(many(DailyUses), _SQL["count_uses_by_day"](skill_id=skill_id, days=at_least("days", days)))
+    return Statement(
+        many(DailyUses), _SQL["count_uses_by_day"](skill_id=skill_id, days=bounded("days", days, 1, MAX_DAYS))
+    )
 
 
 def get_top_skills(days: int = 30, limit: int = 10) -> Statement[list[SkillUses]]:
@@ -66,6 +68,4 @@ def get_top_skills(days: int = 30, limit: int = 10) -> Statement[list[SkillUses]
 
     InvalidValueError: a limit or number of days below 1.
     """
-    return Statement(
-        many(SkillUses), _SQL["get_top_skills"](days=at_least("days", days), limit=at_least("limit", limit))
-    )
+    return Statement(many(SkillUses), _SQL["get_top_skills"](days=bounded("days", days), limit=bounded("limit", limit)))

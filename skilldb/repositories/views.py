@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from skilldb import queries
 from skilldb.models import SkillChanges, UserSkillView, WhatsNewItem
 from skilldb.statement import NOTHING, Statement, by_key, many, optional
-from skilldb.values import at_least
+from skilldb.values import bounded
 
 _SQL = queries.load("views")
 
@@ -43,7 +43,7 @@ def get_whats_new_for_user(user_id: str, limit: int = 10, days: int = 30) -> Sta
     """
     return Statement(
         many(WhatsNewItem),
-        _SQL["get_whats_new_for_user"](user_id=user_id, limit=at_least("limit", limit), days=at_least("days", days)),
+        _SQL["get_whats_new_for_user"](user_id=user_id, limit=bounded("limit", limit), days=bounded("days", days)),
     )
 
 
