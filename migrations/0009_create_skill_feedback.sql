@@ -46,6 +46,9 @@ CREATE INDEX IF NOT EXISTS skill_feedback_user_idx ON skill_feedback (user_id);
 CREATE INDEX IF NOT EXISTS skill_feedback_feedback_type_idx ON skill_feedback (feedback_type);
 CREATE INDEX IF NOT EXISTS skill_feedback_status_idx ON skill_feedback (status);
 
+-- list_feedback pages through a skill's feedback, detect_changes counts the newest: without this both sort or read all.
+CREATE INDEX IF NOT EXISTS skill_feedback_skill_created_idx ON skill_feedback (tenant_id, skill_id, created_at, id);
+
 -- delete_user takes the name off a user's reviews, delete_skill asks whether feedback is left on its versions: without
 -- these each reads all feedback of the organisation.
 CREATE INDEX IF NOT EXISTS skill_feedback_reviewed_by_idx ON skill_feedback (tenant_id, reviewed_by)

@@ -45,9 +45,9 @@ COMMENT ON COLUMN benchmark_runs.skill_version_id IS 'The version that was tried
 COMMENT ON COLUMN benchmark_runs.triggered_by IS 'The user who started it.';
 COMMENT ON COLUMN benchmark_runs.status IS 'pending, running, completed or failed.';
 COMMENT ON COLUMN benchmark_runs.models IS 'The names of the models to be compared.';
-COMMENT ON COLUMN benchmark_runs.best_model IS 'The model of the highest mean quality; NULL before completion.';
+COMMENT ON COLUMN benchmark_runs.best_model IS 'The model of the highest mean quality; NULL where no result has one.';
 COMMENT ON COLUMN benchmark_runs.best_quality_score IS 'Its mean quality, 0 to 100, rounded half up.';
-COMMENT ON COLUMN benchmark_runs.cheapest_model IS 'The model of the lowest mean cost; NULL before completion.';
+COMMENT ON COLUMN benchmark_runs.cheapest_model IS 'The model of the lowest mean cost; NULL where no result has one.';
 COMMENT ON COLUMN benchmark_runs.cheapest_cost_microcents IS 'Its mean cost a case in microcents: $1 is 100,000,000.';
 COMMENT ON COLUMN benchmark_runs.started_at IS 'When it began to run; NULL before.';
 COMMENT ON COLUMN benchmark_runs.completed_at IS 'When it completed or failed; NULL before.';

@@ -62,8 +62,9 @@ class AsyncExecutor:
         `skilldb.errors`; then nothing was written.
 
         What travels together holds its row locks together. Where several skills are concerned, take them in the order
-        of their ids, and put what changes a skill (rate, publish, update) before what only refers to it (view): then
-        no two callers can deadlock.
+        of their ids, and put what changes a skill (rate, publish, update) before what only refers to it (view). A
+        deadlock that is left, as of several users' ratings in one call with the deletion of one of them, ends in
+        DatabaseUnavailableError for one of the two, who may try again.
         """
         return await self._execute(statements)
 
@@ -264,7 +265,14 @@ async def _run(
                 await conn.close()
                 raise
     except psycopg.Error as error:
+        if error.__context__ is not None and not isinstance(error.__context__, Exception):
+            await conn.close()
+            raise error.__context__ from None  # an interrupt, which psycopg's own end of the pipeline covered up
         refusal = refusal or error
+    except BaseException:
+        # Interrupted at the pipeline's end: whether it was committed is unknown, and so is what psycopg has prepared.
+        await conn.close()
+        raise
     if refusal is not None:
         # psycopg (3.3) takes a query for prepared once it has sent its Parse in a pipeline, also where the server then
         # skipped that message, and would run it by a name that the server does not know. It forgets all on a rollback.

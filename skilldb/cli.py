@@ -23,10 +23,10 @@ try:
 except ImportError:
     raise SystemExit("the command line is not installed: pip install 'skilldb[cli]'") from None
 
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 import skilldb
-from skilldb import embedded, maintenance, migrate
+from skilldb import connection, embedded, maintenance, migrate
 from skilldb.errors import NotFoundError, SkilldbError
 from skilldb.importer import OUTCOMES, import_skills
 from skilldb.models import NewSkillVersion, WhatsNewItem
@@ -179,7 +179,7 @@ def psql(
         program = str(embedded.program("psql"))
     if program is None:
         raise SkilldbError("psql is not on the PATH: install PostgreSQL's client")
-    given = conninfo_to_dict(owner_dsn() if owner else service_dsn())
+    given = connection.parse(owner_dsn() if owner else service_dsn())
     # A password belongs in no command line, where every user of the machine can read it.
     environment = {"PGPASSWORD": str(given.pop("password"))} if given.get("password") else {}
     if tenant is not None:
@@ -196,7 +196,7 @@ def check(repair: Annotated[bool, typer.Option("--repair", help="Recompute what 
     recomputed, and the status is 1 only where some drift is left.
     """
     organisations = [id for id, _ in maintenance.list_tenants(owner_dsn())]
-    with skilldb.connect(service_dsn()) as db:
+    with skilldb.connect(service_dsn(), statement_timeout=0) as db:
         found = list(maintenance.check(db, organisations, repair=repair))
         left = list(maintenance.check(db, organisations)) if repair else found
     for id, drift in found:
@@ -236,13 +236,14 @@ def _show_top_skills(tenant: skilldb.Tenant, name: str) -> None:
 
 
 def _show_costs(tenant: skilldb.Tenant, name: str) -> None:
-    skill = next(
-        s for s in tenant.execute(skills.list_skills(limit=1000)).items if s.avg_token_cost_microcents is not None
-    )
-    stats, trend, latest = tenant.execute(
+    catalogue = tenant.execute(skills.list_skills(limit=1000)).items
+    runs = tenant.execute(*(benchmarks.get_latest_benchmark_run(s.id) for s in catalogue), tenants.get_tenant())[:-1]
+    # The newest skill of a completed run; the example data has some.
+    skill, latest = next((s, run) for s, run in zip(catalogue, runs, strict=True) if run and run.status == "completed")
+    stats, trend, compared = tenant.execute(
         tokens.get_skill_cost_stats(skill.id),
         tokens.get_cost_trend(skill.id, 30),
-        benchmarks.get_latest_benchmark_run(skill.id),
+        benchmarks.compare_models(latest.id),
     )
     cost = Table("skill", "a run", "in all", "last 30 days", title=f"Token cost at {name}")
     cost.title_justify = "left"
@@ -253,11 +254,9 @@ def _show_costs(tenant: skilldb.Tenant, name: str) -> None:
         sparkline([day.cost_microcents for day in trend]),
     )
     out.print(cost)
-    if latest is None:
-        return
     models = Table("model", "quality", "a case", "seconds", "as expected", title=f"Benchmark of {skill.name}")
     models.title_justify = "left"
-    for model in tenant.execute(benchmarks.compare_models(latest.id)):
+    for model in compared:
         models.add_row(
             escape(model.model_name),
             _or_dash(model.avg_quality_score),
@@ -269,8 +268,10 @@ def _show_costs(tenant: skilldb.Tenant, name: str) -> None:
 
 
 def dollars(microcents: int | None) -> str:
-    """Microcents as people read them: 1,050,000 is $0.0105, None is -."""
-    return "-" if microcents is None else f"${Decimal(microcents) / 10**8:.4f}"
+    """Microcents as people read them: 1,050,000 is $0.0105, 1,500 is $0.000015, None is -."""
+    if microcents is None:
+        return "-"
+    return f"${Decimal(microcents) / 10**8:.{4 if microcents >= 10**6 or not microcents else 6}f}"
 
 
 def _or_dash(value: int | None) -> str:

@@ -14,7 +14,7 @@ class SkilldbError(Exception):
 
 
 class NotFoundError(SkilldbError):
-    """A skill, user, version or run does not exist in this tenant."""
+    """A skill, user, version, piece of feedback, run or the tenant itself does not exist in this tenant."""
 
 
 class AlreadyExistsError(SkilldbError):
@@ -82,6 +82,8 @@ def translate(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
         return InvalidTransitionError(message)
     if state == "22023":  # raise_invalid_value, and PostgreSQL's own
         return InvalidValueError(message)
+    if state == "54000":  # longer than an index takes
+        return InvalidValueError(f"{message} ({_listed(params)})")
     if state == "23505":
         return AlreadyExistsError(f"{_offender(error, 'key', params)} is already taken")
     if state in ("23503", "23001"):

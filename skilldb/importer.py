@@ -42,6 +42,10 @@ class SkillFile:
     content_hash: str
 
 
+class _AliasError(ValueError):
+    """YAML aliases in the front matter."""
+
+
 def import_skills(tenant: Tenant, folder: Path) -> list[Imported]:
     """Import every `*/SKILL.md` of the folder, in the order of their names; one that is broken fails alone.
 
@@ -79,15 +83,21 @@ def read(path: Path) -> SkillFile:
         raise ValueError("no name in the front matter")
     if description is not None and not isinstance(description, str):
         raise ValueError("the description is not text")
-    if not all(isinstance(key, str) for key in front):
-        raise ValueError("the front matter has a key that is not text")
     return SkillFile(
         name=name.strip(),
         description=(description or "").strip(),
-        # YAML has dates, JSON has none: they become text.
-        metadata=json.loads(json.dumps(front, default=str)),
+        metadata=_json(front),
         content_hash=hashlib.sha256(content).hexdigest(),
     )
+
+
+def _json(front: dict[str, Any]) -> dict[str, Any]:
+    """The front matter as JSON has it. YAML has dates, JSON has none: they become text."""
+    try:
+        metadata: dict[str, Any] = json.loads(json.dumps(front, default=str))
+        return metadata
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"the front matter cannot be written as JSON: {error}") from None
 
 
 def _front_matter(text: str) -> dict[str, Any]:
@@ -102,9 +112,11 @@ def _front_matter(text: str) -> dict[str, Any]:
     try:
         # A few bytes of nested aliases unfold to gigabytes, and no front matter needs them.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(block, Loader=yaml.SafeLoader)):
-            raise ValueError("the front matter uses YAML aliases")
+            raise _AliasError("the front matter uses YAML aliases")
         front = yaml.safe_load(block)
-    except (yaml.YAMLError, RecursionError) as error:
+    except _AliasError:
+        raise
+    except Exception as error:  # besides YAMLError whatever a tag's constructor raises: `!!int ""` is an IndexError
         raise ValueError(f"the front matter is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(front, dict):
         raise ValueError("no front matter: it is no mapping")

@@ -15,8 +15,9 @@ _SQL = queries.load("maintenance")
 
 
 def list_tenants(owner_dsn: str) -> list[tuple[str, str]]:
-    """Id and name of every organisation, by id. Only the owner sees them all."""
+    """Id and name of every organisation, by id. Only the owner sees them all: PermissionDeniedError."""
     with connection.connected(owner_dsn) as conn:
+        conn.execute(_SQL["see_all_rows"].sql)
         return conn.execute(_SQL["list_tenants"].sql).fetchall()
 
 

@@ -252,7 +252,7 @@ class _Seeder:
         wanted = {(u, s): min(5, max(1, round(self.random.gauss(self.quality[s], 0.8)))) for u, s in pairs}
         found = {
             (rating.user_id, rating.skill_id)
-            for page in self._all([ratings.list_ratings(skill, limit=len(self.users)) for skill in self.skills])
+            for page in self._all([ratings.list_ratings(skill, limit=1_000_000) for skill in self.skills])
             for rating in page.items
         }
         return [
@@ -266,7 +266,7 @@ class _Seeder:
         names = sorted(self.skills)
         found = {
             item.id
-            for page in self._all([feedback.list_feedback(skill, limit=self.of.feedback) for skill in names])
+            for page in self._all([feedback.list_feedback(skill, limit=1_000_000) for skill in names])
             for item in page.items
         }
         missing: list[Statement[Any]] = []

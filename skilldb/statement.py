@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from skilldb.queries import Query
 
 T = TypeVar("T")
-Row = TypeVar("Row")
 Key = TypeVar("Key")
 
 SET_TENANT = b"SELECT set_config('app.current_tenant_id', %(tenant_id)s, true)"

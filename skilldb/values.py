@@ -54,6 +54,8 @@ def _timestamptz(name: str, value: Any) -> datetime:
         raise InvalidValueError(f"{name} must be a datetime, not {shown(value)}")
     if value.utcoffset() is None:
         raise InvalidValueError(f"{name} must carry a time zone: {value.isoformat()}")
+    if not 1 < value.year < 9999:  # At the ends, another zone or a rounding leads out of what Python can read back.
+        raise InvalidValueError(f"{name} must lie in the years 2 to 9998: {value.isoformat()}")
     return value
 
 

@@ -6,7 +6,8 @@
 WITH submitted AS (
     INSERT INTO skill_feedback (
         tenant_id, id, skill_id, skill_version_id, user_id, usage_event_id, feedback_type, sentiment, comment,
-        suggested_content, suggested_diff, example_input, example_output, expected_output, quality_score, source
+        suggested_content, suggested_diff, example_input, example_output, expected_output, quality_score, source,
+        created_at
     )
     VALUES (
         %(tenant_id)s,
@@ -27,7 +28,9 @@ WITH submitted AS (
         %(example_output)s,
         %(expected_output)s,
         %(quality_score)s::integer,
-        %(source)s
+        %(source)s,
+        -- Cut like last_viewed_at: the default would round, half the time past a view that comes after it.
+        date_trunc('milliseconds', now())
     )
     RETURNING
         id, skill_id, skill_version_id, user_id, usage_event_id, feedback_type, sentiment,

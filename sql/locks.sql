@@ -27,8 +27,8 @@ SELECT coalesce(
 ) AS id;
 
 -- name: lock_user_and_skill(user_id, skill_id)
--- The same, after the user, whose row the foreign key of what is written next would lock, too late. NULL locks nothing.
--- CASE evaluates its conditions in order (PostgreSQL documentation, "Expression Evaluation Rules").
+-- As lock_skill, after the user, whose row the foreign key of what is written next would lock, too late. NULL locks
+-- nothing. CASE evaluates its conditions in order (PostgreSQL documentation, "Expression Evaluation Rules").
 SELECT
     CASE
         WHEN %(user_id)s::text IS NOT NULL AND (

@@ -95,22 +95,30 @@ LEFT JOIN models AS m ON true
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s;
 
 -- name: get_cost_trend(skill_id, days)
--- Days of UTC, the last of them today, oldest first.
+-- Days of UTC, the last of them today, oldest first. Summed once and then joined by equality: a join by range would
+-- read all newer rows again for each day, as row-level security keeps the upper bound out of the index condition.
+WITH daily AS (
+    SELECT
+        date_trunc('day', m.created_at, 'UTC') AS start,
+        sum(m.estimated_cost_microcents) AS cost,
+        count(*) AS measurements
+    FROM token_measurements AS m
+    WHERE
+        m.tenant_id = %(tenant_id)s
+        AND m.skill_id = %(skill_id)s
+        AND m.created_at >= date_trunc('day', now(), 'UTC') - make_interval(hours => 24 * (%(days)s::integer - 1))
+    GROUP BY date_trunc('day', m.created_at, 'UTC')
+)
+
 SELECT
     (t.start AT TIME ZONE 'UTC')::date AS day,
-    coalesce(sum(m.estimated_cost_microcents), 0)::bigint AS cost_microcents,
-    count(m.id) AS measurements
+    coalesce(d.cost, 0)::bigint AS cost_microcents,
+    coalesce(d.measurements, 0) AS measurements
 FROM
     generate_series(
         date_trunc('day', now(), 'UTC') - make_interval(hours => 24 * (%(days)s::integer - 1)),
         date_trunc('day', now(), 'UTC'),
         interval '24 hours'
     ) AS t (start)
-LEFT JOIN token_measurements AS m
-    ON
-        m.tenant_id = %(tenant_id)s
-        AND m.skill_id = %(skill_id)s
-        AND m.created_at >= t.start
-        AND m.created_at < t.start + interval '24 hours'
-GROUP BY t.start
+LEFT JOIN daily AS d ON d.start = t.start
 ORDER BY t.start;

@@ -161,23 +161,29 @@ SELECT count(*) AS recorded
 FROM recorded;
 
 -- name: count_uses_by_day(skill_id, days)
--- Days of UTC, the last of them today, oldest first.
+-- Days of UTC, the last of them today, oldest first. For the join see get_cost_trend.
+WITH daily AS (
+    SELECT
+        date_trunc('day', e.created_at, 'UTC') AS start,
+        count(*) AS uses
+    FROM usage_events AS e
+    WHERE
+        e.tenant_id = %(tenant_id)s
+        AND e.skill_id = %(skill_id)s
+        AND e.created_at >= date_trunc('day', now(), 'UTC') - make_interval(hours => 24 * (%(days)s::integer - 1))
+    GROUP BY date_trunc('day', e.created_at, 'UTC')
+)
+
 SELECT
     (t.start AT TIME ZONE 'UTC')::date AS day,
-    count(e.id) AS uses
+    coalesce(d.uses, 0) AS uses
 FROM
     generate_series(
         date_trunc('day', now(), 'UTC') - make_interval(hours => 24 * (%(days)s::integer - 1)),
         date_trunc('day', now(), 'UTC'),
         interval '24 hours'
     ) AS t (start)
-LEFT JOIN usage_events AS e
-    ON
-        e.tenant_id = %(tenant_id)s
-        AND e.skill_id = %(skill_id)s
-        AND e.created_at >= t.start
-        AND e.created_at < t.start + interval '24 hours'
-GROUP BY t.start
+LEFT JOIN daily AS d ON d.start = t.start
 ORDER BY t.start;
 
 -- name: get_top_skills(days, limit)

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 import skilldb
 from skilldb import cli
+from skilldb.errors import PermissionDeniedError
 from skilldb.models import NewSkillFeedback, NewTokenMeasurement, NewUsageEvent, Skill
 from skilldb.repositories import feedback, metrics, ratings, skills, tenants, tokens, usage
 from tests.conftest import Addresses, contents, new_skill, new_user, rows
@@ -192,3 +193,12 @@ def test_ids_in_brackets_are_printed_as_they_are(addresses: Addresses, db: skill
     result = check()
     assert result.exit_code == 1
     assert drift(result) == [("[bold]acme", "[/]", "total_uses", "0", "2")]
+
+
+def test_an_owners_address_that_cannot_see_all_organisations_gives_no_false_all_clear(
+    addresses: Addresses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKILLDB_OWNER_DSN", addresses.service)
+    result = CliRunner().invoke(cli.app, ["check"])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, PermissionDeniedError)

@@ -88,6 +88,9 @@ def test_the_demo_shows_use_news_and_isolation_and_can_be_repeated() -> None:
     for _ in range(2):
         result = run("demo")
         assert result.exit_code == 0, result.output
+        assert "Token cost at Acme" in result.output
+        assert "Benchmark of " in result.output
+        assert "claude-opus-4-5" in result.output
         news = result.output.split("What is new for acme-user-001")[1]
         before, after = re.split(r"\.\.\. after version \d+ of API Design Review was published", news)
         published, opened = after.split("... after acme-user-001 opened it")
@@ -153,7 +156,9 @@ def test_broken_files_are_named_with_their_reason_and_the_others_imported(tmp_pa
         "list": ("---\n- name\n---\n", "no mapping"),
         "nul": ('---\nname: "a\\0b"\n---\n', "NUL"),
         "infinite": ("---\nname: X\nsize: .inf\n---\n", "JSON"),
-        "key": ("---\nname: X\n2020-01-01: 3\n---\n", "a key that is not text"),
+        "nested-key": ("---\nname: X\nmeta:\n  2024-01-01: x\n---\n", "cannot be written as JSON"),
+        "tag": ('---\nname: X\nx: !!int ""\n---\n', "not YAML"),
+        "key": ("---\nname: X\n2020-01-01: 3\n---\n", "cannot be written as JSON"),
     }
     for slug, (content, _) in broken.items():
         write_skill(tmp_path, slug, content)
@@ -182,7 +187,7 @@ def test_rollback_asks_before_it_destroys(addresses: Addresses) -> None:
     assert "pending" in run("status").output
     assert "rolled back 0001" in run("rollback", "--all", input="y\n").output
     assert "Nothing to roll back" in run("rollback").output
-    assert re.search(r"applied 0014_create_raise_invalid_transition in \d+ ms", run("migrate").output)
+    assert re.search(r"applied 0014_create_raise_invalid in \d+ ms", run("migrate").output)
     assert "Nothing to apply" in run("migrate").output
 
 

@@ -674,3 +674,22 @@ def test_a_password_shows_in_no_repr(addresses: Addresses) -> None:
         prepare_threshold=None,
     )
     assert PASSWORD not in "".join([*shown, repr(settings)])
+
+
+def test_after_a_cancelled_wait_every_query_can_be_prepared(addresses: Addresses, acme: Face) -> None:
+    """The step behind the one that waits is due for preparation, which the server skips once the wait is cancelled."""
+
+    async def cancel_and_call() -> Any:
+        async with skilldb.connect_async(addresses.service, max_size=1, prepare_threshold=2) as opened:
+            tenant = opened.tenant(acme.id)
+            for _ in range(2):
+                await tenant.execute(users.get_user("u1"))
+            waiting = asyncio.create_task(tenant.execute(metrics.increment_skill_uses("s1"), users.get_user("u1")))
+            await asyncio.to_thread(until, addresses, LOCK_IS_AWAITED)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            return [await tenant.execute(users.get_user("u1")) for _ in range(3)]
+
+    with locked(addresses):
+        found = asyncio.run(cancel_and_call())
+    assert [user.id for user in found] == ["u1"] * 3

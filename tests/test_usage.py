@@ -130,7 +130,7 @@ def test_an_event_that_cannot_be_is_refused_and_so_is_any_batch_with_it(addresse
     check(event(metadata=[]), InvalidValueError, "metadata", "[]")
     check(event(metadata={"a": float("nan")}), InvalidValueError, "metadata", "JSON")
     check(event(metadata={"a": "\0"}), InvalidValueError, "metadata", "u0000", cause=pg.UntranslatableCharacter)
-    check(event("s3"), InvalidValueError, "'s3'", "out of range")
+    check(event("s3"), InvalidValueError, "'s3'", "out of range", cause=pg.NumericValueOutOfRange)
 
 
 # Recording many

@@ -33,7 +33,7 @@ LONG = "x" * 10_000
         ("boolean", True, True),
         ("boolean", False, False),
         ("timestamptz", NOW, NOW),
-        ("timestamptz", datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)),
+        ("timestamptz", datetime(9998, 12, 31, tzinfo=UTC), datetime(9998, 12, 31, tzinfo=UTC)),
         ("uuid", ID, UUID(ID)),
         ("uuid", ID.upper(), UUID(ID)),
         ("uuid", UUID(ID), UUID(ID)),
@@ -170,3 +170,9 @@ def test_bounded_refuses_what_is_above_and_what_is_no_int() -> None:
         bounded("days", 8, 1, 7)
     with pytest.raises(InvalidValueError, match="days must be an int, not True"):
         bounded("days", True)
+
+
+@pytest.mark.parametrize("value", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+def test_a_time_that_could_not_be_read_back_is_refused(value: datetime) -> None:
+    with pytest.raises(InvalidValueError, match="since must lie in the years 2 to 9998"):
+        ADAPT["timestamptz"]("since", value)

@@ -30,6 +30,7 @@ def create_benchmark_run(run: NewBenchmarkRun) -> Statement[BenchmarkRun]:
     id is taken.
     """
     models = ADAPT["text[]"]("models", run.models)
+    ADAPT["text"]("triggered_by", run.triggered_by)
     if not models:
         raise InvalidValueError("models must name at least one model")
     return Statement(
@@ -118,7 +119,10 @@ def fail_benchmark_run(run_id: str) -> Statement[BenchmarkRun]:
 
 
 def get_latest_benchmark_run(skill_id: str) -> Statement[BenchmarkRunWithResults | None]:
-    """The run of a skill that was created last, with its results by model and case; None where there is none."""
+    """The run of a skill that was created last, with its results by model and case; None where there is none.
+
+    Of runs created in one transaction the last by id.
+    """
     return Statement(Reader(dict_row, _with_results), _SQL["get_latest_benchmark_run"](skill_id=skill_id))
 
 
@@ -134,5 +138,8 @@ def _with_results(rows: list[dict[str, Any]]) -> BenchmarkRunWithResults | None:
 
 
 def compare_models(run_id: str) -> Statement[list[ModelComparison]]:
-    """Each model's means over the cases of a run, best first; empty where there are no results or no such run."""
+    """Each model's means over the cases of a run, best first.
+
+    Models that the run lists and no result names are left out; empty where there are no results or no such run.
+    """
     return Statement(many(ModelComparison), _SQL["compare_models"](run_id=run_id))

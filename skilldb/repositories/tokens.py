@@ -7,7 +7,7 @@ from skilldb import queries
 from skilldb.models import DailyCost, NewTokenMeasurement, SkillCostStats, TokenMeasurement
 from skilldb.prices import DEFAULT_PRICES, Price, estimate_cost_microcents
 from skilldb.statement import Reader, Statement, Step, many, one
-from skilldb.values import MAX_DAYS, bounded, optional_bounded
+from skilldb.values import ADAPT, MAX_DAYS, bounded, optional_bounded
 
 __all__ = [
     "estimate_cost_microcents",
@@ -67,6 +67,7 @@ def _steps(measurements: Sequence[NewTokenMeasurement], prices: Mapping[str, Pri
 
 def _filled(measurement: NewTokenMeasurement, prices: Mapping[str, Price]) -> NewTokenMeasurement:
     """The measurement with its total and cost, where they can be told. Checks what it adds up."""
+    ADAPT["text"]("skill_id", measurement.skill_id)
     tokens_in = optional_bounded("input_tokens", measurement.input_tokens)
     tokens_out = optional_bounded("output_tokens", measurement.output_tokens)
     total = optional_bounded("total_tokens", measurement.total_tokens)
