@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -24,7 +25,7 @@ F = TypeVar("F")
 Conn = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
-class AsyncExecutor:
+class AsyncExecutor(ABC):
     """What an AsyncTenant and an AsyncTransaction have in common."""
 
     @overload
@@ -68,8 +69,8 @@ class AsyncExecutor:
         """
         return await self._execute(statements)
 
-    async def _execute(self, statements: Sequence[Statement[Any]]) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    async def _execute(self, statements: Sequence[Statement[Any]]) -> Any: ...
 
 
 class AsyncTenant(AsyncExecutor):

@@ -87,7 +87,8 @@ def db_stop() -> None:
 def migrate_() -> None:
     """Apply the pending migrations and print how long each took."""
     count = 0
-    for count, done in enumerate(migrate.migrate(owner_dsn()), start=1):  # noqa: B007 - the count of the last
+    for done in migrate.migrate(owner_dsn()):
+        count += 1
         out.print(f"applied {done.id} in {done.seconds * 1000:.0f} ms")
     if not count:
         out.print("Nothing to apply: all migrations are.")

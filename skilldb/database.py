@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -24,7 +25,7 @@ F = TypeVar("F")
 Conn = psycopg.Connection[tuple[Any, ...]]
 
 
-class Executor:
+class Executor(ABC):
     """What a Tenant and a Transaction have in common."""
 
     @overload
@@ -66,8 +67,8 @@ class Executor:
         """
         return self._execute(statements)
 
-    def _execute(self, statements: Sequence[Statement[Any]]) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _execute(self, statements: Sequence[Statement[Any]]) -> Any: ...
 
 
 class Tenant(Executor):

@@ -397,11 +397,6 @@ def batch_without_a_lock_of_the_users(events: list[NewUsageEvent]) -> Statement[
     return Statement(right.reader, altered(right.steps[0], ("FOR KEY SHARE", "")), *right.steps[1:])
 
 
-def batch_without_a_lock_of_the_skills(events: list[NewUsageEvent]) -> Statement[int]:
-    right = usage.record_usage_events(events)
-    return Statement(right.reader, right.steps[0], altered(right.steps[1], ("FOR NO KEY UPDATE", "")), right.steps[2])
-
-
 def deleting_a_user_whose_skills_are_not_locked(user_id: str) -> Statement[bool]:
     right = users.delete_user(user_id)
     return Statement(right.reader, right.steps[0], *right.steps[2:])
@@ -417,7 +412,6 @@ def test_writing_while_users_and_skills_are_deleted_keeps_every_count_exact(race
         {"publish": publishing_without_a_lock_of_the_creator},
         {"record": recording_without_a_lock_of_the_user},
         {"record_batch": batch_without_a_lock_of_the_users},
-        {"record_batch": batch_without_a_lock_of_the_skills},
         {"delete_user": deleting_a_user_whose_skills_are_not_locked},
     ],
     ids=lambda broken: next(iter(broken.values())).__name__,
