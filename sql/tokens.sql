@@ -1,8 +1,7 @@
 -- What running skills costs, and its sum on skills. A microcent is a millionth of a cent: $1 is 100,000,000.
 
--- name: record_token_measurements(id, skill_id, usage_event_id, user_id, input_tokens, output_tokens,
--- total_tokens, model_name,
--- model_provider, estimated_cost_microcents, latency_ms, source, created_at)
+-- name: record_token_measurements(id, skill_id, usage_event_id, user_id, input_tokens, output_tokens, total_tokens,
+-- model_name, model_provider, estimated_cost_microcents, latency_ms, source, created_at)
 -- After lock_users and lock_skills. Any number of measurements; the cost does not grow with those already there.
 WITH recorded AS (
     INSERT INTO token_measurements (
