@@ -21,7 +21,8 @@ _TENANT = "tenant_id"
 class Query:
     """One named query.
 
-    `sql` begins with the line that names it, so that the server's log and pg_stat_statements name it too.
+    `sql` carries the name in a comment behind its first word, so that the server's log, pg_stat_activity and
+    pg_stat_statements show it. Not before it: from PostgreSQL 18 on, pg_stat_statements cuts off leading comments.
     `types` maps each parameter to the PostgreSQL type that it is cast to somewhere in the query, text where it is not.
     """
 
@@ -86,7 +87,10 @@ def parse(text: str, file: str) -> dict[str, Query]:
             raise ValueError(f"{name}: holds a % that is no parameter of the SQL")
         if header["name"] in queries:
             raise ValueError(f"{name}: is there twice")
-        queries[header["name"]] = Query(header["name"], sql[:-1].encode(), _types(name, header["parameters"], body))
+        verb, rest = re.split(r"\b(?=\W)", body[:-1], maxsplit=1)
+        queries[header["name"]] = Query(
+            header["name"], f"{verb} /* {name} */{rest}".encode(), _types(name, header["parameters"], body)
+        )
     return queries
 
 

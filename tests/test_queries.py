@@ -83,10 +83,13 @@ def test_a_cast_anywhere_in_the_query_is_the_type_of_its_parameter() -> None:
     assert query.types == {"a": "bigint"}
 
 
-def test_what_is_sent_begins_with_the_line_that_names_the_query() -> None:
+def test_what_is_sent_names_the_query_behind_its_first_word_and_has_no_other_comment() -> None:
     for name, query in queries.load_all().items():
-        assert query.sql.startswith(f"-- name: {query.name}(".encode()), name
-        assert not query.sql.endswith(b";"), name
+        sql = query.sql.decode()
+        assert re.match(rf"[A-Z]+ /\* {name} \*/\s", sql), name
+        assert sql.count("/*") == 1, name
+        assert "--" not in sql, name
+        assert not sql.endswith(";"), name
 
 
 def test_a_name_stands_for_one_query_over_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +131,7 @@ def repository_queries() -> dict[str, Query]:
 
 def body(sql: str) -> str:
     """The SQL without its comments."""
-    return re.sub(r"--[^\n]*", "", sql)
+    return re.sub(r"--[^\n]*|/\*.*?\*/", "", sql)
 
 
 def tenant_tables(dsn: str) -> dict[str, str]:
@@ -423,11 +426,11 @@ WRONG_COLUMNS = [
         "s.name AS current_version",
         "current_version .*",
     ),
-    ("views.get_user_views_for_skills", "SELECT id, user_id, skill_id", "SELECT id, user_id", "columns .*"),
+    ("views.get_user_views_for_skills", "*/ id, user_id, skill_id", "*/ id, user_id", "columns .*"),
     ("views.detect_changes", "v.last_viewed_at,", "s.metrics_updated_at AS last_viewed_at,", ".* may be NULL.*"),
-    ("ratings.list_ratings", "SELECT id,", "SELECT 1 AS id,", "id is integer, .*"),
-    ("skills.get_version_number", "SELECT version", "SELECT version::text", "version is text, .*"),
-    ("skills.get_version_number", "SELECT version", "SELECT version, id", "2 columns, but one value"),
+    ("ratings.list_ratings", "*/ id,", "*/ 1 AS id,", "id is integer, .*"),
+    ("skills.get_version_number", "*/ version", "*/ version::text", "version is text, .*"),
+    ("skills.get_version_number", "*/ version", "*/ version, id", "2 columns, but one value"),
     ("metrics.increment_skill_uses", ") AS total_uses", ")::text AS total_uses", "total_uses is text, .*"),
     ("usage.record_usage_event", "count(*) > 0", "count(*)", "recorded is bigint, .*"),
     ("skills.delete_skill", "RETURNING id", "", "no rows"),

@@ -101,7 +101,7 @@ def test_a_failure_is_one_round_trip(
 
 
 def test_preparing_the_queries_costs_no_round_trip(acme: Face, wire: Proxy, addresses: Addresses) -> None:
-    prepared = ask("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '-- name: rate_skill%%'")
+    prepared = ask("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%%/* ratings.rate_skill */%%'")
     counts = [trips(wire, lambda: acme.execute(ratings.rate_skill("u1", "s1", 4))) for _ in range(8)]
     assert counts == [1] * 8
     assert acme.execute(prepared) == 1
