@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import skilldb
-from skilldb import cli, embedded
+from skilldb import cli, demo, embedded
 from skilldb.repositories import metrics, skills, tenants
 from skilldb.seed import seed
 from tests.conftest import Addresses, contents, rows
@@ -250,6 +250,6 @@ def test_make_lists_every_target_with_a_line() -> None:
 
 
 def test_a_sparkline_scales_to_its_highest_value() -> None:
-    assert cli.sparkline([0, 7, 14]) == "▁▄█"
-    assert cli.sparkline([0, 0]) == "▁▁"
-    assert cli.sparkline([]) == ""
+    assert demo.sparkline([0, 7, 14]) == "▁▄█"
+    assert demo.sparkline([0, 0]) == "▁▁"
+    assert demo.sparkline([]) == ""
