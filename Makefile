@@ -11,7 +11,7 @@ PG ?= 18
 export SKILLDB_PG_VERSION := $(PG)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo db-start db-stop migrate rollback status seed import drift psql test lint types check clean
+.PHONY: help install demo db-start db-stop migrate rollback status seed import drift psql test torture lint types check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,11 @@ psql: $(READY) ## Open psql (TENANT=ID to see an organisation's rows)
 
 test: $(READY) ## Run the tests on an embedded PostgreSQL (PG=16 for that version, ARGS for pytest)
 	@$(BIN)/pytest -n 2 $(ARGS)
+
+torture: $(READY) ## Run the long form of the tests of faults and attacks, and write docs/reliability.md
+	@rm -f .torture.jsonl
+	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/pytest -n 2 -m torture $(ARGS)
+	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/python -m tests.reliability
 
 lint: $(READY) ## Check Python and SQL with ruff and sqlfluff
 	@$(BIN)/ruff check .
