@@ -44,7 +44,7 @@ def page(rows: list[dict[str, object]], machine: str) -> str:
         "# What holds when things go wrong",
         "",
         f"Written by `make torture`, {machine}. Each promise was tested as its line says, and the same test was",
-        "seen to fail against a build broken on purpose, the last but one column.",
+        "seen to fail against a build broken on purpose, as the last column says.",
         "",
         "| promise | how tested | figures | losses | leaks | found out when broken by |",
         "|---|---|---|---|---|---|",
