@@ -11,10 +11,10 @@ PG ?= 18
 export SKILLDB_PG_VERSION := $(PG)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo db-start db-stop migrate rollback status seed import drift psql test torture lint types check clean
+.PHONY: help install demo db-start db-stop migrate rollback status new-migration seed import drift psql test schema torture lint types check clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "skilldb needs Python 3.11 or newer: make PYTHON=...")'
@@ -43,6 +43,10 @@ rollback: $(READY) ## Undo the last migration, after asking (ARGS="--all --yes")
 status: $(READY) ## Show each migration as applied, pending or edited
 	@$(SKILLDB) status
 
+new-migration: $(READY) ## Write the files of a new migration (NAME=create_x or add_x_to_y, TABLE=x)
+	@test -n "$(NAME)" || { echo "What is it called? make new-migration NAME=add_x_to_skills" >&2; exit 2; }
+	@$(SKILLDB) new-migration "$(NAME)" $(if $(TABLE),--table "$(TABLE)")
+
 seed: $(READY) ## Write the example data, once
 	@$(SKILLDB) seed
 
@@ -59,15 +63,19 @@ psql: $(READY) ## Open psql (TENANT=ID to see an organisation's rows)
 test: $(READY) ## Run the tests on an embedded PostgreSQL (PG=16 for that version, ARGS for pytest)
 	@$(BIN)/pytest -n 2 $(ARGS)
 
+schema: $(READY) ## Write docs/schema.sql and docs/schema.md from the migrated database
+	@SKILLDB_PG_VERSION=18 $(BIN)/pytest tests/test_schema.py --write-docs
+
 torture: $(READY) ## Run the long form of the tests of faults and attacks, and write docs/reliability.md
 	@rm -f .torture.jsonl
 	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/pytest -n 2 -m torture $(ARGS)
 	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/python -m tests.reliability
 
-lint: $(READY) ## Check Python and SQL with ruff and sqlfluff
+lint: $(READY) ## Check Python and SQL with ruff, sqlfluff and squawk
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/sqlfluff lint sql migrations
+	@$(BIN)/squawk migrations/*.sql
 
 types: $(READY) ## Check types with mypy --strict
 	@$(BIN)/mypy

@@ -1,4 +1,5 @@
 -- Locks: ACCESS EXCLUSIVE on ratings.
 SET LOCAL lock_timeout = '5s';
 
+-- squawk-ignore ban-drop-table -- the migration created it
 DROP TABLE IF EXISTS ratings;

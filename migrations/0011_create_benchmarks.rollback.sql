@@ -1,5 +1,7 @@
 -- Locks: ACCESS EXCLUSIVE on benchmark_results and benchmark_runs.
 SET LOCAL lock_timeout = '5s';
 
+-- squawk-ignore ban-drop-table -- the migration created it
 DROP TABLE IF EXISTS benchmark_results;
+-- squawk-ignore ban-drop-table -- the migration created it
 DROP TABLE IF EXISTS benchmark_runs;

@@ -9,9 +9,11 @@ ADD COLUMN IF NOT EXISTS thumbs_up_count INTEGER NOT NULL DEFAULT 0,
 ADD COLUMN IF NOT EXISTS thumbs_down_count INTEGER NOT NULL DEFAULT 0,
 ADD COLUMN IF NOT EXISTS priced_measurement_count BIGINT NOT NULL DEFAULT 0,
 ADD COLUMN IF NOT EXISTS token_cost_sum_microcents BIGINT NOT NULL DEFAULT 0,
+-- squawk-ignore adding-field-with-default -- rewritten once for all columns, one row a skill
 ADD COLUMN IF NOT EXISTS positive_feedback_pct INTEGER GENERATED ALWAYS AS (
     round(thumbs_up_count * 100.0 / nullif(thumbs_up_count::BIGINT + thumbs_down_count, 0))::INTEGER
 ) STORED,
+-- squawk-ignore adding-field-with-default -- rewritten once for all columns, one row a skill
 ADD COLUMN IF NOT EXISTS avg_token_cost_microcents BIGINT GENERATED ALWAYS AS (
     -- Not round(), which would round a quotient that was rounded before.
     div(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from skilldb import connection, queries
 from skilldb.errors import SkilldbError, translate
 
 _SQL = queries.load("migrate")
+_TO_LINTER = re.compile(rb"^[ \t]*-- squawk-.*\n?", flags=re.MULTILINE)
 
 
 class MigrationError(SkilldbError):
@@ -118,7 +120,9 @@ def read() -> dict[str, str]:
 
 
 def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+    """SHA-256 of the file, but for line ends and the comment lines that only speak to the linter."""
+    text = _TO_LINTER.sub(b"", path.read_bytes().replace(b"\r\n", b"\n"))
+    return hashlib.sha256(text).hexdigest()
 
 
 def _status(id: str, checksum: str | None, applied: tuple[datetime, str | None] | None) -> MigrationStatus:
