@@ -25,6 +25,12 @@ from skilldb.statement import Statement
 TEST_DSN = os.environ.get("SKILLDB_TEST_DSN")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-docs", action="store_true", help="write docs/schema.sql and docs/schema.md; do not compare"
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Admin:
     """The superuser's address, in the words of pytest-postgresql's executors."""

@@ -1,0 +1,869 @@
+-- The schema of a migrated database. Written by `make schema`: to change it, write a migration.
+
+CREATE FUNCTION public.raise_invalid_transition(kind text, id text, status text, wanted text) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    RAISE EXCEPTION '%', format('%s ''%s'' is %s: it cannot %s', kind, id, status, wanted)
+    USING ERRCODE = 'object_not_in_prerequisite_state';
+END
+$$;
+
+COMMENT ON FUNCTION public.raise_invalid_transition(kind text, id text, status text, wanted text) IS 'Always raises SQLSTATE 55000, naming the status and what it forbids. Returns text only to stand in an expression.';
+
+CREATE FUNCTION public.raise_invalid_value(kind text, value text, reason text) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    RAISE EXCEPTION '%', format('%s ''%s'' %s', kind, left(value, 100), reason) USING ERRCODE = 'invalid_parameter_value';
+END
+$$;
+
+COMMENT ON FUNCTION public.raise_invalid_value(kind text, value text, reason text) IS 'Always raises SQLSTATE 22023, naming the value and why it is refused. Returns text only to stand in an expression.';
+
+CREATE FUNCTION public.raise_not_found(kind text, id text) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    RAISE EXCEPTION '%', format('%s ''%s'' does not exist', kind, left(id, 100)) USING ERRCODE = 'no_data_found';
+END
+$$;
+
+COMMENT ON FUNCTION public.raise_not_found(kind text, id text) IS 'Always raises SQLSTATE P0002, naming what was not found. Returns text only so that it can stand in an expression.';
+
+CREATE TABLE public.benchmark_results (
+    tenant_id text NOT NULL,
+    id text DEFAULT (gen_random_uuid())::text NOT NULL,
+    benchmark_run_id text NOT NULL,
+    model_name text NOT NULL,
+    model_provider text NOT NULL,
+    test_case_index integer NOT NULL,
+    input_used text,
+    output_produced text,
+    expected_output text,
+    input_tokens integer,
+    output_tokens integer,
+    total_tokens integer,
+    latency_ms integer,
+    estimated_cost_microcents bigint,
+    quality_score integer,
+    quality_notes text,
+    matches_expected boolean,
+    error_message text,
+    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT benchmark_results_estimated_cost_microcents_check CHECK ((estimated_cost_microcents >= 0)),
+    CONSTRAINT benchmark_results_input_tokens_check CHECK ((input_tokens >= 0)),
+    CONSTRAINT benchmark_results_latency_ms_check CHECK ((latency_ms >= 0)),
+    CONSTRAINT benchmark_results_output_tokens_check CHECK ((output_tokens >= 0)),
+    CONSTRAINT benchmark_results_quality_score_check CHECK (((quality_score >= 0) AND (quality_score <= 100))),
+    CONSTRAINT benchmark_results_test_case_index_check CHECK ((test_case_index >= 0)),
+    CONSTRAINT benchmark_results_total_tokens_check CHECK ((total_tokens >= 0))
+);
+
+ALTER TABLE ONLY public.benchmark_results FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.benchmark_results IS 'What one model made of one test case of a run.';
+
+COMMENT ON COLUMN public.benchmark_results.test_case_index IS 'Counts from 0 within the run.';
+
+COMMENT ON COLUMN public.benchmark_results.input_tokens IS 'Tokens read; NULL where not measured.';
+
+COMMENT ON COLUMN public.benchmark_results.output_tokens IS 'Tokens written; NULL where not measured.';
+
+COMMENT ON COLUMN public.benchmark_results.total_tokens IS 'Tokens read and written; NULL where not measured.';
+
+COMMENT ON COLUMN public.benchmark_results.latency_ms IS 'Milliseconds from request to answer; NULL where not measured.';
+
+COMMENT ON COLUMN public.benchmark_results.estimated_cost_microcents IS 'In microcents, millionths of a cent: $1 is 100,000,000. NULL for a model without a price.';
+
+COMMENT ON COLUMN public.benchmark_results.quality_score IS '0 to 100; NULL where not judged.';
+
+COMMENT ON COLUMN public.benchmark_results.matches_expected IS 'Whether it is the expected output; NULL where not judged.';
+
+COMMENT ON COLUMN public.benchmark_results.error_message IS 'Why the model gave no output; NULL where it did.';
+
+CREATE TABLE public.benchmark_runs (
+    tenant_id text NOT NULL,
+    id text DEFAULT (gen_random_uuid())::text NOT NULL,
+    skill_id text NOT NULL,
+    skill_version_id text,
+    triggered_by text NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    models text[] NOT NULL,
+    best_model text,
+    best_quality_score integer,
+    cheapest_model text,
+    cheapest_cost_microcents bigint,
+    started_at timestamp(3) with time zone,
+    completed_at timestamp(3) with time zone,
+    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT benchmark_runs_best_quality_score_check CHECK (((best_quality_score >= 0) AND (best_quality_score <= 100))),
+    CONSTRAINT benchmark_runs_cheapest_cost_microcents_check CHECK ((cheapest_cost_microcents >= 0)),
+    CONSTRAINT benchmark_runs_models_check CHECK ((array_position(models, NULL::text) IS NULL)),
+    CONSTRAINT benchmark_runs_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text])))
+);
+
+ALTER TABLE ONLY public.benchmark_runs FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.benchmark_runs IS 'One comparison of models on a skill.';
+
+COMMENT ON COLUMN public.benchmark_runs.skill_version_id IS 'The version that was tried; NULL: the skill as it was then.';
+
+COMMENT ON COLUMN public.benchmark_runs.triggered_by IS 'The user who started it.';
+
+COMMENT ON COLUMN public.benchmark_runs.status IS 'pending, running, completed or failed.';
+
+COMMENT ON COLUMN public.benchmark_runs.models IS 'The names of the models to be compared.';
+
+COMMENT ON COLUMN public.benchmark_runs.best_model IS 'The model of the highest mean quality; NULL where no result has one.';
+
+COMMENT ON COLUMN public.benchmark_runs.best_quality_score IS 'Its mean quality, 0 to 100, rounded half up.';
+
+COMMENT ON COLUMN public.benchmark_runs.cheapest_model IS 'The model of the lowest mean cost; NULL where no result has one.';
+
+COMMENT ON COLUMN public.benchmark_runs.cheapest_cost_microcents IS 'Its mean cost a case in microcents: $1 is 100,000,000.';
+
+COMMENT ON COLUMN public.benchmark_runs.started_at IS 'When it began to run; NULL before.';
+
+COMMENT ON COLUMN public.benchmark_runs.completed_at IS 'When it completed or failed; NULL before.';
+
+CREATE TABLE public.ratings (
+    tenant_id text NOT NULL,
+    id text DEFAULT (gen_random_uuid())::text NOT NULL,
+    skill_id text NOT NULL,
+    user_id text NOT NULL,
+    rating integer NOT NULL,
+    comment text,
+    hours_saved_estimate integer,
+    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
+    CONSTRAINT ratings_hours_saved_estimate_check CHECK ((hours_saved_estimate >= 0)),
+    CONSTRAINT ratings_rating_check CHECK (((rating >= 1) AND (rating <= 5)))
+);
+
+ALTER TABLE ONLY public.ratings FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.ratings IS 'What one user thinks of one skill; a new rating replaces the former.';
+
+COMMENT ON COLUMN public.ratings.rating IS '1 (useless) to 5 (excellent).';
+
+COMMENT ON COLUMN public.ratings.comment IS 'What the user wrote; NULL where nothing.';
+
+COMMENT ON COLUMN public.ratings.hours_saved_estimate IS 'Hours that one use saves, as the user sees it; NULL where not said.';
+
+COMMENT ON COLUMN public.ratings.updated_at IS 'When the user last rated.';
+
+CREATE TABLE public.skill_feedback (
+    tenant_id text NOT NULL,
+    id text DEFAULT (gen_random_uuid())::text NOT NULL,
+    skill_id text NOT NULL,
+    skill_version_id text,
+    user_id text,
+    usage_event_id text,
+    feedback_type text NOT NULL,
+    sentiment integer,
+    comment text,
+    suggested_content text,
+    suggested_diff text,
+    example_input text,
+    example_output text,
+    expected_output text,
+    quality_score integer,
+    status text DEFAULT 'pending'::text NOT NULL,
+    reviewed_by text,
+    reviewed_at timestamp(3) with time zone,
+    review_notes text,
+    source text DEFAULT 'web'::text NOT NULL,
+    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT skill_feedback_feedback_type_check CHECK ((feedback_type = ANY (ARRAY['thumbs_up'::text, 'thumbs_down'::text, 'suggestion'::text, 'training_example'::text, 'bug_report'::text]))),
+    CONSTRAINT skill_feedback_quality_score_check CHECK (((quality_score >= 1) AND (quality_score <= 10))),
+    CONSTRAINT skill_feedback_sentiment_check CHECK ((sentiment = ANY (ARRAY['-1'::integer, 0, 1]))),
+    CONSTRAINT skill_feedback_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'accepted'::text, 'dismissed'::text, 'implemented'::text])))
+);
+
+ALTER TABLE ONLY public.skill_feedback FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.skill_feedback IS 'One piece of feedback on a skill, and its review.';
+
+COMMENT ON COLUMN public.skill_feedback.skill_version_id IS 'The version it is about; NULL: the skill as such.';
+
+COMMENT ON COLUMN public.skill_feedback.user_id IS 'Who gave it; NULL: anonymous, or since deleted.';
+
+COMMENT ON COLUMN public.skill_feedback.usage_event_id IS 'The use it is about, as text and unchecked; NULL where none.';
+
+COMMENT ON COLUMN public.skill_feedback.feedback_type IS 'thumbs_up, thumbs_down, suggestion, training_example or bug_report.';
+
+COMMENT ON COLUMN public.skill_feedback.sentiment IS '-1 against, 0 neutral, 1 in favour; NULL where not said.';
+
+COMMENT ON COLUMN public.skill_feedback.suggested_content IS 'The content as the user would have it.';
+
+COMMENT ON COLUMN public.skill_feedback.suggested_diff IS 'The same as a unified diff.';
+
+COMMENT ON COLUMN public.skill_feedback.example_input IS 'What the skill was given.';
+
+COMMENT ON COLUMN public.skill_feedback.example_output IS 'What it made of it.';
+
+COMMENT ON COLUMN public.skill_feedback.expected_output IS 'What it should have made of it.';
+
+COMMENT ON COLUMN public.skill_feedback.quality_score IS '1 (bad) to 10 (excellent); NULL where not said.';
+
+COMMENT ON COLUMN public.skill_feedback.status IS 'pending, accepted, dismissed or implemented.';
+
+COMMENT ON COLUMN public.skill_feedback.reviewed_by IS 'The user who last decided on it; NULL before.';
+
+COMMENT ON COLUMN public.skill_feedback.reviewed_at IS 'When that was; NULL before.';
+
+COMMENT ON COLUMN public.skill_feedback.source IS 'Where it came in: web, hook, ...';
+
+CREATE TABLE public.skill_versions (
+    tenant_id text NOT NULL,
+    id text DEFAULT (gen_random_uuid())::text NOT NULL,
+    skill_id text NOT NULL,
+    version integer NOT NULL,
+    content_url text NOT NULL,
+    content_hash text NOT NULL,
+    content_type text NOT NULL,
+    name text NOT NULL,
+    description text NOT NULL,
+    metadata jsonb,
+    created_by text,
+    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT skill_versions_content_hash_check CHECK ((content_hash ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT skill_versions_version_check CHECK ((version >= 1))
+);
+
+ALTER TABLE ONLY public.skill_versions FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.skill_versions IS 'A published version of a skill. Rows are never changed.';
+
+COMMENT ON COLUMN public.skill_versions.version IS 'Counts from 1 within the skill, without gaps.';
+
+COMMENT ON COLUMN public.skill_versions.content_url IS 'Where the content lies; the layer does not read it.';
+
+COMMENT ON COLUMN public.skill_versions.content_hash IS 'SHA-256 of the content, 64 lower-case hexadecimal digits.';
+
+COMMENT ON COLUMN public.skill_versions.content_type IS 'MIME type of the content.';
+
+COMMENT ON COLUMN public.skill_versions.name IS 'The name of the skill as it was in this version.';
+
+COMMENT ON COLUMN public.skill_versions.description IS 'The description of the skill as it was in this version.';
+
+COMMENT ON COLUMN public.skill_versions.metadata IS 'What else the publisher said of it; NULL where nothing.';
+
+COMMENT ON COLUMN public.skill_versions.created_by IS 'The user who published it; NULL where unknown.';
+
+CREATE TABLE public.skills (
+    tenant_id text NOT NULL,
+    id text DEFAULT (gen_random_uuid())::text NOT NULL,
+    name text NOT NULL,
+    slug text NOT NULL,
+    description text NOT NULL,
+    category text NOT NULL,
+    tags text[] DEFAULT '{}'::text[] NOT NULL,
+    status text DEFAULT 'published'::text NOT NULL,
+    hours_saved integer DEFAULT 1,
+    author_id text,
+    published_version_id text,
+    published_version integer,
+    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
+    edited_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
+    metrics_updated_at timestamp(3) with time zone,
+    total_uses integer DEFAULT 0 NOT NULL,
+    rating_count integer DEFAULT 0 NOT NULL,
+    rating_sum bigint DEFAULT 0 NOT NULL,
+    average_rating integer GENERATED ALWAYS AS ((round((((rating_sum)::numeric * 100.0) / (NULLIF(rating_count, 0))::numeric)))::integer) STORED,
+    total_feedback integer DEFAULT 0 NOT NULL,
+    thumbs_up_count integer DEFAULT 0 NOT NULL,
+    thumbs_down_count integer DEFAULT 0 NOT NULL,
+    priced_measurement_count bigint DEFAULT 0 NOT NULL,
+    token_cost_sum_microcents bigint DEFAULT 0 NOT NULL,
+    positive_feedback_pct integer GENERATED ALWAYS AS ((round((((thumbs_up_count)::numeric * 100.0) / (NULLIF(((thumbs_up_count)::bigint + thumbs_down_count), 0))::numeric)))::integer) STORED,
+    avg_token_cost_microcents bigint GENERATED ALWAYS AS ((div((((2)::numeric * (token_cost_sum_microcents)::numeric) + (priced_measurement_count)::numeric), ((2)::numeric * (NULLIF(priced_measurement_count, 0))::numeric)))::bigint) STORED,
+    CONSTRAINT skills_feedback_counts_check CHECK (((thumbs_up_count >= 0) AND (thumbs_down_count >= 0) AND (total_feedback >= ((thumbs_up_count)::bigint + thumbs_down_count)))),
+    CONSTRAINT skills_hours_saved_check CHECK ((hours_saved >= 0)),
+    CONSTRAINT skills_published_version_check CHECK ((published_version >= 1)),
+    CONSTRAINT skills_rating_count_check CHECK ((rating_count >= 0)),
+    CONSTRAINT skills_rating_sum_check CHECK (((rating_sum >= rating_count) AND (rating_sum <= (5 * (rating_count)::bigint)))),
+    CONSTRAINT skills_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'pending_review'::text, 'published'::text, 'archived'::text]))),
+    CONSTRAINT skills_tags_check CHECK ((array_position(tags, NULL::text) IS NULL)),
+    CONSTRAINT skills_token_cost_check CHECK (((priced_measurement_count >= 0) AND (token_cost_sum_microcents >= 0))),
+    CONSTRAINT skills_total_uses_check CHECK ((total_uses >= 0))
+);
+
+ALTER TABLE ONLY public.skills FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.skills IS 'A skill of the catalogue, as it is now, with its counters.';
+
+COMMENT ON COLUMN public.skills.slug IS 'Short name for addresses, unique within the organisation.';
+
+COMMENT ON COLUMN public.skills.tags IS 'Free keywords; empty where there are none.';
+
+COMMENT ON COLUMN public.skills.status IS 'draft, pending_review, published or archived. Only published skills are news.';
+
+COMMENT ON COLUMN public.skills.hours_saved IS 'Hours that one use saves; NULL where nobody has estimated it.';
+
+COMMENT ON COLUMN public.skills.author_id IS 'The user who wrote it; NULL where unknown.';
+
+COMMENT ON COLUMN public.skills.published_version_id IS 'The skill_versions row that users get; NULL before the first.';
+
+COMMENT ON COLUMN public.skills.published_version IS 'The number of that version, kept with it; NULL before the first.';
+
+COMMENT ON COLUMN public.skills.updated_at IS 'Last change of content: name, description, category, tags, status or published version. Counters do not move it.';
+
+COMMENT ON COLUMN public.skills.edited_at IS 'Last change of content other than a new version; without it an edit could not be told from a publication after it.';
+
+COMMENT ON COLUMN public.skills.metrics_updated_at IS 'Last change of a counter or average; NULL before the first.';
+
+COMMENT ON COLUMN public.skills.total_uses IS 'Number of uses, ever.';
+
+COMMENT ON COLUMN public.skills.rating_count IS 'Number of ratings.';
+
+COMMENT ON COLUMN public.skills.rating_sum IS 'Sum of the ratings (1 to 5 each).';
+
+COMMENT ON COLUMN public.skills.average_rating IS 'Mean rating * 100, rounded half up: 450 is 4.5. NULL without ratings.';
+
+COMMENT ON COLUMN public.skills.total_feedback IS 'Number of pieces of feedback, of every type.';
+
+COMMENT ON COLUMN public.skills.thumbs_up_count IS 'Number of thumbs up.';
+
+COMMENT ON COLUMN public.skills.thumbs_down_count IS 'Number of thumbs down.';
+
+COMMENT ON COLUMN public.skills.priced_measurement_count IS 'Number of token measurements that have a cost.';
+
+COMMENT ON COLUMN public.skills.token_cost_sum_microcents IS 'Sum of their costs in microcents: $1 is 100,000,000.';
+
+COMMENT ON COLUMN public.skills.positive_feedback_pct IS 'Thumbs up among thumbs up and down, 0 to 100, rounded half up. NULL without votes.';
+
+COMMENT ON COLUMN public.skills.avg_token_cost_microcents IS 'Mean cost of a measurement in microcents, rounded half up. NULL without a priced measurement.';
+
+CREATE TABLE public.tenants (
+    id text NOT NULL,
+    name text NOT NULL,
+    slug text NOT NULL,
+    is_active boolean DEFAULT true NOT NULL,
+    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
+    CONSTRAINT tenants_id_check CHECK ((id <> ''::text))
+);
+
+COMMENT ON TABLE public.tenants IS 'An organisation. Its id is the value of app.current_tenant_id that shows its rows.';
+
+COMMENT ON COLUMN public.tenants.slug IS 'Short name for addresses, unique among all organisations.';
+
+COMMENT ON COLUMN public.tenants.is_active IS 'False: switched off, its rows kept.';
+
+CREATE TABLE public.token_measurements (
+    tenant_id text NOT NULL,
+    id text DEFAULT (gen_random_uuid())::text NOT NULL,
+    skill_id text NOT NULL,
+    usage_event_id text,
+    user_id text,
+    input_tokens integer,
+    output_tokens integer,
+    total_tokens integer,
+    model_name text NOT NULL,
+    model_provider text DEFAULT 'anthropic'::text NOT NULL,
+    estimated_cost_microcents bigint,
+    latency_ms integer,
+    source text DEFAULT 'hook'::text NOT NULL,
+    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT token_measurements_estimated_cost_microcents_check CHECK ((estimated_cost_microcents >= 0)),
+    CONSTRAINT token_measurements_input_tokens_check CHECK ((input_tokens >= 0)),
+    CONSTRAINT token_measurements_latency_ms_check CHECK ((latency_ms >= 0)),
+    CONSTRAINT token_measurements_output_tokens_check CHECK ((output_tokens >= 0)),
+    CONSTRAINT token_measurements_total_tokens_check CHECK ((total_tokens >= 0))
+);
+
+ALTER TABLE ONLY public.token_measurements FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.token_measurements IS 'The tokens, cost and latency of one run of a skill.';
+
+COMMENT ON COLUMN public.token_measurements.usage_event_id IS 'The use it belongs to, as text and unchecked; NULL where none.';
+
+COMMENT ON COLUMN public.token_measurements.user_id IS 'Who ran it; NULL where unknown or since deleted.';
+
+COMMENT ON COLUMN public.token_measurements.input_tokens IS 'Tokens read; NULL where not measured.';
+
+COMMENT ON COLUMN public.token_measurements.output_tokens IS 'Tokens written; NULL where not measured.';
+
+COMMENT ON COLUMN public.token_measurements.total_tokens IS 'Tokens read and written; NULL where not measured.';
+
+COMMENT ON COLUMN public.token_measurements.estimated_cost_microcents IS 'In microcents, millionths of a cent: $1 is 100,000,000. NULL for a model without a price.';
+
+COMMENT ON COLUMN public.token_measurements.latency_ms IS 'Milliseconds from request to answer; NULL where not measured.';
+
+COMMENT ON COLUMN public.token_measurements.source IS 'Where the measurement came from: hook, api, ...';
+
+CREATE TABLE public.usage_events (
+    tenant_id text NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tool_name text NOT NULL,
+    skill_id text,
+    user_id text,
+    metadata jsonb,
+    created_at timestamp(3) with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY public.usage_events FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.usage_events IS 'One use of a skill or tool.';
+
+COMMENT ON COLUMN public.usage_events.id IS 'May be chosen by the caller: recording the same id again changes nothing.';
+
+COMMENT ON COLUMN public.usage_events.skill_id IS 'The skill used; NULL where a tool was used without one.';
+
+COMMENT ON COLUMN public.usage_events.user_id IS 'Who used it; NULL where unknown or since deleted.';
+
+COMMENT ON COLUMN public.usage_events.metadata IS 'What else the caller said of it; NULL where nothing.';
+
+COMMENT ON COLUMN public.usage_events.created_at IS 'When it was used; the caller may give an earlier time.';
+
+CREATE TABLE public.user_skill_views (
+    tenant_id text NOT NULL,
+    id text DEFAULT (gen_random_uuid())::text NOT NULL,
+    user_id text NOT NULL,
+    skill_id text NOT NULL,
+    last_viewed_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
+    last_viewed_version integer,
+    view_count integer DEFAULT 1 NOT NULL,
+    CONSTRAINT user_skill_views_last_viewed_version_check CHECK ((last_viewed_version >= 1)),
+    CONSTRAINT user_skill_views_view_count_check CHECK ((view_count >= 1))
+);
+
+ALTER TABLE ONLY public.user_skill_views FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.user_skill_views IS 'What a user has seen of a skill, so that what is new can be told.';
+
+COMMENT ON COLUMN public.user_skill_views.last_viewed_at IS 'When the user last looked; it never goes backwards.';
+
+COMMENT ON COLUMN public.user_skill_views.last_viewed_version IS 'The version that the user was shown then; NULL where none was published.';
+
+COMMENT ON COLUMN public.user_skill_views.view_count IS 'How often the user has looked.';
+
+CREATE TABLE public.users (
+    tenant_id text NOT NULL,
+    id text DEFAULT (gen_random_uuid())::text NOT NULL,
+    email text NOT NULL,
+    name text,
+    role text DEFAULT 'member'::text NOT NULL,
+    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
+    CONSTRAINT users_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'member'::text])))
+);
+
+ALTER TABLE ONLY public.users FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.users IS 'A person of an organisation, who rates, views and uses its skills.';
+
+COMMENT ON COLUMN public.users.email IS 'Unique within the organisation, compared as written.';
+
+COMMENT ON COLUMN public.users.name IS 'As shown to others; NULL where unknown.';
+
+COMMENT ON COLUMN public.users.role IS 'What the person may do in the organisation: admin or member.';
+
+ALTER TABLE ONLY public.benchmark_results
+    ADD CONSTRAINT benchmark_results_case_key UNIQUE (tenant_id, benchmark_run_id, model_name, test_case_index);
+
+ALTER TABLE ONLY public.benchmark_results
+    ADD CONSTRAINT benchmark_results_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY public.benchmark_runs
+    ADD CONSTRAINT benchmark_runs_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY public.ratings
+    ADD CONSTRAINT ratings_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY public.ratings
+    ADD CONSTRAINT ratings_user_skill_key UNIQUE (tenant_id, user_id, skill_id);
+
+ALTER TABLE ONLY public.skill_feedback
+    ADD CONSTRAINT skill_feedback_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY public.skill_versions
+    ADD CONSTRAINT skill_versions_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY public.skill_versions
+    ADD CONSTRAINT skill_versions_version_key UNIQUE (tenant_id, skill_id, version);
+
+ALTER TABLE ONLY public.skills
+    ADD CONSTRAINT skills_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY public.skills
+    ADD CONSTRAINT skills_slug_key UNIQUE (tenant_id, slug);
+
+ALTER TABLE ONLY public.tenants
+    ADD CONSTRAINT tenants_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.tenants
+    ADD CONSTRAINT tenants_slug_key UNIQUE (slug);
+
+ALTER TABLE ONLY public.token_measurements
+    ADD CONSTRAINT token_measurements_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY public.usage_events
+    ADD CONSTRAINT usage_events_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY public.user_skill_views
+    ADD CONSTRAINT user_skill_views_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY public.user_skill_views
+    ADD CONSTRAINT user_skill_views_user_skill_key UNIQUE (tenant_id, user_id, skill_id);
+
+ALTER TABLE ONLY public.users
+    ADD CONSTRAINT users_email_key UNIQUE (tenant_id, email);
+
+ALTER TABLE ONLY public.users
+    ADD CONSTRAINT users_pkey PRIMARY KEY (tenant_id, id);
+
+CREATE INDEX benchmark_results_model_name_idx ON public.benchmark_results USING btree (model_name);
+
+CREATE INDEX benchmark_results_run_idx ON public.benchmark_results USING btree (benchmark_run_id);
+
+CREATE INDEX benchmark_runs_skill_idx ON public.benchmark_runs USING btree (skill_id);
+
+CREATE INDEX benchmark_runs_skill_version_idx ON public.benchmark_runs USING btree (tenant_id, skill_version_id) WHERE (skill_version_id IS NOT NULL);
+
+CREATE INDEX benchmark_runs_status_idx ON public.benchmark_runs USING btree (status);
+
+CREATE INDEX benchmark_runs_triggered_by_idx ON public.benchmark_runs USING btree (tenant_id, triggered_by);
+
+CREATE INDEX ratings_skill_updated_idx ON public.ratings USING btree (tenant_id, skill_id, updated_at, id);
+
+CREATE INDEX skill_feedback_feedback_type_idx ON public.skill_feedback USING btree (feedback_type);
+
+CREATE INDEX skill_feedback_reviewed_by_idx ON public.skill_feedback USING btree (tenant_id, reviewed_by) WHERE (reviewed_by IS NOT NULL);
+
+CREATE INDEX skill_feedback_skill_created_idx ON public.skill_feedback USING btree (tenant_id, skill_id, created_at, id);
+
+CREATE INDEX skill_feedback_skill_idx ON public.skill_feedback USING btree (skill_id);
+
+CREATE INDEX skill_feedback_skill_version_idx ON public.skill_feedback USING btree (tenant_id, skill_version_id) WHERE (skill_version_id IS NOT NULL);
+
+CREATE INDEX skill_feedback_status_idx ON public.skill_feedback USING btree (status);
+
+CREATE INDEX skill_feedback_user_idx ON public.skill_feedback USING btree (user_id);
+
+CREATE INDEX skill_versions_created_by_idx ON public.skill_versions USING btree (tenant_id, created_by) WHERE (created_by IS NOT NULL);
+
+CREATE INDEX skills_author_idx ON public.skills USING btree (tenant_id, author_id) WHERE (author_id IS NOT NULL);
+
+CREATE INDEX skills_published_version_idx ON public.skills USING btree (tenant_id, published_version_id) WHERE (published_version_id IS NOT NULL);
+
+CREATE INDEX skills_updated_idx ON public.skills USING btree (tenant_id, updated_at, id);
+
+CREATE INDEX token_measurements_created_idx ON public.token_measurements USING btree (created_at);
+
+CREATE INDEX token_measurements_model_name_idx ON public.token_measurements USING btree (model_name);
+
+CREATE INDEX token_measurements_skill_idx ON public.token_measurements USING btree (skill_id);
+
+CREATE INDEX token_measurements_user_idx ON public.token_measurements USING btree (tenant_id, user_id) WHERE (user_id IS NOT NULL);
+
+CREATE INDEX usage_events_skill_created_idx ON public.usage_events USING btree (tenant_id, skill_id, created_at);
+
+CREATE INDEX usage_events_user_idx ON public.usage_events USING btree (tenant_id, user_id) WHERE (user_id IS NOT NULL);
+
+CREATE INDEX user_skill_views_skill_idx ON public.user_skill_views USING btree (skill_id);
+
+CREATE INDEX user_skill_views_user_last_viewed_idx ON public.user_skill_views USING btree (user_id, last_viewed_at);
+
+ALTER TABLE ONLY public.benchmark_results
+    ADD CONSTRAINT benchmark_results_run_fk FOREIGN KEY (tenant_id, benchmark_run_id) REFERENCES public.benchmark_runs(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.benchmark_results
+    ADD CONSTRAINT benchmark_results_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.benchmark_runs
+    ADD CONSTRAINT benchmark_runs_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.benchmark_runs
+    ADD CONSTRAINT benchmark_runs_skill_version_fk FOREIGN KEY (tenant_id, skill_version_id) REFERENCES public.skill_versions(tenant_id, id);
+
+ALTER TABLE ONLY public.benchmark_runs
+    ADD CONSTRAINT benchmark_runs_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.benchmark_runs
+    ADD CONSTRAINT benchmark_runs_triggered_by_fk FOREIGN KEY (tenant_id, triggered_by) REFERENCES public.users(tenant_id, id);
+
+ALTER TABLE ONLY public.ratings
+    ADD CONSTRAINT ratings_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.ratings
+    ADD CONSTRAINT ratings_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.ratings
+    ADD CONSTRAINT ratings_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES public.users(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.skill_feedback
+    ADD CONSTRAINT skill_feedback_reviewed_by_fk FOREIGN KEY (tenant_id, reviewed_by) REFERENCES public.users(tenant_id, id);
+
+ALTER TABLE ONLY public.skill_feedback
+    ADD CONSTRAINT skill_feedback_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.skill_feedback
+    ADD CONSTRAINT skill_feedback_skill_version_fk FOREIGN KEY (tenant_id, skill_version_id) REFERENCES public.skill_versions(tenant_id, id);
+
+ALTER TABLE ONLY public.skill_feedback
+    ADD CONSTRAINT skill_feedback_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.skill_feedback
+    ADD CONSTRAINT skill_feedback_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES public.users(tenant_id, id);
+
+ALTER TABLE ONLY public.skill_versions
+    ADD CONSTRAINT skill_versions_created_by_fk FOREIGN KEY (tenant_id, created_by) REFERENCES public.users(tenant_id, id);
+
+ALTER TABLE ONLY public.skill_versions
+    ADD CONSTRAINT skill_versions_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.skill_versions
+    ADD CONSTRAINT skill_versions_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.skills
+    ADD CONSTRAINT skills_author_fk FOREIGN KEY (tenant_id, author_id) REFERENCES public.users(tenant_id, id);
+
+ALTER TABLE ONLY public.skills
+    ADD CONSTRAINT skills_published_version_fk FOREIGN KEY (tenant_id, published_version_id) REFERENCES public.skill_versions(tenant_id, id);
+
+ALTER TABLE ONLY public.skills
+    ADD CONSTRAINT skills_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.token_measurements
+    ADD CONSTRAINT token_measurements_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.token_measurements
+    ADD CONSTRAINT token_measurements_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.token_measurements
+    ADD CONSTRAINT token_measurements_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES public.users(tenant_id, id);
+
+ALTER TABLE ONLY public.usage_events
+    ADD CONSTRAINT usage_events_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.usage_events
+    ADD CONSTRAINT usage_events_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.usage_events
+    ADD CONSTRAINT usage_events_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES public.users(tenant_id, id);
+
+ALTER TABLE ONLY public.user_skill_views
+    ADD CONSTRAINT user_skill_views_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.user_skill_views
+    ADD CONSTRAINT user_skill_views_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.user_skill_views
+    ADD CONSTRAINT user_skill_views_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES public.users(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.users
+    ADD CONSTRAINT users_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE public.benchmark_results ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.benchmark_runs ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.ratings ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.skill_feedback ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.skill_versions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.skills ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY tenant_access ON public.benchmark_results USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.benchmark_runs USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.ratings USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.skill_feedback USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.skill_versions USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.skills USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.tenants USING ((id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.token_measurements USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.usage_events USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.user_skill_views USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.users USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.benchmark_results AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.benchmark_runs AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.ratings AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.skill_feedback AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.skill_versions AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.skills AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.tenants AS RESTRICTIVE USING ((id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.token_measurements AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.usage_events AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.user_skill_views AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.users AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+ALTER TABLE public.tenants ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.token_measurements ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.usage_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.user_skill_views ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
+
+REVOKE ALL ON FUNCTION public.raise_invalid_transition(kind text, id text, status text, wanted text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.raise_invalid_transition(kind text, id text, status text, wanted text) TO skilldb_app;
+
+REVOKE ALL ON FUNCTION public.raise_invalid_value(kind text, value text, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.raise_invalid_value(kind text, value text, reason text) TO skilldb_app;
+
+REVOKE ALL ON FUNCTION public.raise_not_found(kind text, id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.raise_not_found(kind text, id text) TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.benchmark_results TO skilldb_app;
+
+GRANT UPDATE(model_provider) ON TABLE public.benchmark_results TO skilldb_app;
+
+GRANT UPDATE(input_used) ON TABLE public.benchmark_results TO skilldb_app;
+
+GRANT UPDATE(output_produced) ON TABLE public.benchmark_results TO skilldb_app;
+
+GRANT UPDATE(expected_output) ON TABLE public.benchmark_results TO skilldb_app;
+
+GRANT UPDATE(input_tokens) ON TABLE public.benchmark_results TO skilldb_app;
+
+GRANT UPDATE(output_tokens) ON TABLE public.benchmark_results TO skilldb_app;
+
+GRANT UPDATE(total_tokens) ON TABLE public.benchmark_results TO skilldb_app;
+
+GRANT UPDATE(latency_ms) ON TABLE public.benchmark_results TO skilldb_app;
+
+GRANT UPDATE(estimated_cost_microcents) ON TABLE public.benchmark_results TO skilldb_app;
+
+GRANT UPDATE(quality_score) ON TABLE public.benchmark_results TO skilldb_app;
+
+GRANT UPDATE(quality_notes) ON TABLE public.benchmark_results TO skilldb_app;
+
+GRANT UPDATE(matches_expected) ON TABLE public.benchmark_results TO skilldb_app;
+
+GRANT UPDATE(error_message) ON TABLE public.benchmark_results TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.benchmark_runs TO skilldb_app;
+
+GRANT UPDATE(status) ON TABLE public.benchmark_runs TO skilldb_app;
+
+GRANT UPDATE(best_model) ON TABLE public.benchmark_runs TO skilldb_app;
+
+GRANT UPDATE(best_quality_score) ON TABLE public.benchmark_runs TO skilldb_app;
+
+GRANT UPDATE(cheapest_model) ON TABLE public.benchmark_runs TO skilldb_app;
+
+GRANT UPDATE(cheapest_cost_microcents) ON TABLE public.benchmark_runs TO skilldb_app;
+
+GRANT UPDATE(started_at) ON TABLE public.benchmark_runs TO skilldb_app;
+
+GRANT UPDATE(completed_at) ON TABLE public.benchmark_runs TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.ratings TO skilldb_app;
+
+GRANT UPDATE(rating) ON TABLE public.ratings TO skilldb_app;
+
+GRANT UPDATE(comment) ON TABLE public.ratings TO skilldb_app;
+
+GRANT UPDATE(hours_saved_estimate) ON TABLE public.ratings TO skilldb_app;
+
+GRANT UPDATE(updated_at) ON TABLE public.ratings TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.skill_feedback TO skilldb_app;
+
+GRANT UPDATE(user_id) ON TABLE public.skill_feedback TO skilldb_app;
+
+GRANT UPDATE(status) ON TABLE public.skill_feedback TO skilldb_app;
+
+GRANT UPDATE(reviewed_by) ON TABLE public.skill_feedback TO skilldb_app;
+
+GRANT UPDATE(reviewed_at) ON TABLE public.skill_feedback TO skilldb_app;
+
+GRANT UPDATE(review_notes) ON TABLE public.skill_feedback TO skilldb_app;
+
+GRANT SELECT,INSERT ON TABLE public.skill_versions TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(name) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(slug) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(description) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(category) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(tags) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(status) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(hours_saved) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(published_version_id) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(published_version) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(updated_at) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(edited_at) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(metrics_updated_at) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(total_uses) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(rating_count) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(rating_sum) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(total_feedback) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(thumbs_up_count) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(thumbs_down_count) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(priced_measurement_count) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(token_cost_sum_microcents) ON TABLE public.skills TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.tenants TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.token_measurements TO skilldb_app;
+
+GRANT UPDATE(user_id) ON TABLE public.token_measurements TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.usage_events TO skilldb_app;
+
+GRANT UPDATE(user_id) ON TABLE public.usage_events TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.user_skill_views TO skilldb_app;
+
+GRANT UPDATE(last_viewed_at) ON TABLE public.user_skill_views TO skilldb_app;
+
+GRANT UPDATE(last_viewed_version) ON TABLE public.user_skill_views TO skilldb_app;
+
+GRANT UPDATE(view_count) ON TABLE public.user_skill_views TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.users TO skilldb_app;
+
+GRANT UPDATE(updated_at) ON TABLE public.users TO skilldb_app;
