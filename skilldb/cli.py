@@ -23,7 +23,7 @@ except ImportError:
 from psycopg.conninfo import make_conninfo
 
 import skilldb
-from skilldb import connection, demo, embedded, maintenance, migrate
+from skilldb import connection, demo, embedded, maintenance, migrate, scaffold
 from skilldb.errors import NotFoundError, SkilldbError
 from skilldb.importer import OUTCOMES, import_skills
 from skilldb.repositories import tenants
@@ -124,6 +124,25 @@ def unlock(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fal
     if not yes:
         typer.confirm("Is no other `skilldb migrate` running, here or on another machine", abort=True)
     out.print("Lock removed." if migrate.unlock(owner_dsn()) else "There was no lock.")
+
+
+@app.command("new-migration")
+def new_migration(
+    name: Annotated[str, typer.Argument(help="What it does, such as add_x_to_skills. Its number is added.")],
+    table: Annotated[
+        str | None,
+        typer.Option(
+            help="A table that it creates. By default that of a name like create_TABLE; none for other names."
+        ),
+    ] = None,
+) -> None:
+    """Write the two files of a new migration into the checkout, one up and one back, ready to be filled in.
+
+    Both have their header and a lock_timeout. For a new table they have all that isolates it as well.
+    """
+    for path in scaffold.new_migration(name, table):
+        out.print(f"wrote {path}", markup=False, soft_wrap=True)
+    out.print("Next: say in both what they do, then `make lint`, `make migrate`, `make rollback`, `make schema`.")
 
 
 @app.command()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -168,6 +170,16 @@ def face(request: pytest.FixtureRequest, addresses: Addresses) -> Iterator[Calla
 
             yield run
             runner.run(opened.close())
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of migrations/ that a test may change, and that migrate.py reads."""
+    copy = tmp_path / "migrations"
+    shutil.copytree(queries.folder("migrations"), copy)
+    original = queries.folder
+    monkeypatch.setattr(queries, "folder", lambda name: copy if name == "migrations" else original(name))
+    return copy
 
 
 def new_user(tenant: skilldb.Tenant | Face, id: str) -> User:

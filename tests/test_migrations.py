@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -12,9 +11,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from skilldb import embedded, migrate, queries
+from skilldb import migrate, queries
 from skilldb.migrate import MigrationError
 from tests.conftest import Addresses, Admin, rows
+from tests.schema import dump
 
 LAST = len(migrate.read())
 CHECKOUT = Path(__file__).parent.parent
@@ -37,25 +37,8 @@ FIRST_CHECKSUMS = {
 }
 
 
-def dump(dsn: str) -> str:
-    """The schema as pg_dump writes it, without yoyo's own tables and the dump's random tokens."""
-    command = [str(embedded.program("pg_dump")), "--schema-only", "--exclude-table=*yoyo*", dsn]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return re.sub(r"^\\(un)?restrict .*$", "", text, flags=re.MULTILINE)
-
-
 def states(dsn: str) -> set[str]:
     return {migration.state for migration in migrate.status(dsn)}
-
-
-@pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of migrations/ that a test may change, and that migrate.py reads."""
-    copy = tmp_path / "migrations"
-    shutil.copytree(queries.folder("migrations"), copy)
-    original = queries.folder
-    monkeypatch.setattr(queries, "folder", lambda name: copy if name == "migrations" else original(name))
-    return copy
 
 
 def test_up_down_to_nothing_and_up_again_gives_the_same_schema(addresses: Addresses) -> None:

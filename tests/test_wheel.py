@@ -15,7 +15,7 @@ CHECKOUT = Path(__file__).parent.parent
 SCRIPT = """
 import sys
 import skilldb
-from skilldb import migrate
+from skilldb import migrate, scaffold
 from skilldb.repositories import tenants
 
 assert "site-packages" in skilldb.__file__, skilldb.__file__
@@ -24,6 +24,10 @@ list(migrate.rollback(owner, None))
 print(len(list(migrate.migrate(owner))))
 with skilldb.connect(service) as db:
     print(db.tenant("acme").execute(tenants.create_tenant("Acme", "acme")).name)
+try:
+    scaffold.new_migration("add_x")
+except skilldb.SkilldbError as error:
+    print(error)
 """
 
 
@@ -45,4 +49,8 @@ def test_a_wheel_installed_alone_migrates_and_runs_a_query(tmp_path: Path, addre
     python = tmp_path / "alone" / "bin" / "python"
     run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
     answer = run(python, "-c", SCRIPT, addresses.owner, addresses.service)
-    assert answer.splitlines() == [str(len(migrate.read())), "Acme"]
+    assert answer.splitlines() == [
+        str(len(migrate.read())),
+        "Acme",
+        "skilldb is installed without its checkout: new migrations are written in a clone of it",
+    ]
