@@ -138,11 +138,15 @@ def new_migration(
 ) -> None:
     """Write the two files of a new migration into the checkout, one up and one back, ready to be filled in.
 
-    Both have their header and a lock_timeout. For a new table they have all that isolates it as well.
+    Both have their header and a lock_timeout; for a new table also its skeleton and all that isolates it. A migration
+    that creates something else, a function or an index, is not named create_..., but add_... for example.
     """
     for path in scaffold.new_migration(name, table):
         out.print(f"wrote {path}", markup=False, soft_wrap=True)
-    out.print("Next: say in both what they do, then `make lint`, `make migrate`, `make rollback`, `make schema`.")
+    out.print(
+        "Next: say in both what they do, then `make lint`, `make migrate`, `make rollback`, `make schema`.",
+        soft_wrap=True,
+    )
 
 
 @app.command()
