@@ -34,8 +34,8 @@ db-start: $(READY) ## Start the embedded PostgreSQL in .skilldb/ and print its a
 db-stop: $(READY) ## Stop it; its data stays
 	@$(SKILLDB) db-stop
 
-migrate: $(READY) ## Apply the pending migrations
-	@$(SKILLDB) migrate
+migrate: $(READY) ## Apply the pending migrations (ARGS=--dry-run to see them first)
+	@$(SKILLDB) migrate $(ARGS)
 
 rollback: $(READY) ## Undo the last migration, after asking (ARGS="--all --yes")
 	@$(SKILLDB) rollback $(ARGS)

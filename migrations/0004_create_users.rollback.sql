@@ -1,4 +1,4 @@
--- Locks: ACCESS EXCLUSIVE on users.
+-- Locks: ACCESS EXCLUSIVE on users, and on tenants, to which it refers.
 SET LOCAL lock_timeout = '5s';
 
 -- squawk-ignore ban-drop-table -- the migration created it

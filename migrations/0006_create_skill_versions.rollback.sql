@@ -1,4 +1,4 @@
--- Locks: ACCESS EXCLUSIVE on skills (briefly) and skill_versions.
+-- Locks: ACCESS EXCLUSIVE on skill_versions and skills, and on tenants and users, to which they refer; all briefly.
 SET LOCAL lock_timeout = '5s';
 
 -- squawk-ignore require-concurrent-index-deletion -- the lock is needed for the constraint anyway

@@ -1,4 +1,4 @@
--- Locks: ACCESS EXCLUSIVE on skill_feedback.
+-- Locks: ACCESS EXCLUSIVE on skill_feedback, and on tenants, users, skills and skill_versions, to which it refers.
 SET LOCAL lock_timeout = '5s';
 
 -- squawk-ignore ban-drop-table -- the migration created it

@@ -1,4 +1,5 @@
--- Locks: ACCESS EXCLUSIVE on benchmark_results and benchmark_runs.
+-- Locks: ACCESS EXCLUSIVE on benchmark_results and benchmark_runs, and on tenants, users, skills and
+-- skill_versions, to which they refer.
 SET LOCAL lock_timeout = '5s';
 
 -- squawk-ignore ban-drop-table -- the migration created it

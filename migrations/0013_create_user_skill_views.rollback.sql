@@ -1,4 +1,4 @@
--- Locks: ACCESS EXCLUSIVE on user_skill_views.
+-- Locks: ACCESS EXCLUSIVE on user_skill_views, and on tenants, users and skills, to which it refers.
 SET LOCAL lock_timeout = '5s';
 
 -- squawk-ignore ban-drop-table -- the migration created it

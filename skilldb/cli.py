@@ -26,6 +26,7 @@ import skilldb
 from skilldb import connection, demo, embedded, maintenance, migrate, scaffold
 from skilldb.errors import NotFoundError, SkilldbError
 from skilldb.importer import OUTCOMES, import_skills
+from skilldb.locks import MODES
 from skilldb.repositories import tenants
 from skilldb.seed import seed as write_seed
 
@@ -77,14 +78,44 @@ def db_stop() -> None:
 
 
 @app.command("migrate")
-def migrate_() -> None:
-    """Apply the pending migrations and print how long each took."""
+def migrate_(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the SQL that would run and the locks it takes; write nothing.")
+    ] = False,
+) -> None:
+    """Apply the pending migrations and print how long each took.
+
+    With --dry-run the SQL is printed, and above each statement the strongest lock that it takes on each table that was
+    there before, with what that lock keeps others from.
+    """
     count = 0
-    for done in migrate.migrate(owner_dsn()):
-        count += 1
-        out.print(f"applied {done.id} in {done.seconds * 1000:.0f} ms")
+    if dry_run:
+        for planned in migrate.plan(owner_dsn()):
+            count += 1
+            out.print(_shown_plan(planned), markup=False, soft_wrap=True)
+    else:
+        for done in migrate.migrate(owner_dsn()):
+            count += 1
+            out.print(f"applied {done.id} in {done.seconds * 1000:.0f} ms")
     if not count:
         out.print("Nothing to apply: all migrations are.")
+
+
+def _shown_plan(planned: migrate.PlannedMigration) -> str:
+    """A migration's SQL, with its locks in comments, so that it still is SQL."""
+    kept = "one transaction, which keeps each lock to its end" if planned.transactional else "in no transaction"
+    lines = [f"-- {planned.id}: {kept}"]
+    new: set[str] = set()
+    for statement in planned.statements:
+        new |= statement.locks.created
+        modes = sorted(statement.locks.modes.items(), key=lambda lock: -list(MODES).index(lock[1]))
+        shown = [f"-- {mode} on {table}: {MODES[mode]}" for table, mode in modes if table not in new]
+        shown += [f"-- unknown: read it ({part[:60]})" for part in statement.locks.unknown]
+        if not shown:
+            touched = ", ".join(sorted(new & (statement.locks.modes.keys() | statement.locks.created)))
+            shown = [f"-- no lock that others wait for: {touched} is new" if touched else "-- no lock on a table"]
+        lines += ["", *shown, statement.sql.strip()]
+    return "\n".join([*lines, ""])
 
 
 @app.command()
@@ -120,10 +151,16 @@ def status() -> None:
 
 @app.command()
 def unlock(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """Remove the migration lock that a crashed run left behind."""
+    """Remove the migration lock that a crashed run left behind, after saying who took it, when, and asking."""
+    dsn = owner_dsn()
+    lock = migrate.get_lock(dsn)
+    if lock is None:
+        out.print("There is no lock.")
+        return
+    out.print(f"{lock}.", markup=False, soft_wrap=True)
     if not yes:
-        typer.confirm("Is no other `skilldb migrate` running, here or on another machine", abort=True)
-    out.print("Lock removed." if migrate.unlock(owner_dsn()) else "There was no lock.")
+        typer.confirm("Has that run crashed? Then remove its lock", abort=True)
+    out.print("Lock removed." if migrate.unlock(dsn, lock) else "It was removed meanwhile.")
 
 
 @app.command("new-migration")

@@ -17,9 +17,9 @@ import yoyo
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
 from yoyo.exceptions import LockTimeout
-from yoyo.migrations import default_migration_table
+from yoyo.migrations import default_migration_table, read_sql_migration
 
-from skilldb import connection, queries
+from skilldb import connection, locks, queries
 from skilldb.errors import SkilldbError, translate
 
 _SQL = queries.load("migrate")
@@ -47,6 +47,36 @@ class MigrationDone:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStatement:
+    """A statement of a pending migration, and the locks that it takes at most."""
+
+    sql: str
+    locks: locks.Locks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedMigration:
+    """A pending migration. `transactional`: its locks are held to its end, otherwise each statement is for itself."""
+
+    id: str
+    transactional: bool
+    statements: list[PlannedStatement]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationLock:
+    """Who migrates, or crashed: `process`, its number on its own machine. `sessions`: those that are connected."""
+
+    process: int
+    since: datetime
+    sessions: list[str]
+
+    def __str__(self) -> str:
+        connected = " and ".join(self.sessions) or "no session of `skilldb migrate` is connected any more"
+        return f"process {self.process} holds the migration lock since {_at(self.since)}; {connected}"
+
+
 def status(dsn: str) -> list[MigrationStatus]:
     """Every migration, in order. `dsn` is the owner's. Writes nothing, takes no lock."""
     files = read()
@@ -66,11 +96,7 @@ def migrate(dsn: str, *, wait: float = 10.0) -> Iterator[MigrationDone]:
     files = read()
     with _locked(dsn, wait) as backend:
         applied = _applied(backend.connection)
-        for id, row in applied.items():
-            if _status(id, files.get(id), row).state != "applied":
-                raise MigrationError(
-                    f"{id} is not what was applied: put the file back and write a new migration instead"
-                )
+        _refuse_edited(files, applied)
         for migration in backend.to_apply(yoyo.read_migrations(str(queries.folder("migrations")))):
             start = perf_counter()
             _one(backend, migration.id, lambda m=migration: backend.apply_one(m))
@@ -78,6 +104,28 @@ def migrate(dsn: str, *, wait: float = 10.0) -> Iterator[MigrationDone]:
                 _SQL["note_checksum"].sql, {"migration_id": migration.id, "checksum": files[migration.id]}
             )
             yield MigrationDone(id=migration.id, seconds=perf_counter() - start)
+
+
+def plan(dsn: str) -> list[PlannedMigration]:
+    """What migrate() would run, with the locks. `dsn` is the owner's. Writes nothing, takes no lock.
+
+    MigrationError: an applied migration was edited or has no file.
+    """
+    files = read()
+    with connection.connected(dsn) as conn:
+        applied = _applied(conn)
+        catalogue = locks.catalogue(conn)
+    _refuse_edited(files, applied)
+    return [_planned(id, catalogue) for id in files if id not in applied]
+
+
+def _planned(id: str, catalogue: locks.Catalogue) -> PlannedMigration:
+    directives, _, statements = read_sql_migration(str(queries.folder("migrations") / f"{id}.sql"))
+    return PlannedMigration(
+        id=id,
+        transactional=directives.get("transactional", "true").lower() == "true",
+        statements=[PlannedStatement(sql=sql, locks=locks.of_statement(sql, catalogue)) for sql in statements],
+    )
 
 
 def rollback(dsn: str, count: int | None = 1, *, wait: float = 10.0) -> Iterator[MigrationDone]:
@@ -96,12 +144,17 @@ def rollback(dsn: str, count: int | None = 1, *, wait: float = 10.0) -> Iterator
             yield MigrationDone(id=migration.id, seconds=perf_counter() - start)
 
 
-def unlock(dsn: str) -> bool:
-    """Remove the lock that a crashed run left behind. False where there is none."""
-    with _opened(dsn) as backend:
-        found = _lock_holder(backend.connection) is not None
-        backend.break_lock()
-        return found
+def get_lock(dsn: str) -> MigrationLock | None:
+    """The lock of a run that is at work, or that crashed; None where there is none. `dsn` is the owner's."""
+    with connection.connected(dsn) as conn:
+        return _lock(conn)
+
+
+def unlock(dsn: str, lock: MigrationLock) -> bool:
+    """Remove the lock that a crashed run left behind. False where it was removed meanwhile."""
+    with connection.connected(dsn) as conn:
+        found = conn.execute(_SQL["remove_lock"].sql, {"process": lock.process, "since": lock.since})
+        return found.fetchone() is not None
 
 
 def read() -> dict[str, str]:
@@ -141,8 +194,27 @@ def _applied(conn: psycopg.Connection[Any]) -> dict[str, tuple[datetime, str | N
     return {id: (at, checksum) for id, at, checksum in conn.execute(_SQL["list_applied"].sql)}
 
 
-def _lock_holder(conn: psycopg.Connection[Any]) -> tuple[int, datetime] | None:
-    return conn.execute(_SQL["get_lock"].sql).fetchone()
+def _refuse_edited(files: dict[str, str], applied: dict[str, tuple[datetime, str | None]]) -> None:
+    for id, row in applied.items():
+        if _status(id, files.get(id), row).state != "applied":
+            raise MigrationError(f"{id} is not what was applied: put the file back and write a new migration instead")
+
+
+def _lock(conn: psycopg.Connection[Any]) -> MigrationLock | None:
+    if conn.execute(_SQL["has_lock_table"].sql).fetchone() != (True,):
+        return None
+    found = conn.execute(_SQL["get_lock"].sql).fetchone()
+    if found is None:
+        return None
+    sessions = [
+        f"a session of `skilldb migrate` is connected from {address} since {_at(since)} (server process {pid})"
+        for pid, address, since in conn.execute(_SQL["list_sessions"].sql)
+    ]
+    return MigrationLock(process=found[0], since=found[1], sessions=sessions)
+
+
+def _at(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S %Z}"
 
 
 @contextmanager
@@ -180,13 +252,9 @@ def _locked(dsn: str, wait: float) -> Iterator[Any]:
             with backend.lock(timeout=wait):
                 yield backend
         except LockTimeout:
-            holder = _lock_holder(backend.connection)
-            who = (
-                f"process {holder[0]} holds the migration lock since {holder[1]:%Y-%m-%d %H:%M:%S %Z}" if holder else ""
-            )
             raise MigrationError(
-                f"{who or 'the migration lock is held'}: wait for it or, where that run has crashed, "
-                "remove the lock with `skilldb unlock`"
+                f"{_lock(backend.connection) or 'the migration lock is held'}: wait for it or, where that run has "
+                "crashed, remove the lock with `skilldb unlock`"
             ) from None
 
 

@@ -32,7 +32,58 @@ UPDATE _yoyo_log
 SET comment = %(checksum)s::text
 WHERE migration_id = %(migration_id)s::text AND operation = 'apply' AND comment IS NULL;
 
+-- name: has_lock_table()
+SELECT to_regclass('yoyo_lock') IS NOT NULL AS found;
+
 -- name: get_lock()
--- Who migrates, since when.
+-- Who migrates, since when. The number is the process's on its own machine.
 SELECT pid, ctime AT TIME ZONE 'UTC' AS since
 FROM yoyo_lock;
+
+-- name: remove_lock(process, since)
+-- This very lock, and not one that another run has taken since.
+DELETE FROM yoyo_lock
+WHERE pid = %(process)s::integer AND ctime AT TIME ZONE 'UTC' = %(since)s::timestamptz
+RETURNING pid;
+
+-- name: list_sessions()
+-- Other sessions of `skilldb migrate` on this database. A client that was killed leaves one while the server works on.
+SELECT
+    pid,
+    CASE
+        WHEN client_port = -1 THEN 'the server''s own machine'
+        ELSE coalesce(host(client_addr), 'an address that this role may not see')
+    END AS address,
+    backend_start
+FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'skilldb migrate' AND pid <> pg_backend_pid()
+ORDER BY backend_start, pid;
+
+-- name: list_tables()
+SELECT relname
+FROM pg_class
+WHERE relkind IN ('r', 'p') AND pg_table_is_visible(oid) AND relnamespace <> 'pg_catalog'::regnamespace;
+
+-- name: list_foreign_keys()
+-- Each with its columns and the table that it refers to.
+SELECT
+    c.relname,
+    k.conname,
+    (
+        SELECT array_agg(a.attname::text)
+        FROM pg_attribute AS a
+        WHERE a.attrelid = k.conrelid AND a.attnum = ANY(k.conkey)
+    ) AS columns,
+    p.relname AS parent
+FROM pg_constraint AS k
+INNER JOIN pg_class AS c ON c.oid = k.conrelid
+INNER JOIN pg_class AS p ON p.oid = k.confrelid
+WHERE k.contype = 'f' AND pg_table_is_visible(c.oid);
+
+-- name: list_indexes()
+-- Each with its table.
+SELECT x.relname, c.relname AS indexed
+FROM pg_index AS i
+INNER JOIN pg_class AS x ON x.oid = i.indexrelid
+INNER JOIN pg_class AS c ON c.oid = i.indrelid
+WHERE pg_table_is_visible(c.oid) AND c.relnamespace <> 'pg_catalog'::regnamespace;

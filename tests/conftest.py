@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -209,6 +210,14 @@ def contents(dsn: str) -> list[tuple[Any, ...]]:
             "' UNION ALL ') FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
         )
         return sorted(conn.execute(str(tables.fetchall()[0][0]).encode()))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until it is so; a minute at most, then it is a failure."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @contextmanager

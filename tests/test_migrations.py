@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,10 +11,11 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from typer.testing import CliRunner
 
-from skilldb import migrate, queries
+from skilldb import cli, migrate, queries
 from skilldb.migrate import MigrationError
-from tests.conftest import Addresses, Admin, rows
+from tests.conftest import Addresses, Admin, rows, until
 from tests.schema import dump
 
 LAST = len(migrate.read())
@@ -180,15 +182,60 @@ def test_a_failing_migration_leaves_nothing_and_stays_pending(addresses: Address
     assert [m.id for m in migrate.status(addresses.owner) if m.state == "pending"] == [id]
 
 
-def test_the_lock_of_a_crashed_run_is_explained_and_can_be_removed(addresses: Addresses) -> None:
+def test_a_lock_left_behind_is_explained_and_only_that_one_is_removed(addresses: Addresses) -> None:
+    take = b"INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, %s, 4711)"
+    assert migrate.get_lock(addresses.owner) is None
     with psycopg.connect(addresses.owner, autocommit=True) as conn:
-        conn.execute("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, '2026-01-02 03:04:05', 4711)")
-    message = "process 4711 holds the migration lock since 2026-01-02 03:04:05 .*skilldb unlock"
+        conn.execute(take, ["2026-01-02 03:04:05.678901"])
+    message = "process 4711 holds the migration lock since 2026-01-02 03:04:05 .*no session .*skilldb unlock"
     with pytest.raises(MigrationError, match=message):
         list(migrate.migrate(addresses.owner, wait=0.1))
-    assert migrate.unlock(addresses.owner) is True
-    assert migrate.unlock(addresses.owner) is False
+    lock = migrate.get_lock(addresses.owner)
+    assert lock is not None
+    assert migrate.unlock(addresses.owner, lock) is True
+    with psycopg.connect(addresses.owner, autocommit=True) as conn:
+        conn.execute(take, ["2026-01-02 03:04:05.678902"])
+    # Another run has taken it since.
+    assert migrate.unlock(addresses.owner, lock) is False
+    later = migrate.get_lock(addresses.owner)
+    assert later is not None
+    assert migrate.unlock(addresses.owner, later) is True
     assert list(migrate.migrate(addresses.owner)) == []
+
+
+def test_a_killed_run_is_explained_unlocked_and_ended_by_the_next(addresses: Addresses) -> None:
+    """It is killed while a migration waits for a lock; its session lives on until it gets that lock."""
+    list(migrate.rollback(addresses.owner, LAST - 11))
+    before = dump(addresses.admin)
+    with psycopg.connect(addresses.admin) as holder, psycopg.connect(addresses.admin, autocommit=True) as observer:
+        holder.execute("LOCK TABLE skills IN ACCESS SHARE MODE")
+        command = [str(Path(sys.executable).parent / "skilldb"), "migrate"]
+        env = os.environ | {"SKILLDB_OWNER_DSN": addresses.owner, "SKILLDB_DSN": addresses.service}
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE) as crashed:
+            blocked = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+            until(lambda: observer.execute(blocked, [holder.info.backend_pid]).fetchone() == (1,))
+            crashed.kill()
+        lock = migrate.get_lock(addresses.owner)
+        assert lock is not None
+        assert lock.process == crashed.pid
+        assert "a session of `skilldb migrate` is connected from " in str(lock)
+        holder.rollback()
+        until(lambda: (lock := migrate.get_lock(addresses.owner)) is not None and not lock.sessions)
+    with pytest.raises(
+        MigrationError, match=f"process {crashed.pid} .*no session .*is connected any more.*skilldb unlock"
+    ):
+        list(migrate.migrate(addresses.owner, wait=0.1))
+    assert dump(addresses.admin) == before
+    assert {m.id for m in migrate.status(addresses.owner) if m.state == "pending"} == set(sorted(migrate.read())[11:])
+
+    def unlock(answer: str) -> str:
+        return CliRunner().invoke(cli.app, ["unlock"], input=answer, env=env).output
+
+    assert f"process {crashed.pid} holds the migration lock since " in unlock("n\n")
+    assert migrate.get_lock(addresses.owner) is not None
+    assert "Lock removed." in unlock("y\n")
+    assert unlock("") == "There is no lock.\n"
+    assert [done.id for done in migrate.migrate(addresses.owner)] == sorted(migrate.read())[11:]
 
 
 def test_a_role_that_policies_hold_may_not_migrate(addresses: Addresses) -> None:
