@@ -168,7 +168,7 @@ def catalogue(conn: psycopg.Connection[Any]) -> Catalogue:
         tables=frozenset(name for (name,) in conn.execute(_SQL["list_tables"].sql)),
         foreign_keys=tuple(
             ForeignKey(table=table, name=name, columns=columns, parent=parent)
-            for table, name, columns, parent in conn.execute(_SQL["list_foreign_keys"].sql)
+            for table, name, parent, columns in conn.execute(_SQL["list_foreign_keys"].sql)
         ),
         indexes=dict(conn.execute(_SQL["list_indexes"].sql).fetchall()),
     )

@@ -208,7 +208,7 @@ def _lock(conn: psycopg.Connection[Any]) -> MigrationLock | None:
         return None
     sessions = [
         f"a session of `skilldb migrate` is connected from {address} since {_at(since)} (server process {pid})"
-        for pid, address, since in conn.execute(_SQL["list_sessions"].sql)
+        for pid, since, address in conn.execute(_SQL["list_sessions"].sql)
     ]
     return MigrationLock(process=found[0], since=found[1], sessions=sessions)
 

@@ -50,11 +50,11 @@ RETURNING pid;
 -- Other sessions of `skilldb migrate` on this database. A client that was killed leaves one while the server works on.
 SELECT
     pid,
+    backend_start,
     CASE
         WHEN client_port = -1 THEN 'the server''s own machine'
         ELSE coalesce(host(client_addr), 'an address that this role may not see')
-    END AS address,
-    backend_start
+    END AS address
 FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'skilldb migrate' AND pid <> pg_backend_pid()
 ORDER BY backend_start, pid;
@@ -69,12 +69,12 @@ WHERE relkind IN ('r', 'p') AND pg_table_is_visible(oid) AND relnamespace <> 'pg
 SELECT
     c.relname,
     k.conname,
+    p.relname AS parent,
     (
         SELECT array_agg(a.attname::text)
         FROM pg_attribute AS a
         WHERE a.attrelid = k.conrelid AND a.attnum = ANY(k.conkey)
-    ) AS columns,
-    p.relname AS parent
+    ) AS columns
 FROM pg_constraint AS k
 INNER JOIN pg_class AS c ON c.oid = k.conrelid
 INNER JOIN pg_class AS p ON p.oid = k.confrelid
