@@ -25,10 +25,11 @@ BEFORE = 11  # migrations: the next one adds the aggregates to skills, which rew
 FILL = """
 INSERT INTO tenants (id, name, slug) VALUES ('acme', 'Acme', 'acme');
 
-INSERT INTO users (tenant_id, id, email) SELECT 'acme', 'u' || n, 'u' || n FROM generate_series(0, %(clients)s - 1) AS n;
+INSERT INTO users (tenant_id, id, email)
+SELECT 'acme', 'u' || n, 'u' || n FROM generate_series(0, %(clients)s - 1) AS n;
 
 INSERT INTO skills (tenant_id, id, name, slug, description, category)
-SELECT 'acme', 's' || n, 'Skill ' || n, 's' || n, repeat('text ', 50), 'c' || n % 10
+SELECT 'acme', 's' || n, 'Skill ' || n, 's' || n, repeat('text ', 50), 'c' || n %% 10
 FROM generate_series(0, %(skills)s - 1) AS n;
 """
 
