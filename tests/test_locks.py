@@ -15,9 +15,6 @@ from yoyo.migrations import read_sql_migration
 from skilldb import cli, locks, migrate, queries
 from skilldb.locks import ACTIONS, ALTER_TABLE, MODES, STATEMENTS, Kind, match_kind
 from tests.conftest import Addresses, Admin, contents, rows, until
-from tests.test_migrations import files
-
-__all__ = ["files"]
 
 Conn = psycopg.Connection[Any]
 

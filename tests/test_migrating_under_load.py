@@ -15,9 +15,6 @@ from skilldb import migrate
 from skilldb.models import NewUsageEvent
 from skilldb.repositories import metrics, ratings, usage
 from tests.conftest import Addresses, rows, until
-from tests.test_migrations import files
-
-__all__ = ["files"]
 
 CLIENTS = 4
 SKILLS = 40_000

@@ -23,9 +23,6 @@ from skilldb.seed import seed
 from tests import isolation
 from tests.conftest import Addresses, Admin, contents, rows
 from tests.isolation import BEHAVIOUR, STRUCTURE
-from tests.test_migrations import files
-
-__all__ = ["files"]
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "operations.md"
 BLOCK = re.compile(r"^## (?P<section>[^\n]*)$|^```(?P<language>sql|sh)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
