@@ -14,6 +14,7 @@ from skilldb.values import ADAPT
 
 _HEADER = re.compile(r"-- name: (?P<name>[a-z][a-z0-9_]*)\((?P<parameters>[^)]*)\)\n")
 _PARAMETER = re.compile(r"%\((?P<name>\w+)\)s(?:::(?P<type>\w+(?:\[\])?))?")
+_READS_ALL = re.compile(r"^-- Reads all: (.+)$", flags=re.MULTILINE)
 _TENANT = "tenant_id"
 
 
@@ -24,11 +25,14 @@ class Query:
     `sql` carries the name in a comment behind its first word, so that the server's log, pg_stat_activity and
     pg_stat_statements show it. Not before it: from PostgreSQL 18 on, pg_stat_statements cuts off leading comments.
     `types` maps each parameter to the PostgreSQL type that it is cast to somewhere in the query, text where it is not.
+    `reads_all` is what the header's line `-- Reads all: ...` gives as the reason to read a big table from end to end;
+    no other query may.
     """
 
     name: str
     sql: bytes
     types: Mapping[str, str]
+    reads_all: str | None = None
 
     def __call__(self, **params: Any) -> Step:
         """A step that runs this query. Raises InvalidValueError for a value that its parameter cannot take."""
@@ -88,8 +92,12 @@ def parse(text: str, file: str) -> dict[str, Query]:
         if header["name"] in queries:
             raise ValueError(f"{name}: is there twice")
         verb, rest = re.split(r"\b(?=\W)", body[:-1], maxsplit=1)
+        reason = _READS_ALL.search("\n".join(comments))
         queries[header["name"]] = Query(
-            header["name"], f"{verb} /* {name} */{rest}".encode(), _types(name, header["parameters"], body)
+            header["name"],
+            f"{verb} /* {name} */{rest}".encode(),
+            _types(name, header["parameters"], body),
+            reason[1] if reason else None,
         )
     return queries
 

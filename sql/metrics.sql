@@ -84,7 +84,7 @@ WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 RETURNING s.total_uses;
 
 -- name: find_metric_drift()
--- Reads every rating, event, piece of feedback and measurement of the organisation, once each.
+-- Reads all: it recounts every rating, event, piece of feedback and measurement of the organisation, once each.
 WITH rated AS (
     SELECT
         skill_id,

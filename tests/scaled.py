@@ -1,0 +1,245 @@
+"""A big data set, consistent and always the same: many organisations, one of which holds half of all rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+
+BIG = "t01"
+"""The organisation that holds half of all rows. The others hold the less the higher their number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """At least so many rows of each table, over all organisations."""
+
+    tenants: int = 50
+    users: int = 12_000
+    skills: int = 24_000
+    versions: int = 60_000
+    views: int = 210_000
+    ratings: int = 105_000
+    usage_events: int = 510_000
+    feedback: int = 60_000
+    measurements: int = 210_000
+    runs: int = 15_000
+    results: int = 90_000
+
+
+def smallest(sizes: Sizes) -> str:
+    """The organisation with the fewest rows."""
+    return f"t{sizes.tenants:02}"
+
+
+def load(dsn: str, sizes: Sizes = Sizes()) -> None:
+    """Write it into a migrated, empty database, as the superuser, and analyse it thoroughly: plans then stay the same.
+
+    Foreign keys are not checked row by row: ids are computed, so that they exist.
+    """
+    with psycopg.connect(dsn) as conn:
+        conn.execute("SET LOCAL session_replication_role = replica")
+        conn.execute("SELECT setseed(0.5)")
+        for statement in _STATEMENTS:
+            # psycopg would read the remainder operator as a parameter.
+            conn.execute(_filled(statement, sizes).encode())
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("SET default_statistics_target = 1000")
+        conn.execute("VACUUM ANALYZE")
+
+
+def _filled(statement: str, sizes: Sizes) -> str:
+    for name in Sizes.__slots__:
+        statement = statement.replace(f":{name}", str(getattr(sizes, name)))
+    return statement
+
+
+# A row's owner, skill or user is drawn with the square of a random number: a few have many. What an organisation has
+# of everything is in `shares`; `u` and `s` number its users and skills.
+_STATEMENTS = (
+    """
+    CREATE TEMPORARY TABLE shares ON COMMIT DROP AS
+    SELECT
+        't' || lpad(n::text, 2, '0') AS tenant_id,
+        share,
+        ceil(:users * share)::integer AS users,
+        ceil(:skills * share)::integer AS skills
+    FROM (
+        SELECT
+            n,
+            CASE n WHEN 1 THEN 0.5 ELSE 0.5 / n / sum(1.0 / n) FILTER (WHERE n > 1) OVER () END AS share
+        FROM generate_series(1, :tenants) AS t (n)
+    ) AS t
+    """,
+    "ANALYZE shares",
+    """
+    INSERT INTO tenants (id, name, slug)
+    SELECT tenant_id, 'Organisation ' || tenant_id, tenant_id
+    FROM shares
+    """,
+    """
+    INSERT INTO users (tenant_id, id, email, name, created_at)
+    SELECT tenant_id, 'u' || u, 'u' || u || '@' || tenant_id || '.example', 'User ' || u, now() - interval '800 days'
+    FROM shares, generate_series(1, users) AS g (u)
+    ORDER BY u
+    """,
+    """
+    INSERT INTO skills (
+        tenant_id, id, name, slug, description, category, tags, status, author_id, created_at, updated_at, edited_at
+    )
+    SELECT
+        tenant_id, 's' || s, 'Skill ' || s, 'skill-' || s, repeat('What skill ' || s || ' does. ', 5),
+        'category ' || s % 20, ARRAY['tag ' || s % 50, 'tag ' || s % 7],
+        CASE s % 10 WHEN 1 THEN 'draft' WHEN 2 THEN 'archived' WHEN 3 THEN 'pending_review' ELSE 'published' END,
+        'u' || 1 + s % users,
+        now() - interval '730 days', changed, changed
+    FROM shares, generate_series(1, skills) AS g (s), LATERAL (
+        SELECT date_trunc('milliseconds', now() - interval '1 day' * 400 * random() * (s + 1) / (s + 1)) AS changed
+    ) AS c
+    ORDER BY s
+    """,
+    """
+    INSERT INTO skill_versions (
+        tenant_id, id, skill_id, version, content_url, content_hash, content_type, name, description, created_by,
+        created_at
+    )
+    SELECT
+        s.tenant_id, s.id || '-' || v, s.id, v, s.id || '/' || v || '.md', repeat(md5(s.id || v), 2), 'text/markdown',
+        s.name, s.description, s.author_id, s.updated_at - interval '30 days' * (versions - v)
+    FROM (
+        SELECT *, 1 + (row_number() OVER (PARTITION BY tenant_id ORDER BY id) % (2 * :versions / :skills)) AS versions
+        FROM skills
+    ) AS s, generate_series(1, versions) AS g (v)
+    ORDER BY v
+    """,
+    """
+    UPDATE skills AS s SET published_version_id = v.id, published_version = v.version
+    FROM (
+        SELECT DISTINCT ON (tenant_id, skill_id) tenant_id, skill_id, id, version
+        FROM skill_versions ORDER BY tenant_id, skill_id, version DESC
+    ) AS v
+    WHERE v.tenant_id = s.tenant_id AND v.skill_id = s.id
+    """,
+    # User u sees a share of the skills that falls with the root of u; no pair comes twice.
+    """
+    INSERT INTO user_skill_views (
+        tenant_id, id, user_id, skill_id, last_viewed_at, last_viewed_version, view_count
+    )
+    SELECT
+        tenant_id, 'v' || u || '-' || k, 'u' || u, 's' || 1 + (u * 31 + k) % skills,
+        date_trunc('milliseconds', now() - interval '1 day' * 300 * random()), 1, 1 + k % 9
+    FROM (
+        SELECT
+            *,
+            least(skills, ceil(1.1 * :views * share / sqrt(u) / sum(1 / sqrt(u)) OVER (PARTITION BY tenant_id)))::integer
+            AS seen
+        FROM shares, generate_series(1, users) AS g (u)
+    ) AS s, generate_series(1, seen) AS h (k)
+    ORDER BY k
+    """,
+    """
+    INSERT INTO ratings (tenant_id, id, skill_id, user_id, rating, created_at, updated_at)
+    SELECT tenant_id, 'r' || id, skill_id, user_id, 1 + floor(5 * sqrt(random()))::integer, last_viewed_at, last_viewed_at
+    FROM user_skill_views
+    WHERE view_count % 9 < 5
+    """,
+    """
+    INSERT INTO usage_events (tenant_id, tool_name, skill_id, user_id, created_at)
+    SELECT
+        tenant_id, 'tool ' || n % 9,
+        CASE WHEN n % 20 > 0 THEN 's' || 1 + floor(skills * random() ^ 2) END,
+        CASE WHEN n % 10 > 0 THEN 'u' || 1 + floor(users * random() ^ 2) END,
+        now() - interval '365 days' * (n - random()) / ceil(:usage_events * share)
+    FROM shares, generate_series(1, ceil(:usage_events * share)::integer) AS g (n)
+    ORDER BY 5
+    """,
+    """
+    INSERT INTO skill_feedback (
+        tenant_id, id, skill_id, skill_version_id, user_id, feedback_type, sentiment, comment, example_input,
+        expected_output, status, reviewed_by, reviewed_at, created_at
+    )
+    SELECT
+        tenant_id, 'f' || n, skill, CASE WHEN n % 3 = 0 THEN skill || '-1' END,
+        CASE WHEN n % 5 > 0 THEN 'u' || 1 + floor(users * random() ^ 2) END, kind,
+        CASE kind WHEN 'thumbs_up' THEN 1 WHEN 'thumbs_down' THEN -1 END, 'Comment ' || n,
+        CASE kind WHEN 'training_example' THEN 'in' END, CASE kind WHEN 'training_example' THEN 'out' END,
+        status, CASE WHEN status <> 'pending' THEN 'u' || 1 + n % users END,
+        CASE WHEN status <> 'pending' THEN now() END,
+        now() - interval '365 days' * (n - random()) / ceil(:feedback * share)
+    FROM shares, generate_series(1, ceil(:feedback * share)::integer) AS g (n), LATERAL (
+        SELECT
+            's' || 1 + floor(skills * random() ^ 2) AS skill,
+            (ARRAY['thumbs_up', 'thumbs_up', 'thumbs_down', 'suggestion', 'training_example', 'bug_report'])[1 + n % 6]
+            AS kind,
+            (ARRAY['pending', 'accepted', 'dismissed', 'implemented'])[1 + n % 7 % 4] AS status
+    ) AS c
+    ORDER BY 14
+    """,
+    """
+    INSERT INTO token_measurements (
+        tenant_id, id, skill_id, user_id, input_tokens, output_tokens, total_tokens, model_name,
+        estimated_cost_microcents, latency_ms, created_at
+    )
+    SELECT
+        tenant_id, 'm' || n, 's' || 1 + floor(skills * random() ^ 2),
+        CASE WHEN n % 10 > 0 THEN 'u' || 1 + floor(users * random() ^ 2) END,
+        n % 5000, n % 900, n % 5000 + n % 900, 'model ' || n % 4,
+        CASE WHEN n % 8 > 0 THEN 300 * (n % 5000) + 1500 * (n % 900) END, n % 3000,
+        now() - interval '365 days' * (n - random()) / ceil(:measurements * share)
+    FROM shares, generate_series(1, ceil(:measurements * share)::integer) AS g (n)
+    ORDER BY 11
+    """,
+    """
+    INSERT INTO benchmark_runs (
+        tenant_id, id, skill_id, skill_version_id, triggered_by, status, models, started_at, completed_at, created_at
+    )
+    SELECT
+        tenant_id, 'b' || n, skill, CASE WHEN n % 2 = 0 THEN skill || '-1' END, 'u' || 1 + n % users,
+        CASE WHEN n % 30 = 0 THEN 'failed' ELSE 'completed' END,
+        ARRAY['model 0', 'model 1', 'model 2'], at, at, at
+    FROM shares, generate_series(1, ceil(:runs * share)::integer) AS g (n), LATERAL (
+        SELECT
+            's' || 1 + floor(skills * random() ^ 2) AS skill,
+            now() - interval '365 days' * (n - random()) / ceil(:runs * share) AS at
+    ) AS c
+    ORDER BY at
+    """,
+    """
+    INSERT INTO benchmark_results (
+        tenant_id, id, benchmark_run_id, model_name, model_provider, test_case_index, total_tokens, latency_ms,
+        estimated_cost_microcents, quality_score, matches_expected, created_at
+    )
+    SELECT
+        b.tenant_id, b.id || '-' || m || '-' || c, b.id, 'model ' || m, 'anthropic', c, 900, 700, 1000 * (m + 1),
+        60 + 10 * m + c, c > 0, b.created_at
+    FROM benchmark_runs AS b, generate_series(0, 2) AS g (m), generate_series(0, :results / :runs / 3 - 1) AS h (c)
+    """,
+    """
+    UPDATE skills AS s
+    SET
+        total_uses = coalesce(e.events, 0), rating_count = coalesce(r.ratings, 0), rating_sum = coalesce(r.total, 0),
+        total_feedback = coalesce(f.pieces, 0), thumbs_up_count = coalesce(f.up, 0),
+        thumbs_down_count = coalesce(f.down, 0), priced_measurement_count = coalesce(m.priced, 0),
+        token_cost_sum_microcents = coalesce(m.cost, 0), metrics_updated_at = now()
+    FROM skills AS t
+    LEFT JOIN (
+        SELECT tenant_id, skill_id, count(*) AS events FROM usage_events GROUP BY tenant_id, skill_id
+    ) AS e ON e.tenant_id = t.tenant_id AND e.skill_id = t.id
+    LEFT JOIN (
+        SELECT tenant_id, skill_id, count(*) AS ratings, sum(rating) AS total FROM ratings GROUP BY tenant_id, skill_id
+    ) AS r ON r.tenant_id = t.tenant_id AND r.skill_id = t.id
+    LEFT JOIN (
+        SELECT
+            tenant_id, skill_id, count(*) AS pieces,
+            count(*) FILTER (WHERE feedback_type = 'thumbs_up') AS up,
+            count(*) FILTER (WHERE feedback_type = 'thumbs_down') AS down
+        FROM skill_feedback GROUP BY tenant_id, skill_id
+    ) AS f ON f.tenant_id = t.tenant_id AND f.skill_id = t.id
+    LEFT JOIN (
+        SELECT
+            tenant_id, skill_id, count(estimated_cost_microcents) AS priced, sum(estimated_cost_microcents) AS cost
+        FROM token_measurements GROUP BY tenant_id, skill_id
+    ) AS m ON m.tenant_id = t.tenant_id AND m.skill_id = t.id
+    WHERE s.tenant_id = t.tenant_id AND s.id = t.id
+    """,
+)
