@@ -11,7 +11,7 @@ PG ?= 18
 export SKILLDB_PG_VERSION := $(PG)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo db-start db-stop migrate rollback status new-migration seed import drift psql test schema torture lint types check clean
+.PHONY: help install demo db-start db-stop migrate rollback status new-migration seed import drift psql explain test schema torture lint types check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,15 +60,19 @@ drift: $(READY) ## Compare the counters with the rows they count (ARGS=--repair 
 psql: $(READY) ## Open psql (TENANT=ID to see an organisation's rows)
 	@$(SKILLDB) psql $(if $(TENANT),--tenant "$(TENANT)")
 
+explain: $(READY) ## Show how PostgreSQL runs a query of sql/ (Q=views.get_whats_new_for_user TENANT=ID ARGS=--generic)
+	@test -n "$(Q)" || { echo "Which query? make explain Q=views.get_whats_new_for_user" >&2; exit 2; }
+	@$(SKILLDB) explain "$(Q)" $(if $(TENANT),--tenant "$(TENANT)") $(ARGS)
+
 test: $(READY) ## Run the tests on an embedded PostgreSQL (PG=16 for that version, ARGS for pytest)
-	@$(BIN)/pytest -n 2 $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
 schema: $(READY) ## Write docs/schema.sql and docs/schema.md from the migrated database
 	@SKILLDB_PG_VERSION=18 $(BIN)/pytest tests/test_schema.py --write-docs
 
 torture: $(READY) ## Run the long form of the tests of faults and attacks, and write docs/reliability.md
 	@rm -f .torture.jsonl
-	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/pytest -n 2 -m torture $(ARGS)
+	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/pytest -n 2 --dist loadgroup -m torture $(ARGS)
 	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/python -m tests.reliability
 
 lint: $(READY) ## Check Python and SQL with ruff, sqlfluff and squawk

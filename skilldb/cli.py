@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -23,8 +25,8 @@ except ImportError:
 from psycopg.conninfo import make_conninfo
 
 import skilldb
-from skilldb import connection, demo, embedded, maintenance, migrate, scaffold
-from skilldb.errors import NotFoundError, SkilldbError
+from skilldb import connection, demo, embedded, explain, maintenance, migrate, scaffold
+from skilldb.errors import InvalidValueError, NotFoundError, SkilldbError, shown
 from skilldb.importer import OUTCOMES, import_skills
 from skilldb.locks import MODES
 from skilldb.repositories import tenants
@@ -240,6 +242,64 @@ def psql(
         escaped = tenant.replace("\\", "\\\\").replace(" ", "\\ ")
         given["options"] = f"{given.get('options') or ''} -c app.current_tenant_id={escaped}".strip()
     os.execve(program, [program, make_conninfo("", **given)], os.environ | environment)
+
+
+@app.command("explain")
+def explain_(
+    query: Annotated[str, typer.Argument(help="A query of sql/ as file.name, such as views.get_whats_new_for_user.")],
+    tenant: Annotated[str | None, typer.Option(help="The organisation's id. By default the first one.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A parameter in place of the example; may be repeated. null is NULL; arrays and jsonb are JSON; "
+            "a time carries its zone.",
+        ),
+    ] = None,
+    generic: Annotated[
+        bool,
+        typer.Option(
+            "--generic",
+            help="The plan for any parameters, which PostgreSQL may use once it has prepared the query, "
+            "instead of the plan for these.",
+        ),
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
+) -> None:
+    """Run a query and show how PostgreSQL does it: EXPLAIN (ANALYZE, BUFFERS).
+
+    It runs as the service does, held by the isolation of one organisation, with example parameters from that
+    organisation's data; a query that names no organisation runs as the owner. It really runs, with the locks that it
+    takes, and whatever it writes is rolled back. Ctrl-C ends it.
+    """
+    found = explain.find(query)
+    owners = explain.is_owners(found)
+    if owners and tenant is not None:
+        raise InvalidValueError(f"{query} is the owner's and has no tenant: leave out --tenant")
+    if not owners and tenant is None:
+        organisations = maintenance.list_tenants(owner_dsn())
+        if not organisations:
+            raise NotFoundError("there is no organisation whose data could be examples: `skilldb seed` writes two")
+        tenant = organisations[0][0]
+    given = {}
+    for text in set_ or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InvalidValueError(f"--set takes NAME=VALUE, not {text!r}")
+        given[name] = value
+    dsn = owner_dsn() if owners else service_dsn()
+    done = explain.explain(dsn, query, tenant, given, generic=generic, as_json=json_)
+    if json_:
+        print(json.dumps(asdict(done), default=str, ensure_ascii=False, indent=2))
+        return
+    organisation = "no tenant" if done.tenant is None else f"tenant {done.tenant}"
+    kind = "generic plan" if generic else "plan for these parameters"
+    out.print(f"{query} as {done.role}, {organisation}, {kind}", markup=False, soft_wrap=True)
+    for name, value in done.parameters.items():
+        text = "NULL" if value is None else shown(value)
+        out.print(f"  {name} = {text}", markup=False, soft_wrap=True)
+    out.print(f"\n{done.plan}\n\nRun, and rolled back: nothing was changed.", markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -41,6 +41,7 @@ WHERE tenant_id = %(tenant_id)s AND slug = %(slug)s;
 -- name: list_skills(status, category, tag, after_updated_at, after_id, limit)
 -- Newest change first. One row more than a page holds says that there is another page. The bound is not optional, but
 -- infinite on the first page: an index condition in every plan, while `IS NULL OR` is only a filter in a generic one.
+-- CASE, not `IS NULL OR`, for the other filters: a generic plan takes that for so selective that it sorts all skills.
 SELECT
     id, name, slug, description, category, tags, status, hours_saved, author_id,
     published_version_id, published_version, created_at, updated_at, metrics_updated_at,
@@ -50,9 +51,9 @@ FROM skills
 WHERE
     tenant_id = %(tenant_id)s
     AND (updated_at, id) < (coalesce(%(after_updated_at)s::timestamptz, 'infinity'), coalesce(%(after_id)s, ''))
-    AND (%(status)s::text IS NULL OR status = %(status)s)
-    AND (%(category)s::text IS NULL OR category = %(category)s)
-    AND (%(tag)s::text IS NULL OR %(tag)s = ANY(tags))
+    AND CASE WHEN %(status)s::text IS NULL THEN true ELSE status = %(status)s END
+    AND CASE WHEN %(category)s::text IS NULL THEN true ELSE category = %(category)s END
+    AND CASE WHEN %(tag)s::text IS NULL THEN true ELSE %(tag)s = ANY(tags) END
 ORDER BY updated_at DESC, id DESC
 LIMIT %(limit)s::bigint + 1;
 

@@ -19,6 +19,7 @@ FOR UPDATE;
 
 -- name: lock_skills_of_user(user_id)
 -- Second: every skill of which a row will be deleted or changed, in id order.
+-- Reads all: who has used a good part of the skills of a big organisation is cheaper served by one pass over them.
 SELECT s.id
 FROM skills AS s
 WHERE
@@ -47,6 +48,7 @@ FOR NO KEY UPDATE;
 
 -- name: withdraw_ratings_of_user(user_id)
 -- The ratings themselves go with the user, by the foreign key.
+-- Reads all: as lock_skills_of_user, for who has rated many.
 UPDATE skills AS s
 SET
     rating_count = s.rating_count - 1,

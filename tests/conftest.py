@@ -23,6 +23,7 @@ from skilldb.errors import SkilldbError
 from skilldb.models import NewSkill, Skill, User
 from skilldb.repositories import skills, tenants, users
 from skilldb.statement import Statement
+from tests import plans, scaled
 
 # Any other server, as a superuser, who creates databases and logins there. The logins get in without a password.
 TEST_DSN = os.environ.get("SKILLDB_TEST_DSN")
@@ -132,6 +133,38 @@ def globex(db: skilldb.Database) -> skilldb.Tenant:
     tenant = db.tenant("globex")
     tenant.execute(tenants.create_tenant("Globex", "globex"))
     return tenant
+
+
+@pytest.fixture(scope="session")
+def scaled_addresses(admin: Admin) -> Iterator[Addresses]:
+    """A database with the data of tests/scaled.py, made once: a test that uses it must leave it as it was.
+
+    Tests that use it stay on one worker: pytest.mark.xdist_group("scaled").
+    """
+    dbname = "skilldb_scaled"
+    with psycopg.connect(admin.dsn("postgres"), autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE IF EXISTS {dbname}".encode())
+        conn.execute(f"CREATE DATABASE {dbname} OWNER skilldb_owner".encode())
+    found = Addresses(
+        admin=admin.dsn(dbname), owner=admin.dsn(dbname, "skilldb_owner"), service=admin.dsn(dbname, "skilldb_service")
+    )
+    list(migrate.migrate(found.owner))
+    scaled.load(found.admin)
+    yield found
+    with psycopg.connect(admin.dsn("postgres"), autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE {dbname} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="session")
+def scaled_plans(scaled_addresses: Addresses) -> list[plans.Plan]:
+    """Every query's plans on the scaled data, custom and generic, for the biggest and for the smallest tenant."""
+    return plans.run(scaled_addresses.owner, scaled_addresses.service, [scaled.BIG, scaled.SMALL])
+
+
+@pytest.fixture(scope="session")
+def index_uses(scaled_plans: list[plans.Plan]) -> dict[str, list[str]]:
+    """The queries of sql/ whose plans use an index, by the index's name, both sorted."""
+    return plans.index_uses(scaled_plans)
 
 
 class Face:

@@ -7,26 +7,35 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
+
 from skilldb import explain, queries
-from tests import scaled
-from tests.conftest import Addresses, rows
 
 BIG_TABLE = 10_000
-"""Rows from which on a table must not be read from end to end."""
+"""Rows beyond which a table must not be read from end to end."""
+
+REMOVED = 1_000
+REMOVED_PER_ROW = 10
+"""A plan may throw away so many rows, and so many more for each row that it returns.
+
+The first is about what one user has viewed or one skill has got as feedback, which a query may well look through. What
+an organisation or a table has is far more: whoever looks through that, for a few rows, lacks an index.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How a query ran for a tenant."""
+    """How a query ran for a tenant, or for the owner; `reads_all` as in its header."""
 
     query: str
     tenant: str | None
     generic: bool
+    reads_all: str | None
     top: dict[str, Any]
 
     def __str__(self) -> str:
         who = "the owner" if self.tenant is None else self.tenant
-        return f"{self.query} for {who}, {'generic' if self.generic else 'custom'} plan"
+        return f"the {'generic' if self.generic else 'custom'} plan of {self.query} for {who}"
 
     def nodes(self) -> Iterator[dict[str, Any]]:
         """Every node of the plan."""
@@ -46,42 +55,71 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """What a plan is judged by: each table's rows, and the column of the tenant of each index's table."""
+    """What a plan is judged by: the rows of each table, and of each index the column that says whose a row is."""
 
     rows: Mapping[str, int]
     tenant_columns: Mapping[str, str]
 
     @staticmethod
-    def of(dsn: str) -> Catalogue:
-        tables = "SELECT relname, reltuples::bigint FROM pg_class WHERE relkind = 'r'"
-        columns = """
-        SELECT i.indexrelid::regclass::text, a.attname
-        FROM pg_index AS i
-        INNER JOIN pg_class AS c ON c.oid = i.indrelid
-        INNER JOIN pg_attribute AS a ON a.attrelid = c.oid
-        WHERE c.relrowsecurity AND a.attname = CASE c.relname WHEN 'tenants' THEN 'id' ELSE 'tenant_id' END
-        """
-        return Catalogue(rows=dict(rows(dsn, tables)), tenant_columns=dict(rows(dsn, columns)))
+    def of(conn: psycopg.Connection[Any]) -> Catalogue:
+        tables = conn.execute("SELECT relname, reltuples::bigint FROM pg_class WHERE relkind IN ('r', 'p')")
+        columns = conn.execute("""
+            SELECT i.indexrelid::regclass::text, a.attname
+            FROM pg_index AS i
+            INNER JOIN pg_class AS c ON c.oid = i.indrelid
+            INNER JOIN pg_attribute AS a ON a.attrelid = c.oid
+            WHERE c.relrowsecurity AND a.attname = CASE c.relname WHEN 'tenants' THEN 'id' ELSE 'tenant_id' END
+            """)
+        return Catalogue(rows=dict(tables.fetchall()), tenant_columns=dict(columns.fetchall()))
 
 
-def run(addresses: Addresses, tenants: list[str], names: list[str] | None = None) -> list[Plan]:
+def run(owner_dsn: str, service_dsn: str, tenants: list[str]) -> list[Plan]:
     """The custom and the generic plan of every query that has one, for each tenant, or for the owner."""
     found = []
-    examples: dict[str, dict[str, Any]] = {}
+    examples = {tenant: explain.find_examples(service_dsn, tenant) for tenant in tenants}
     for name, query in queries.load_all().items():
-        if (names is not None and name not in names) or not explain.has_plan(query):
+        if not explain.has_plan(query):
             continue
         owners = explain.is_owners(query)
-        dsn = addresses.owner if owners else addresses.service
         for tenant in [None] if owners else tenants:
-            if tenant is not None and tenant not in examples:
-                examples[tenant] = explain.find_examples(dsn, tenant)
             for generic in (False, True):
                 done = explain.explain(
-                    dsn, name, tenant, generic=generic, as_json=True, examples=examples.get(tenant or "")
+                    owner_dsn if owners else service_dsn,
+                    name,
+                    tenant,
+                    generic=generic,
+                    as_json=True,
+                    examples=examples.get(tenant or ""),
                 )
-                found.append(Plan(query=name, tenant=tenant, generic=generic, top=done.plan["Plan"]))
+                found.append(
+                    Plan(query=name, tenant=tenant, generic=generic, reads_all=query.reads_all, top=done.plan["Plan"])
+                )
     return found
+
+
+def violations(plan: Plan, catalogue: Catalogue) -> list[str]:
+    """What is wrong with the plan, a sentence each.
+
+    A query whose header says that it reads all may read big tables from end to end, and may throw away rows there.
+    """
+    wrong = []
+    removed = 0.0
+    for node in plan.nodes():
+        whole = node["Node Type"] == "Seq Scan" and catalogue.rows.get(node["Relation Name"], 0) > BIG_TABLE
+        if whole and not plan.reads_all:
+            wrong.append(f"{plan} reads the whole of {node['Relation Name']}")
+        index = node.get("Index Name")
+        column = catalogue.tenant_columns.get(index or "")
+        condition = node.get("Index Cond", "")
+        if column and not re.search(rf"\b{column} = ", condition):
+            wrong.append(f"{plan} scans {index} by {condition or 'no condition'}, without {column}")
+        # A VALUES list or a function of the query's own is no table that an index could serve.
+        if not (whole and plan.reads_all) and node["Node Type"] not in ("Values Scan", "Function Scan"):
+            removed += node["Actual Loops"] * sum(n for name, n in node.items() if name.startswith("Rows Removed by "))
+    returned = plan.top["Actual Rows"] * plan.top["Actual Loops"]
+    if removed > REMOVED + REMOVED_PER_ROW * returned:
+        wrong.append(f"{plan} throws away {removed:.0f} rows to return {returned:.0f}")
+    return wrong
 
 
 def index_uses(plans: list[Plan]) -> dict[str, list[str]]:
@@ -91,3 +129,15 @@ def index_uses(plans: list[Plan]) -> dict[str, list[str]]:
         for index in plan.indexes():
             uses.setdefault(index, set()).add(plan.query)
     return {index: sorted(uses[index]) for index in sorted(uses)}
+
+
+def useless_indexes(conn: psycopg.Connection[Any], uses: Mapping[str, list[str]]) -> list[str]:
+    """The indexes that no query's plan uses and whose comment gives no reason. Keys have their reason."""
+    found = conn.execute("""
+        SELECT i.indexrelid::regclass::text
+        FROM pg_index AS i
+        INNER JOIN pg_class AS c ON c.oid = i.indrelid
+        WHERE c.relrowsecurity AND NOT i.indisunique AND obj_description(i.indexrelid, 'pg_class') IS NULL
+        ORDER BY 1
+        """)
+    return [index for (index,) in found if index not in uses]

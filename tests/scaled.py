@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import psycopg
 
 BIG = "t01"
 """The organisation that holds half of all rows. The others hold the less the higher their number."""
+SMALL = "t50"
+"""The organisation that holds the fewest, where there are 50."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +29,7 @@ class Sizes:
     results: int = 90_000
 
 
-def smallest(sizes: Sizes) -> str:
-    """The organisation with the fewest rows."""
-    return f"t{sizes.tenants:02}"
-
-
-def load(dsn: str, sizes: Sizes = Sizes()) -> None:
+def load(dsn: str, sizes: Sizes | None = None) -> None:
     """Write it into a migrated, empty database, as the superuser, and analyse it thoroughly: plans then stay the same.
 
     Foreign keys are not checked row by row: ids are computed, so that they exist.
@@ -41,17 +38,16 @@ def load(dsn: str, sizes: Sizes = Sizes()) -> None:
         conn.execute("SET LOCAL session_replication_role = replica")
         conn.execute("SELECT setseed(0.5)")
         for statement in _STATEMENTS:
-            # psycopg would read the remainder operator as a parameter.
-            conn.execute(_filled(statement, sizes).encode())
+            conn.execute(_filled(statement, sizes or Sizes()))
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("SET default_statistics_target = 1000")
         conn.execute("VACUUM ANALYZE")
 
 
-def _filled(statement: str, sizes: Sizes) -> str:
-    for name in Sizes.__slots__:
-        statement = statement.replace(f":{name}", str(getattr(sizes, name)))
-    return statement
+def _filled(statement: str, sizes: Sizes) -> bytes:
+    for name, size in asdict(sizes).items():
+        statement = statement.replace(f":{name}", str(size))
+    return statement.encode()
 
 
 # A row's owner, skill or user is drawn with the square of a random number: a few have many. What an organisation has
