@@ -62,7 +62,11 @@ _VALUES: dict[str, Any] = {
 # Where a query needs another value than its parameter's name suggests; @ names a column of find_examples.
 _OWN: dict[str, dict[str, Any]] = {
     "benchmarks.create_benchmark_run": {"triggered_by": "@user_id", "skill_version_id": "@version_id"},
+    "benchmarks.start_benchmark_run": {"run_id": _ID},
+    "benchmarks.check_benchmark_results": {"run_id": _ID},
     "benchmarks.record_benchmark_results": {"run_id": _ID},
+    "benchmarks.complete_benchmark_run": {"run_id": _ID},
+    "benchmarks.fail_benchmark_run": {"run_id": _ID},
     "feedback.list_feedback": {"feedback_type": None, "status": None},
     "feedback.review_feedback": {"feedback_id": _ID, "status": "accepted", "reviewed_by": "@user_id"},
     "feedback.submit_feedback": {"skill_version_id": "@version_id"},
@@ -78,9 +82,6 @@ _OWN: dict[str, dict[str, Any]] = {
     "usage.record_usage_event": {"id": None},
     "usage.record_usage_events": {"id": None},
     "users.delete_user": {"user_id": _ID},
-} | {
-    f"benchmarks.{name}": {"run_id": _ID}
-    for name in ("start_benchmark_run", "check_benchmark_results", "complete_benchmark_run", "fail_benchmark_run")
 }
 
 # What a query finds nothing to do without, run before it in the same transaction, each with its own examples.
@@ -230,17 +231,18 @@ def parse(name: str, type: str, text: str) -> Any:
     """
     if text == "null":
         return None
+    value: Any
     try:
-        if type == "timestamptz":
-            value: Any = datetime.fromisoformat(text)
-        elif type in ("text", "uuid"):
+        if type in ("text", "uuid"):
             value = text
+        elif type == "timestamptz":
+            value = datetime.fromisoformat(text)
         else:
             value = json.loads(text)
         if type == "timestamptz[]":
-            value = [datetime.fromisoformat(element) for element in value]
+            value = [element and datetime.fromisoformat(element) for element in value]
     except (ValueError, TypeError):
-        wanted = {"timestamptz": "a time such as 2026-01-31T12:00+00:00"}.get(type, f"JSON for {type}")
+        wanted = "a time such as 2026-01-31T12:00Z" if type == "timestamptz" else f"a {type} as JSON"
         raise InvalidValueError(f"{name} must be {wanted}, not {shown(text)}") from None
     return ADAPT[type](name, value)
 

@@ -51,9 +51,9 @@ FROM skills
 WHERE
     tenant_id = %(tenant_id)s
     AND (updated_at, id) < (coalesce(%(after_updated_at)s::timestamptz, 'infinity'), coalesce(%(after_id)s, ''))
-    AND CASE WHEN %(status)s::text IS NULL THEN true ELSE status = %(status)s END
-    AND CASE WHEN %(category)s::text IS NULL THEN true ELSE category = %(category)s END
-    AND CASE WHEN %(tag)s::text IS NULL THEN true ELSE %(tag)s = ANY(tags) END
+    AND CASE WHEN %(status)s::text IS NULL THEN TRUE ELSE status = %(status)s END
+    AND CASE WHEN %(category)s::text IS NULL THEN TRUE ELSE category = %(category)s END
+    AND CASE WHEN %(tag)s::text IS NULL THEN TRUE ELSE %(tag)s = ANY(tags) END
 ORDER BY updated_at DESC, id DESC
 LIMIT %(limit)s::bigint + 1;
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 BIG = "t01"
 """The organisation that holds half of all rows. The others hold the less the higher their number."""
@@ -40,7 +41,10 @@ def load(dsn: str, sizes: Sizes | None = None) -> None:
         for statement in _STATEMENTS:
             conn.execute(_filled(statement, sizes or Sizes()))
     with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute("SET default_statistics_target = 1000")
+        # Of the database, not of the session: autovacuum may analyse a table again.
+        setting = SQL("ALTER DATABASE {} SET default_statistics_target = 1000").format(Identifier(conn.info.dbname))
+        conn.execute(setting)
+    with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("VACUUM ANALYZE")
 
 
@@ -127,15 +131,17 @@ _STATEMENTS = (
     FROM (
         SELECT
             *,
-            least(skills, ceil(1.1 * :views * share / sqrt(u) / sum(1 / sqrt(u)) OVER (PARTITION BY tenant_id)))::integer
-            AS seen
+            least(
+                skills, ceil(1.1 * :views * share / sqrt(u) / sum(1 / sqrt(u)) OVER (PARTITION BY tenant_id))
+            )::integer AS seen
         FROM shares, generate_series(1, users) AS g (u)
     ) AS s, generate_series(1, seen) AS h (k)
     ORDER BY k
     """,
     """
     INSERT INTO ratings (tenant_id, id, skill_id, user_id, rating, created_at, updated_at)
-    SELECT tenant_id, 'r' || id, skill_id, user_id, 1 + floor(5 * sqrt(random()))::integer, last_viewed_at, last_viewed_at
+    SELECT
+        tenant_id, 'r' || id, skill_id, user_id, 1 + floor(5 * sqrt(random()))::integer, last_viewed_at, last_viewed_at
     FROM user_skill_views
     WHERE view_count % 9 < 5
     """,

@@ -86,12 +86,27 @@ def test_applying_what_is_there_already_changes_nothing(addresses: Addresses) ->
     assert dump(addresses.admin) == schema
 
 
+def test_an_index_that_a_stopped_run_left_invalid_is_built_again(addresses: Addresses) -> None:
+    name = "0015_put_the_tenant_first_in_indexes"
+    schema = dump(addresses.admin)
+    while migrate.status(addresses.owner)[int(name[:4]) - 1].state == "applied":
+        list(migrate.rollback(addresses.owner, 1))
+    with psycopg.connect(addresses.admin) as conn:
+        conn.execute("CREATE INDEX usage_events_created_idx ON usage_events (tenant_id)")
+        conn.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'usage_events_created_idx'::regclass")
+    list(migrate.migrate(addresses.owner))
+    assert rows(addresses.admin, "SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid") == []
+    assert dump(addresses.admin) == schema
+
+
 def test_the_files_are_numbered_and_each_has_a_rollback_and_a_lock_timeout() -> None:
     for id in migrate.read():
         up = queries.folder("migrations") / f"{id}.sql"
         for file in (up, up.with_name(f"{id}.rollback.sql")):
-            statements = [line for line in file.read_text().splitlines() if line and not line.startswith("--")]
-            assert statements[0].startswith("SET LOCAL lock_timeout"), file.name
+            lines = file.read_text().splitlines()
+            statements = [line for line in lines if line and not line.startswith("--")]
+            local = "" if lines[0] == "-- transactional: false" else "LOCAL "
+            assert statements[0].startswith(f"SET {local}lock_timeout"), file.name
             assert "-- Locks: " in file.read_text(), file.name
 
 

@@ -83,6 +83,12 @@ def test_a_cast_anywhere_in_the_query_is_the_type_of_its_parameter() -> None:
     assert query.types == {"a": "bigint"}
 
 
+def test_the_reason_to_read_all_is_read_from_the_header() -> None:
+    text = "-- name: q()\n-- It counts.\n-- Reads all: it counts every row.\nSELECT 1;\n-- name: r()\nSELECT 1;"
+    found = {name: query.reads_all for name, query in queries.parse(text, "file").items()}
+    assert found == {"q": "it counts every row.", "r": None}
+
+
 def test_what_is_sent_names_the_query_behind_its_first_word_and_has_no_other_comment() -> None:
     for name, query in queries.load_all().items():
         sql = query.sql.decode()
