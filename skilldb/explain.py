@@ -84,7 +84,8 @@ _OWN: dict[str, dict[str, Any]] = {
     "users.delete_user": {"user_id": _ID},
 }
 
-# What a query finds nothing to do without, run before it in the same transaction, each with its own examples.
+# What a query finds nothing to do without, run before it in the same transaction, each with its own examples; not where
+# the run or the feedback is given.
 _RUNNING = ("benchmarks.create_benchmark_run", "benchmarks.start_benchmark_run")
 _BEFORE = {
     "benchmarks.start_benchmark_run": _RUNNING[:1],
@@ -172,7 +173,8 @@ def explain(
             conn.execute(SET_TENANT, {"tenant_id": tenant_id})
         params: dict[str, Any] = {}
         try:
-            for step in (*_BEFORE.get(name, ()), name):
+            before = () if chosen.keys() & {"run_id", "feedback_id"} else _BEFORE.get(name, ())
+            for step in (*before, name):
                 found = find(step)
                 shared = {key: value for key, value in chosen.items() if key in found.types}
                 params = {**_parameters(step, found, examples), **shared}
@@ -301,7 +303,7 @@ def _example(query: str, parameter: str, type: str, examples: Mapping[str, Any])
         value = examples.get(parameter, _VALUES.get(parameter))
     if not type.endswith("[]") or isinstance(value, list):
         return value
-    # One column of a batch: as many rows in each, and none of them twice.
+    # One column of a batch: as many rows in each, told apart by their numbers.
     if type == "integer[]":
         return list(range(_BATCH))
     return list(islice(cycle(examples.get(f"{parameter}s") or [value]), _BATCH))

@@ -13,7 +13,16 @@ from typer.testing import CliRunner, Result
 
 import skilldb
 from skilldb import cli, explain, queries
-from skilldb.errors import InvalidValueError, NotFoundError, SkilldbError, TenantRequiredError, UnsafeRoleError
+from skilldb.errors import (
+    InvalidTransitionError,
+    InvalidValueError,
+    NotFoundError,
+    SkilldbError,
+    TenantRequiredError,
+    UnsafeRoleError,
+)
+from skilldb.models import NewBenchmarkRun
+from skilldb.repositories import benchmarks
 from skilldb.seed import seed
 from tests.conftest import Addresses, Face, contents, new_skill, new_user, rows
 
@@ -135,6 +144,17 @@ def test_a_query_that_refuses_its_parameters_says_so_and_how_to_give_others(addr
         explain.explain(addresses.service, "locks.lock_skill", "acme", {"skill_id": "nope"})
     with pytest.raises(SkilldbError, match=r"usage.get_top_skills cannot run .*LIMIT must not be negative .*--set"):
         explain.explain(addresses.service, "usage.get_top_skills", "acme", {"limit": "-1"})
+
+
+def test_what_is_given_is_changed_as_it_is(addresses: Addresses, acme: Face) -> None:
+    """The examples' run is made and started first; one that is given is not touched before."""
+    new_user(acme, "u1")
+    new_skill(acme, "s1")
+    run = NewBenchmarkRun(id="r1", skill_id="s1", triggered_by="u1", models=["m"])
+    acme.execute(benchmarks.create_benchmark_run(run))
+    assert explain.explain(addresses.service, "benchmarks.complete_benchmark_run", "acme").plan
+    with pytest.raises(InvalidTransitionError, match="run 'r1' is pending: it cannot complete"):
+        explain.explain(addresses.service, "benchmarks.complete_benchmark_run", "acme", {"run_id": "r1"})
 
 
 def test_an_empty_organisation_has_no_examples_to_write_with(addresses: Addresses, acme: Face) -> None:

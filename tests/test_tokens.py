@@ -16,7 +16,7 @@ import pytest
 from psycopg import errors as pg
 from psycopg.conninfo import make_conninfo
 
-from skilldb import prices
+from skilldb import explain, prices
 from skilldb.errors import AlreadyExistsError, InvalidValueError, NotFoundError
 from skilldb.models import DailyCost, MetricDrift, NewTokenMeasurement, SkillCostStats, TokenMeasurement
 from skilldb.prices import Price
@@ -535,9 +535,8 @@ def touched(addresses: Addresses, statement: Statement[Any]) -> int:
     with psycopg.connect(addresses.service) as conn:
         conn.execute(SET_TENANT, {"tenant_id": "acme"})
         for step in statement.steps:
-            explain = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + step.query.sql
-            ((plans,),) = conn.execute(explain, {**step.params, "tenant_id": "acme"}).fetchall()
-            total += buffers(plans[0]["Plan"])
+            params = {**step.params, "tenant_id": "acme"}
+            total += buffers(explain.analyse(conn, step.query, params, as_json=True)["Plan"])
         conn.rollback()
     return total
 
