@@ -519,57 +519,55 @@ ALTER TABLE ONLY public.users
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (tenant_id, id);
 
-CREATE INDEX benchmark_results_model_name_idx ON public.benchmark_results USING btree (model_name);
-
-CREATE INDEX benchmark_results_run_idx ON public.benchmark_results USING btree (benchmark_run_id);
-
-CREATE INDEX benchmark_runs_skill_idx ON public.benchmark_runs USING btree (skill_id);
+CREATE INDEX benchmark_runs_skill_created_idx ON public.benchmark_runs USING btree (tenant_id, skill_id, created_at, id);
 
 CREATE INDEX benchmark_runs_skill_version_idx ON public.benchmark_runs USING btree (tenant_id, skill_version_id) WHERE (skill_version_id IS NOT NULL);
 
-CREATE INDEX benchmark_runs_status_idx ON public.benchmark_runs USING btree (status);
+COMMENT ON INDEX public.benchmark_runs_skill_version_idx IS 'For benchmark_runs_skill_version_fk: deleting a version, with its skill, asks whether a run is left on it.';
 
 CREATE INDEX benchmark_runs_triggered_by_idx ON public.benchmark_runs USING btree (tenant_id, triggered_by);
 
+COMMENT ON INDEX public.benchmark_runs_triggered_by_idx IS 'For benchmark_runs_triggered_by_fk: deleting a user asks whether the user triggered a run.';
+
 CREATE INDEX ratings_skill_updated_idx ON public.ratings USING btree (tenant_id, skill_id, updated_at, id);
 
-CREATE INDEX skill_feedback_feedback_type_idx ON public.skill_feedback USING btree (feedback_type);
+CREATE INDEX skill_feedback_author_idx ON public.skill_feedback USING btree (tenant_id, user_id) WHERE (user_id IS NOT NULL);
 
 CREATE INDEX skill_feedback_reviewed_by_idx ON public.skill_feedback USING btree (tenant_id, reviewed_by) WHERE (reviewed_by IS NOT NULL);
 
 CREATE INDEX skill_feedback_skill_created_idx ON public.skill_feedback USING btree (tenant_id, skill_id, created_at, id);
 
-CREATE INDEX skill_feedback_skill_idx ON public.skill_feedback USING btree (skill_id);
-
 CREATE INDEX skill_feedback_skill_version_idx ON public.skill_feedback USING btree (tenant_id, skill_version_id) WHERE (skill_version_id IS NOT NULL);
 
-CREATE INDEX skill_feedback_status_idx ON public.skill_feedback USING btree (status);
-
-CREATE INDEX skill_feedback_user_idx ON public.skill_feedback USING btree (user_id);
+COMMENT ON INDEX public.skill_feedback_skill_version_idx IS 'For skill_feedback_skill_version_fk: deleting a version, with its skill, asks whether feedback is left on it.';
 
 CREATE INDEX skill_versions_created_by_idx ON public.skill_versions USING btree (tenant_id, created_by) WHERE (created_by IS NOT NULL);
 
+COMMENT ON INDEX public.skill_versions_created_by_idx IS 'For skill_versions_created_by_fk: deleting a user asks whether the user published a version.';
+
 CREATE INDEX skills_author_idx ON public.skills USING btree (tenant_id, author_id) WHERE (author_id IS NOT NULL);
+
+COMMENT ON INDEX public.skills_author_idx IS 'For skills_author_fk: deleting a user asks whether the user wrote a skill.';
 
 CREATE INDEX skills_published_version_idx ON public.skills USING btree (tenant_id, published_version_id) WHERE (published_version_id IS NOT NULL);
 
+COMMENT ON INDEX public.skills_published_version_idx IS 'For skills_published_version_fk: deleting a version, with its skill, asks whether a skill publishes it.';
+
 CREATE INDEX skills_updated_idx ON public.skills USING btree (tenant_id, updated_at, id);
 
-CREATE INDEX token_measurements_created_idx ON public.token_measurements USING btree (created_at);
-
-CREATE INDEX token_measurements_model_name_idx ON public.token_measurements USING btree (model_name);
-
-CREATE INDEX token_measurements_skill_idx ON public.token_measurements USING btree (skill_id);
+CREATE INDEX token_measurements_skill_created_idx ON public.token_measurements USING btree (tenant_id, skill_id, created_at);
 
 CREATE INDEX token_measurements_user_idx ON public.token_measurements USING btree (tenant_id, user_id) WHERE (user_id IS NOT NULL);
+
+CREATE INDEX usage_events_created_idx ON public.usage_events USING btree (tenant_id, created_at, skill_id);
 
 CREATE INDEX usage_events_skill_created_idx ON public.usage_events USING btree (tenant_id, skill_id, created_at);
 
 CREATE INDEX usage_events_user_idx ON public.usage_events USING btree (tenant_id, user_id) WHERE (user_id IS NOT NULL);
 
-CREATE INDEX user_skill_views_skill_idx ON public.user_skill_views USING btree (skill_id);
+CREATE INDEX user_skill_views_viewed_skill_idx ON public.user_skill_views USING btree (tenant_id, skill_id);
 
-CREATE INDEX user_skill_views_user_last_viewed_idx ON public.user_skill_views USING btree (user_id, last_viewed_at);
+COMMENT ON INDEX public.user_skill_views_viewed_skill_idx IS 'For user_skill_views_skill_fk: deleting a skill deletes its views.';
 
 ALTER TABLE ONLY public.benchmark_results
     ADD CONSTRAINT benchmark_results_run_fk FOREIGN KEY (tenant_id, benchmark_run_id) REFERENCES public.benchmark_runs(tenant_id, id) ON DELETE CASCADE;
