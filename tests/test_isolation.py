@@ -23,6 +23,20 @@ from psycopg.rows import tuple_row
 
 import skilldb
 from skilldb import repositories
+from skilldb.isolation import (
+    STRUCTURE,
+    Check,
+    Conn,
+    foreign_keys,
+    functions,
+    opening,
+    policies,
+    privileges,
+    roles,
+    row_security,
+    triggers,
+    unique_keys,
+)
 from skilldb.queries import Query
 from skilldb.repositories import metrics, skills, tenants
 from skilldb.statement import Reader, Statement
@@ -32,22 +46,11 @@ from tests.isolation import (
     BEHAVIOUR,
     NOWHERE,
     PEER,
-    STRUCTURE,
     A,
     B,
-    Check,
     closed_to_others,
     closed_without_tenant,
-    foreign_keys,
-    functions,
-    opening,
-    policies,
-    privileges,
-    roles,
-    row_security,
-    triggers,
     undetected,
-    unique_keys,
 )
 
 
@@ -568,6 +571,7 @@ MUTANTS = [
     mutant("skilldb_app", "ALTER ROLE {on} SUPERUSER", roles, opening),
     mutant("skilldb_app", "ALTER ROLE {on} LOGIN", roles),
     mutant("skilldb_service", "ALTER ROLE {on} CREATEROLE", roles),
+    mutant("skilldb_app", "REVOKE {on} FROM skilldb_service", roles),
     mutant("pg_write_all_data", "GRANT {on} TO skilldb_service", roles),
     mutant("skilldb_service", "GRANT skilldb_app TO {on} WITH ADMIN OPTION", roles),
     mutant("skilldb_service", "ALTER ROLE {on} SET app.current_tenant_id = 'acme'", roles),
@@ -588,7 +592,7 @@ def seeded_once(admin: Admin, template: Any) -> Iterator[str]:
 
 
 @contextmanager
-def mutated(dsn: str, change: str) -> Iterator[isolation.Conn]:
+def mutated(dsn: str, change: str) -> Iterator[Conn]:
     """A connection that is the service's after the change was made, and that undoes it."""
     with psycopg.connect(dsn) as conn, conn.transaction(force_rollback=True):
         conn.execute(change.encode())

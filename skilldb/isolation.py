@@ -1,0 +1,217 @@
+"""Whether the schema isolates tenants: checks over the service's connection, each a list of what is wrong.
+
+They read the catalogue and discover the tables, so that a new table, grant or policy is seen too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from skilldb import connection, queries
+from skilldb.errors import SkilldbError
+
+Conn = psycopg.Connection[tuple[Any, ...]]
+Check = Callable[[Conn], list[str]]
+
+APP = "skilldb_app"
+IMMUTABLE = {"skill_versions"}
+NEVER_UPDATED = {"tenant_id", "id", "created_at"}
+
+_SQL = queries.load("isolation")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table with a tenant_id, or tenants itself, whose id is the tenant's. Row-level security: enabled, forced."""
+
+    oid: int
+    schema: str
+    name: str
+    tenant_column: str
+    enabled: bool
+    forced: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignKey:
+    """A foreign key, with its columns in pairs: its own, and the one referred to."""
+
+    name: str
+    table: str
+    target: str
+    pairs: tuple[tuple[str, str], ...]
+    validated: bool
+
+    @property
+    def own_columns(self) -> list[str]:
+        """Those that say which of the tenant's rows is meant."""
+        return [column for column, _ in self.pairs if column != "tenant_id"]
+
+
+def tables(conn: Conn) -> list[Table]:
+    """Every table to be isolated. SkilldbError where there is none, and nothing a check could find wrong."""
+    found = [
+        Table(oid=oid, schema=schema, name=name, tenant_column=column, enabled=enabled, forced=forced)
+        for oid, schema, name, column, enabled, forced in conn.execute(_SQL["list_isolated_tables"].sql).fetchall()
+    ]
+    if {table.name for table in found} <= {"tenants"}:
+        raise SkilldbError("no table has a tenant_id")
+    return found
+
+
+def keys(conn: Conn) -> list[ForeignKey]:
+    """Every foreign key, by name."""
+    return [
+        ForeignKey(
+            name=name,
+            table=table,
+            target=target,
+            pairs=tuple((own, other) for own, other in pairs),
+            validated=validated,
+        )
+        for name, table, target, pairs, validated in conn.execute(_SQL["list_foreign_keys"].sql).fetchall()
+    ]
+
+
+def row_security(conn: Conn) -> list[str]:
+    """Enabled everywhere; forced on all but tenants, which the owner lists for maintenance."""
+    found = []
+    for table in tables(conn):
+        if not table.enabled:
+            found.append(f"{table.name}: row-level security is not enabled")
+        if not table.forced and table.name != "tenants":
+            found.append(f"{table.name}: row-level security is not forced")
+    return found
+
+
+def policies(conn: Conn) -> list[str]:
+    """Two on each table, restrictive and permissive, for all commands and roles, with one predicate in both clauses."""
+    rows = conn.execute(_SQL["list_policies"].sql).fetchall()
+    found = []
+    for table in tables(conn):
+        predicate = f"({table.tenant_column} = current_setting('app.current_tenant_id'::text, true))"
+        expected = [
+            ("tenant_isolation", False, "*", [0], predicate, predicate),
+            ("tenant_access", True, "*", [0], predicate, predicate),
+        ]
+        actual = [tuple(policy) for oid, *policy in rows if oid == table.oid]
+        found += [f"{table.name}: unexpected policy {policy}" for policy in actual if policy not in expected]
+        found += [f"{table.name}: no policy {policy}" for policy in expected if policy not in actual]
+    return found
+
+
+def foreign_keys(conn: Conn) -> list[str]:
+    """A key between two tables pairs their tenant_ids; each table's tenant_id refers to tenants; all are validated."""
+    names = {table.name for table in tables(conn)} - {"tenants"}
+    found = []
+    for key in keys(conn):
+        if key.target == "tenants":
+            sound = key.pairs == (("tenant_id", "id"),)
+        elif key.target in names:
+            sound = key.table in names and ("tenant_id", "tenant_id") in key.pairs
+        else:
+            sound = key.table not in names
+        if not sound:
+            found.append(f"{key.table}: {key.name} refers to {key.target} by {key.pairs}, across tenants")
+        if not key.validated:
+            found.append(f"{key.table}: {key.name} was never validated")
+    bound = {key.table for key in keys(conn) if key.target == "tenants"}
+    return found + [f"{name}: its tenant_id does not refer to tenants" for name in sorted(names - bound)]
+
+
+def unique_keys(conn: Conn) -> list[str]:
+    """What is unique is so within a tenant: another tenant's value would show as a conflict. The key is the pair."""
+    rows = conn.execute(_SQL["list_unique_keys"].sql).fetchall()
+    found = []
+    for table in tables(conn):
+        if table.name == "tenants":
+            continue
+        own = [(name, primary, key) for oid, name, primary, key in rows if oid == table.oid]
+        found += [f"{table.name}: {name} is unique across tenants" for name, _, key in own if "tenant_id" not in key]
+        if [key for _, primary, key in own if primary] != [["tenant_id", "id"]]:
+            found.append(f"{table.name}: its primary key is not (tenant_id, id)")
+    return found
+
+
+def triggers(conn: Conn) -> list[str]:
+    """None but those of foreign keys, which are all switched on; no rules."""
+    oids = [table.oid for table in tables(conn)]
+    rows = conn.execute(_SQL["list_triggers"].sql, {"tables": oids}).fetchall()
+    return [f"{table}: {kind} {name}" for table, kind, name in rows]
+
+
+def privileges(conn: Conn) -> list[str]:
+    """What the service was granted, by whatever way, is no more than its work needs, and was granted to skilldb_app.
+
+    Relations that are not isolated, views among them, are not for the service at all.
+    """
+    isolated = {table.name for table in tables(conn)}
+    found = []
+    for kind, name, column, grantee, privilege, grantable in conn.execute(_SQL["list_grants"].sql).fetchall():
+        match kind:
+            case "relation" if name not in isolated:
+                allowed = False
+            case "relation" if column is not None:
+                allowed = privilege == "UPDATE" and column not in NEVER_UPDATED and name not in IMMUTABLE
+            case "relation":
+                allowed = privilege in ({"SELECT", "INSERT"} if name in IMMUTABLE else {"SELECT", "INSERT", "DELETE"})
+            case "function":
+                allowed = privilege == "EXECUTE"
+            # What every role has of a database and a schema, so that it can enter.
+            case "schema":
+                allowed, grantee = privilege == "USAGE", APP
+            case "database":
+                allowed, grantee = privilege in {"CONNECT", "TEMPORARY"}, APP
+            case _:
+                allowed = False
+        if not allowed or grantee != APP or grantable:
+            option = " with grant option" if grantable else ""
+            found.append(f"{kind} {name}{f'.{column}' if column else ''}: {privilege} for {grantee}{option}")
+    return found
+
+
+def functions(conn: Conn) -> list[str]:
+    """None that runs as its owner, none that may see rows before the policies do."""
+    return [f"function {name}: {reason}" for name, reason in conn.execute(_SQL["list_unsafe_functions"].sql).fetchall()]
+
+
+def roles(conn: Conn) -> list[str]:
+    """The service is a member of skilldb_app and of nothing else; neither has an attribute, a table or a tenant set."""
+    found = []
+    known_roles = set()
+    for name, known, powers in conn.execute(_SQL["list_roles"].sql).fetchall():
+        known_roles.add(name)
+        found += [f"role {name}: {power}" for power in powers]
+        if not known:
+            found.append(f"role {name}: the service is a member")
+    if APP not in known_roles:
+        found.append(f"role {APP}: the service is no member")
+    for name, possession in conn.execute(_SQL["list_possessions"].sql).fetchall():
+        found.append(f"role {name}: owns {possession}")
+    for name, group in conn.execute(_SQL["list_admin_options"].sql).fetchall():
+        found.append(f"role {name}: ADMIN OPTION on {group}")
+    for name, setting in conn.execute(_SQL["list_preset_tenants"].sql).fetchall():
+        found.append(f"{name}: begins with {setting}")
+    return found
+
+
+def opening(conn: Conn) -> list[str]:
+    """What skilldb itself looks for before it opens."""
+    return [reason for (reason,) in conn.execute(connection.ROLE_CHECK).fetchall()]
+
+
+STRUCTURE: tuple[Check, ...] = (
+    opening,
+    roles,
+    row_security,
+    policies,
+    foreign_keys,
+    unique_keys,
+    triggers,
+    functions,
+    privileges,
+)
