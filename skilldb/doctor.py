@@ -1,0 +1,288 @@
+"""What `skilldb doctor` looks at: whether a database is as it should be, and what to do where it is not."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import psycopg
+
+from skilldb import connection, database, isolation, maintenance, migrate, queries, repositories, top
+from skilldb.errors import SkilldbError, translate
+from skilldb.isolation import Conn
+
+Level = Literal["ok", "warning", "failure"]
+
+UNREACHABLE = (
+    "SKILLDB_OWNER_DSN and SKILLDB_DSN name the server: does it run, and are host, port, user and database right? "
+    "Where neither is set it is the embedded one, which `make db-start` or `skilldb db-start` starts"
+)
+
+LARGE = 50_000
+"""Rows from which on a table's statistics, dead rows and unused indexes matter."""
+BUSY = 1_000
+"""Scans of a large table, by whatever way, after which an index that none of them used is called unused."""
+STALE, DEAD, CONNECTIONS = 30, 30, 80
+"""Percent: rows changed since analyse, dead rows, connections in use. Autovacuum sees to a table at 10 and 20."""
+
+_SQL = queries.load("doctor")
+_MIGRATE = queries.load("migrate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of the report: which check, how bad, what was found, and what to do, empty where there is nothing."""
+
+    check: str
+    level: Level
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patient:
+    """The database, as its owner and as the service: both addresses, and a connection each."""
+
+    owner_dsn: str
+    service_dsn: str
+    owner: Conn
+    service: Conn
+
+
+Check = Callable[[Patient], Iterator[tuple[Level, str, str]]]
+"""Yields level, what was found, what to do. Nothing: all is well."""
+
+
+def examine(owner_dsn: str, service_dsn: str, *, drift: bool = True) -> Iterator[Finding]:
+    """Every finding, check by check; a check that found nothing wrong gives one that is ok. Changes nothing.
+
+    `drift`: compare the counters too, which reads every row that they count.
+    """
+    with ExitStack() as stack:
+        conns = []
+        for who, dsn in (("owner", owner_dsn), ("service", service_dsn)):
+            try:
+                conns.append(stack.enter_context(connection.connected(dsn)))
+            except SkilldbError as error:
+                yield Finding(check="connection", level="failure", found=f"as the {who}: {error}", advice=UNREACHABLE)
+                return
+        owner, service = conns
+        version, name, role = owner.execute(_SQL["get_server"].sql).fetchall()[0]
+        _, same, worker = service.execute(_SQL["get_server"].sql).fetchall()[0]
+        where = f"PostgreSQL {version}, database {name}, owner {role}, service {worker}"
+        if same != name:
+            yield Finding(
+                check="connection",
+                level="failure",
+                found=f"the owner's database is {name}, the service's {same}",
+                advice="let SKILLDB_OWNER_DSN and SKILLDB_DSN name the same one",
+            )
+            return
+        yield Finding(check="connection", level="ok", found=where)
+        patient = Patient(owner_dsn=owner_dsn, service_dsn=service_dsn, owner=owner, service=service)
+        yield from _report("migrations", _migrations, "all are applied as their files stand", patient)
+        try:
+            isolation.tables(service)
+        except SkilldbError as error:
+            yield Finding(check="tables", level="failure", found=str(error), advice="`skilldb migrate`")
+            return
+        for check, (sound, advice) in _ISOLATION.items():
+            yield from _report(check.__name__.replace("_", " "), _isolated(check, advice), sound, patient)
+        for check_name, run, sound in _CHECKS:
+            yield from _report(check_name, run, sound, patient)
+        if drift:
+            yield from _report("drift", _drift, "every counter is what its rows say", patient)
+
+
+def _report(name: str, check: Check, sound: str, patient: Patient) -> Iterator[Finding]:
+    problems = 0
+    try:
+        for level, found, advice in check(patient):
+            problems += 1
+            yield Finding(check=name, level=level, found=found, advice=advice)
+    except (SkilldbError, psycopg.Error) as error:
+        problems += 1
+        reason = translate(error, {}) if isinstance(error, psycopg.Error) else error
+        yield Finding(
+            check=name, level="failure", found=f"cannot be checked: {reason}", advice="mend what is said, and run again"
+        )
+    if not problems:
+        yield Finding(check=name, level="ok", found=sound)
+
+
+# Roles, grants, isolation.
+
+# What holds where a check finds nothing, and what to do where it does. As the owner, if nothing else is said.
+_ISOLATION: dict[isolation.Check, tuple[str, str]] = {
+    isolation.opening: (
+        "the service's role cannot bypass isolation",
+        "let the service log in as a role that is only a member of skilldb_app; skilldb refuses this one",
+    ),
+    isolation.roles: (
+        "the service is a member of skilldb_app and of nothing else, without attributes or possessions",
+        "as a superuser: ALTER ROLE ... without the attribute or setting, GRANT skilldb_app or REVOKE what is more, "
+        "ALTER ... OWNER TO the owner",
+    ),
+    isolation.row_security: (
+        "enabled on every table, and forced on all but tenants",
+        "at once: ALTER TABLE ... ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+    ),
+    isolation.policies: (
+        "each table has tenant_isolation and tenant_access, both with the tenant's predicate in both clauses",
+        "DROP POLICY what is unexpected; CREATE POLICY what is missing as the table's migration has it",
+    ),
+    isolation.foreign_keys: (
+        "all are within the organisation and validated",
+        "ALTER TABLE ... VALIDATE CONSTRAINT, or drop the key and add it with tenant_id first, as migrations/ has it",
+    ),
+    isolation.unique_keys: (
+        "what is unique is so within an organisation",
+        "DROP INDEX CONCURRENTLY, and make the key with tenant_id first",
+    ),
+    isolation.triggers: (
+        "no triggers, no rules, and foreign keys are enforced",
+        "DROP TRIGGER or DROP RULE; what is switched off: as a superuser ALTER TABLE ... ENABLE TRIGGER ALL",
+    ),
+    isolation.functions: (
+        "no function that the service may call passes by the policies",
+        "ALTER FUNCTION ... SECURITY INVOKER NOT LEAKPROOF, or REVOKE EXECUTE",
+    ),
+    isolation.privileges: (
+        "the service may do no more than its work needs",
+        "REVOKE it from whom it was granted to",
+    ),
+}
+
+
+def _isolated(check: isolation.Check, advice: str) -> Check:
+    return lambda patient: (("failure", found, advice) for found in check(patient.service))
+
+
+def _owner(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+    role, bypasses = patient.owner.execute(_MIGRATE["get_role"].sql).fetchall()[0]
+    if not bypasses:
+        yield (
+            "failure",
+            f"{role} is held by the policies: migrations and dumps would miss rows",
+            f"as a superuser: ALTER ROLE {role} BYPASSRLS",
+        )
+    tables = [table.oid for table in isolation.tables(patient.owner)]
+    for table, owner in patient.owner.execute(_SQL["list_foreign_owners"].sql, {"tables": tables}).fetchall():
+        yield (
+            "warning",
+            f"{table} belongs to {owner}: {role} cannot migrate it",
+            f"as a superuser: ALTER TABLE {table} OWNER TO {role}, or let SKILLDB_OWNER_DSN name {owner}",
+        )
+
+
+def _queries(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+    """Plan each of the service's queries, which needs its tables, columns, functions and grants, and runs nothing."""
+    conn = patient.service
+    files = [module.name for module in pkgutil.iter_modules(repositories.__path__)]
+    with conn.transaction(force_rollback=True):
+        conn.execute(_SQL["set_generic_plans"].sql)
+        conn.execute(_SQL["set_lock_timeout"].sql)
+        for file in [*files, "locks"]:
+            for query in queries.load(file).values():
+                try:
+                    with conn.transaction(force_rollback=True):
+                        _plan(conn, query)
+                except psycopg.errors.InsufficientPrivilege as error:
+                    advice = "GRANT it to skilldb_app, as the table's migration does"
+                    yield "failure", f"{file}.{query.name}: {error.diag.message_primary}", advice
+                except psycopg.Error as error:
+                    yield "failure", f"{file}.{query.name}: {translate(error, {})}", "`skilldb migrate`"
+
+
+def _plan(conn: Conn, query: queries.Query) -> None:
+    numbers: dict[str, str] = {}
+    sql = re.sub(r"%\((\w+)\)s", lambda name: numbers.setdefault(name[1], f"${len(numbers) + 1}"), query.sql.decode())
+    nothing = f"({', '.join(['NULL'] * len(numbers))})" if numbers else ""
+    conn.execute(f"PREPARE skilldb_doctor AS {sql.replace('%%', '%')}".encode(), prepare=False)
+    try:
+        conn.execute(f"EXPLAIN EXECUTE skilldb_doctor {nothing}".encode(), prepare=False)
+    finally:
+        # By the protocol's own message, which a failed transaction lets pass: a prepared statement outlives it.
+        conn.pgconn.close_prepared(b"skilldb_doctor")
+
+
+# Migrations.
+
+
+def _migrations(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+    states = migrate.status(patient.owner_dsn)
+    for found in states:
+        if found.state == "pending":
+            yield "warning", f"{found.id} is pending", "`skilldb migrate`"
+        elif found.state != "applied":
+            yield (
+                "failure",
+                f"{found.id} is {found.state}: its file is not what was applied",
+                "put the file back, or install the version of skilldb that migrated; a change is a new migration",
+            )
+    if any(found.state != "pending" for found in states):
+        for pid, since, *_ in patient.owner.execute(_MIGRATE["get_lock"].sql).fetchall():
+            yield (
+                "warning",
+                f"process {pid} holds the migration lock since {since:%Y-%m-%d %H:%M:%S %Z}",
+                "wait for that run or, where it has crashed, `skilldb unlock`",
+            )
+
+
+# Indexes.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Index:
+    table: str
+    name: str
+    usable: bool
+    built_by: int | None
+    enforces: bool
+    scans: int
+    table_scans: int
+    table_rows: int
+    comment: str | None
+    counted_since: datetime | None
+
+
+def _indexes(patient: Patient) -> list[_Index]:
+    with patient.owner.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+        found = cursor.execute(_SQL["list_indexes"].sql).fetchall()
+    return [_Index(table=row.pop("table_name"), **row) for row in found]
+
+
+def expected_indexes(applied: list[str]) -> dict[str, str]:
+    """The indexes that the applied migrations leave behind, those of constraints included, each with its migration.
+
+    Read from the files, in order: what they create, less what they drop.
+    """
+    expected: dict[str, str] = {}
+    for id in applied:
+        text = (queries.folder("migrations") / f"{id}.sql").read_text(encoding="utf-8")
+        for line in _INDEX.finditer(re.sub(r"--.*", "", text)):
+            if line["made"]:
+                expected[line["made"]] = id
+            elif line["from"]:
+                expected[line["to"]] = expected.pop(line["from"], id)
+            else:
+                for name in re.findall(r"\w+", line["dropped"]):
+                    expected.pop(name, None)
+    return expected
+
+
+_INDEX = re.compile(
+    r"""
+    \bCREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?(?P<made>\w+)\s+ON\b
+    | \bCONSTRAINT\s+(?P<made_>\w+)\s+(?:PRIMARY\s+KEY|UNIQUE|EXCLUDE)\b
+    | \bDROP\s+(?:INDEX\s+(?:CONCURRENTLY\s+)?|CONSTRAINT\s+)(?:IF\s+EXISTS\s+)?(?P<dropped>\w+(?:\s*,\s*\w+)*)
+    | \bALTER\s+INDEX\s+(?:IF\s+EXISTS\s+)?(?P<from>\w+)\s+RENAME\s+TO\s+(?P<to>\w+)
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)

@@ -1,0 +1,135 @@
+-- What doctor.py asks of the database: catalogue, statistics and settings. It reads only; no tenant in any of it.
+
+-- name: get_server()
+-- Who is connected, to what.
+SELECT
+    current_setting('server_version') AS version,
+    current_database()::text AS database,
+    current_user::text AS role;
+
+-- name: list_foreign_owners()
+-- Tables that the migrating role neither owns nor may act as the owner of: it could not change them.
+SELECT
+    c.relname AS table_name,
+    c.relowner::regrole::text AS owner
+FROM pg_class AS c
+WHERE
+    c.oid::bigint = ANY(%(tables)s::bigint[])
+    AND NOT pg_has_role(current_user, c.relowner, 'USAGE')
+ORDER BY c.relname;
+
+-- name: set_generic_plans()
+-- A plan for any parameters: one for NULL would leave out what NULL makes unreachable, and not ask for its grants.
+SET LOCAL plan_cache_mode = force_generic_plan;
+
+-- name: set_lock_timeout()
+-- A plan waits behind ALTER TABLE, and everybody else behind the plan.
+SET LOCAL lock_timeout = '2s';
+
+-- name: list_indexes()
+-- Every index with its use since `counted_since`, NULL where the statistics were never reset. `enforces`: it is there
+-- for what it forbids, or to be referred to. `built_by`: the process that is building it now.
+SELECT
+    t.relname AS table_name,
+    c.relname AS name,
+    i.indisvalid AND i.indisready AND i.indislive AS usable,
+    p.pid AS built_by,
+    i.indisunique OR i.indisexclusion AS enforces,
+    coalesce(si.idx_scan, 0) AS scans,
+    coalesce(st.seq_scan, 0) + coalesce(st.idx_scan, 0) AS table_scans,
+    coalesce(st.n_live_tup, 0) AS table_rows,
+    obj_description(i.indexrelid, 'pg_class') AS comment,
+    d.stats_reset AS counted_since
+FROM pg_index AS i
+INNER JOIN pg_class AS c ON c.oid = i.indexrelid
+INNER JOIN pg_class AS t ON t.oid = i.indrelid
+INNER JOIN pg_namespace AS n ON n.oid = t.relnamespace
+INNER JOIN pg_stat_database AS d ON d.datname = current_database()
+LEFT JOIN pg_stat_all_indexes AS si ON si.indexrelid = i.indexrelid
+LEFT JOIN pg_stat_all_tables AS st ON st.relid = i.indrelid
+LEFT JOIN pg_stat_progress_create_index AS p ON p.index_relid = i.indexrelid AND p.datid = d.datid
+WHERE n.nspname !~ '^(pg_|information_schema)'
+ORDER BY t.relname, c.relname;
+
+-- name: list_redundant_indexes()
+-- Index `name` does nothing that `other` does not: it has the same columns, or, where it enforces nothing, the first
+-- ones of them. Of two that are the same, the one behind a constraint stays, or the older one.
+WITH indexes AS (
+    SELECT
+        i.indexrelid AS oid,
+        i.indrelid AS table_oid,
+        c.relam AS method,
+        c.relam = (SELECT m.oid FROM pg_am AS m WHERE m.amname = 'btree') AS ordered,
+        i.indnkeyatts AS width,
+        i.indkey::smallint[] AS columns,
+        i.indclass::oid[] AS classes,
+        i.indcollation::oid[] AS collations,
+        i.indoption::smallint[] AS options,
+        coalesce(pg_get_expr(i.indexprs, i.indrelid), '') AS expressions,
+        coalesce(pg_get_expr(i.indpred, i.indrelid), '') AS predicate,
+        i.indisunique OR i.indisexclusion AS enforces,
+        i.indnullsnotdistinct AS nulls_equal,
+        EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = i.indexrelid) AS constrained
+    FROM pg_index AS i
+    INNER JOIN pg_class AS c ON c.oid = i.indexrelid
+    WHERE i.indisvalid AND c.relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
+)
+
+SELECT
+    a.oid::regclass::text AS name,
+    b.oid::regclass::text AS other
+FROM indexes AS a
+INNER JOIN indexes AS b ON b.table_oid = a.table_oid AND b.oid <> a.oid
+WHERE
+    b.method = a.method
+    AND b.predicate = a.predicate
+    AND b.expressions = a.expressions
+    AND (b.width = a.width OR (b.width > a.width AND a.ordered))
+    -- From 0, as the catalogue's vectors are.
+    AND b.columns[0:a.width - 1] = a.columns[0:a.width - 1]
+    AND b.classes[0:a.width - 1] = a.classes[0:a.width - 1]
+    AND b.collations[0:a.width - 1] = a.collations[0:a.width - 1]
+    AND b.options[0:a.width - 1] = a.options[0:a.width - 1]
+    AND a.columns[a.width:] <@ b.columns
+    AND CASE
+        WHEN NOT a.enforces AND (b.enforces OR b.width > a.width) THEN true
+        WHEN a.enforces <> b.enforces OR b.width > a.width OR a.nulls_equal <> b.nulls_equal THEN false
+        WHEN b.columns <> a.columns AND a.columns @> b.columns THEN false
+        ELSE (a.constrained, -a.oid::bigint) < (b.constrained, -b.oid::bigint)
+    END
+ORDER BY 1, 2;
+
+-- name: list_large_tables(least)
+-- Tables with at least so many rows, dead ones included, and how far vacuum and analyse have come.
+SELECT
+    relname AS table_name,
+    n_live_tup AS live,
+    n_dead_tup AS dead,
+    n_mod_since_analyze AS changed,
+    greatest(last_vacuum, last_autovacuum) AS vacuumed_at,
+    greatest(last_analyze, last_autoanalyze) AS analysed_at
+FROM pg_stat_user_tables
+WHERE n_live_tup + n_dead_tup >= %(least)s::bigint
+ORDER BY relname;
+
+-- name: get_connections()
+-- Connections to all databases of the server, and how many there can be, those kept for superusers left out.
+SELECT
+    (
+        SELECT coalesce(sum(s.numbackends), 0)
+        FROM pg_stat_database AS s
+        WHERE s.datid <> 0
+    )::bigint AS in_use,
+    current_setting('max_connections')::bigint
+    - current_setting('superuser_reserved_connections')::bigint
+    - coalesce(current_setting('reserved_connections', true), '0')::bigint AS available;
+
+-- name: list_timeouts()
+-- As the session that asks was given them: by server, database, role or address.
+SELECT
+    name,
+    setting <> '0' AS is_set,
+    current_setting(name) AS value
+FROM pg_settings
+WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout')
+ORDER BY name;
