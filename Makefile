@@ -11,7 +11,7 @@ PG ?= 18
 export SKILLDB_PG_VERSION := $(PG)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo db-start db-stop migrate rollback status new-migration seed import drift psql explain test schema torture lint types check clean
+.PHONY: help install demo db-start db-stop migrate rollback status new-migration seed import drift doctor psql explain test schema torture lint types check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ import: $(READY) ## Import a folder of */SKILL.md (SKILLS=DIR, TENANT=ID)
 
 drift: $(READY) ## Compare the counters with the rows they count (ARGS=--repair to mend)
 	@$(SKILLDB) check $(ARGS)
+
+doctor: $(READY) ## Examine the database, and say what to do (ARGS="--skip-drift --json")
+	@$(SKILLDB) doctor $(ARGS)
 
 psql: $(READY) ## Open psql (TENANT=ID to see an organisation's rows)
 	@$(SKILLDB) psql $(if $(TENANT),--tenant "$(TENANT)")

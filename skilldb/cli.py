@@ -25,8 +25,8 @@ except ImportError:
 from psycopg.conninfo import make_conninfo
 
 import skilldb
-from skilldb import connection, demo, embedded, explain, maintenance, migrate, scaffold
-from skilldb.errors import InvalidValueError, NotFoundError, SkilldbError, shown
+from skilldb import connection, demo, doctor, embedded, explain, maintenance, migrate, scaffold, top
+from skilldb.errors import DatabaseUnavailableError, InvalidValueError, NotFoundError, SkilldbError, shown
 from skilldb.importer import OUTCOMES, import_skills
 from skilldb.locks import MODES
 from skilldb.repositories import tenants
@@ -235,7 +235,10 @@ def psql(
         program = str(embedded.program("psql"))
     if program is None:
         raise SkilldbError("psql is not on the PATH: install PostgreSQL's client")
-    given = connection.parse(owner_dsn() if owner else service_dsn())
+    dsn = owner_dsn() if owner else service_dsn()
+    with connection.connected(dsn):
+        pass  # psql would not say what to do where the server is away.
+    given = connection.parse(dsn)
     # A password belongs in no command line, where every user of the machine can read it.
     environment = {"PGPASSWORD": str(given.pop("password"))} if given.get("password") else {}
     if tenant is not None:
@@ -323,6 +326,72 @@ def check(repair: Annotated[bool, typer.Option("--repair", help="Recompute what 
         raise typer.Exit(1)
 
 
+_Json = Annotated[bool, typer.Option("--json", help="For machines: a list of objects.")]
+
+
+@app.command("doctor")
+def doctor_(
+    skip_drift: Annotated[
+        bool, typer.Option("--skip-drift", help="Leave the counters out: comparing them reads every row.")
+    ] = False,
+    json_: _Json = False,
+) -> None:
+    """Examine the database: is it as it should be, and what is to be done where it is not. Changes nothing.
+
+    A line each finding: ok, warning or failure, what was looked at, what was found, and after the arrow what to do.
+    Looks at roles and grants, the isolation of every table, migrations, indexes, counters, dead rows and statistics of
+    large tables, connections and settings. Exit status 0: all is ok, 1: there are warnings, 2: there are failures.
+    """
+    try:
+        found = doctor.examine(owner_dsn(), service_dsn(), drift=not skip_drift)
+    except DatabaseUnavailableError as error:  # the embedded server does not start
+        found = iter([doctor.unreachable(error)])
+    findings = []
+    for finding in found:
+        findings.append(finding)
+        if not json_:
+            advice = f" -> {finding.advice}" if finding.advice else ""
+            line = " ".join(f"{finding.check}: {finding.found}{advice}".split())  # an error may have several
+            out.print(f"{finding.level:<7} {line}", markup=False, soft_wrap=True)
+    if json_:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    levels = {finding.level for finding in findings}
+    raise typer.Exit(2 if "failure" in levels else 1 if "warning" in levels else 0)
+
+
+@app.command("top")
+def top_(
+    limit: Annotated[int, typer.Option(min=1, help="How many queries to show at most.")] = 20,
+    json_: _Json = False,
+) -> None:
+    """Show which queries take the server's time, the most expensive first. Needs PostgreSQL's pg_stat_statements.
+
+    A line each query of skilldb, by the name it has in sql/: how often it ran, its time on the server in all and on
+    average in milliseconds, the rows it gave, and its share of the time of all that ran in this database since the
+    statistics began. What is not skilldb's is "other". Where the extension is missing it says how to get it.
+    """
+    uses = top.top(owner_dsn())
+    shown = [use for use in uses if use.name][:limit] + [use for use in uses if use.name is None]
+    if json_:
+        print(json.dumps([asdict(use) for use in shown], indent=2))
+        return
+    for use in (None, *shown):
+        columns = (
+            ("calls", "total ms", "mean ms", "rows", "share", "query")
+            if use is None
+            else (
+                f"{use.calls}",
+                f"{use.total_ms:.1f}",
+                f"{use.mean_ms:.3f}",
+                f"{use.rows}",
+                f"{use.share:.1%}",
+                use.name or "other",
+            )
+        )
+        # No table: it would cut names on a narrow terminal.
+        out.print("{:>9} {:>11} {:>9} {:>9} {:>6}  {}".format(*columns), markup=False, soft_wrap=True)
+
+
 @app.command("demo")
 def demo_() -> None:
     """Start, migrate and seed a database, then show what is used, what is new, and that organisations are apart."""
@@ -360,11 +429,15 @@ def _progress() -> Iterator[_Show]:
 
 
 def main() -> None:
-    """Run the command line. An error of ours is one line and exit status 1."""
+    """Run the command line. An error of ours is one line and exit status 1, and how to reach a server another line."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # for a terminal that does not know every letter
     try:
         app()
     except SkilldbError as error:
-        Console(stderr=True, highlight=False).print(f"error: {error}", markup=False, soft_wrap=True)
+        said = Console(stderr=True, highlight=False)
+        said.print(f"error: {error}", markup=False, soft_wrap=True)
+        # What a server says of itself, a timeout for one, has an SQLSTATE: then it was reached.
+        if isinstance(error, DatabaseUnavailableError) and getattr(error.__cause__, "sqlstate", None) is None:
+            said.print(doctor.UNREACHABLE, markup=False, soft_wrap=True)
         raise SystemExit(1) from None

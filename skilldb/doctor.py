@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Literal
 
 import psycopg
+from psycopg.rows import class_row
 
 from skilldb import connection, database, isolation, maintenance, migrate, queries, repositories, top
 from skilldb.errors import SkilldbError, translate
@@ -70,7 +71,7 @@ def examine(owner_dsn: str, service_dsn: str, *, drift: bool = True) -> Iterator
             try:
                 conns.append(stack.enter_context(connection.connected(dsn)))
             except SkilldbError as error:
-                yield Finding(check="connection", level="failure", found=f"as the {who}: {error}", advice=UNREACHABLE)
+                yield unreachable(error, f"as the {who}: ")
                 return
         owner, service = conns
         version, name, role = owner.execute(_SQL["get_server"].sql).fetchall()[0]
@@ -98,6 +99,11 @@ def examine(owner_dsn: str, service_dsn: str, *, drift: bool = True) -> Iterator
             yield from _report(check_name, run, sound, patient)
         if drift:
             yield from _report("drift", _drift, "every counter is what its rows say", patient)
+
+
+def unreachable(error: SkilldbError, who: str = "") -> Finding:
+    """The finding that nothing could be looked at."""
+    return Finding(check="connection", level="failure", found=f"{who}{error}", advice=UNREACHABLE)
 
 
 def _report(name: str, check: Check, sound: str, patient: Patient) -> Iterator[Finding]:
@@ -191,8 +197,7 @@ def _queries(patient: Patient) -> Iterator[tuple[Level, str, str]]:
         for file in [*files, "locks"]:
             for query in queries.load(file).values():
                 try:
-                    with conn.transaction(force_rollback=True):
-                        _plan(conn, query)
+                    _plan(conn, query)
                 except psycopg.errors.InsufficientPrivilege as error:
                     advice = "GRANT it to skilldb_app, as the table's migration does"
                     yield "failure", f"{file}.{query.name}: {error.diag.message_primary}", advice
@@ -204,12 +209,13 @@ def _plan(conn: Conn, query: queries.Query) -> None:
     numbers: dict[str, str] = {}
     sql = re.sub(r"%\((\w+)\)s", lambda name: numbers.setdefault(name[1], f"${len(numbers) + 1}"), query.sql.decode())
     nothing = f"({', '.join(['NULL'] * len(numbers))})" if numbers else ""
-    conn.execute(f"PREPARE skilldb_doctor AS {sql.replace('%%', '%')}".encode(), prepare=False)
+    with conn.transaction():
+        conn.execute(f"PREPARE skilldb_doctor AS {sql.replace('%%', '%')}".encode())
     try:
-        conn.execute(f"EXPLAIN EXECUTE skilldb_doctor {nothing}".encode(), prepare=False)
+        with conn.transaction():
+            conn.execute(f"EXPLAIN EXECUTE skilldb_doctor {nothing}".encode())
     finally:
-        # By the protocol's own message, which a failed transaction lets pass: a prepared statement outlives it.
-        conn.pgconn.close_prepared(b"skilldb_doctor")
+        conn.execute("DEALLOCATE skilldb_doctor")  # A rollback would not, and a pooler would keep it.
 
 
 # Migrations.
@@ -217,10 +223,10 @@ def _plan(conn: Conn, query: queries.Query) -> None:
 
 def _migrations(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     states = migrate.status(patient.owner_dsn)
+    if pending := [found.id for found in states if found.state == "pending"]:
+        yield "warning", f"{len(pending)} pending, the first {pending[0]}", "`skilldb migrate`"
     for found in states:
-        if found.state == "pending":
-            yield "warning", f"{found.id} is pending", "`skilldb migrate`"
-        elif found.state != "applied":
+        if found.state not in ("applied", "pending"):
             yield (
                 "failure",
                 f"{found.id} is {found.state}: its file is not what was applied",
@@ -240,7 +246,7 @@ def _migrations(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Index:
-    table: str
+    table_name: str
     name: str
     usable: bool
     built_by: int | None
@@ -253,9 +259,7 @@ class _Index:
 
 
 def _indexes(patient: Patient) -> list[_Index]:
-    with patient.owner.cursor(row_factory=psycopg.rows.dict_row) as cursor:
-        found = cursor.execute(_SQL["list_indexes"].sql).fetchall()
-    return [_Index(table=row.pop("table_name"), **row) for row in found]
+    return patient.owner.cursor(row_factory=class_row(_Index)).execute(_SQL["list_indexes"].sql).fetchall()
 
 
 def expected_indexes(applied: list[str]) -> dict[str, str]:
@@ -266,23 +270,159 @@ def expected_indexes(applied: list[str]) -> dict[str, str]:
     expected: dict[str, str] = {}
     for id in applied:
         text = (queries.folder("migrations") / f"{id}.sql").read_text(encoding="utf-8")
-        for line in _INDEX.finditer(re.sub(r"--.*", "", text)):
-            if line["made"]:
-                expected[line["made"]] = id
-            elif line["from"]:
-                expected[line["to"]] = expected.pop(line["from"], id)
+        for found in _INDEX.finditer(re.sub(r"--.*", "", text)):
+            if made := found["index"] or found["key"]:
+                expected[made] = id
             else:
-                for name in re.findall(r"\w+", line["dropped"]):
+                for name in re.findall(r"\w+", found["dropped"]):
                     expected.pop(name, None)
     return expected
 
 
 _INDEX = re.compile(
     r"""
-    \bCREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?(?P<made>\w+)\s+ON\b
-    | \bCONSTRAINT\s+(?P<made_>\w+)\s+(?:PRIMARY\s+KEY|UNIQUE|EXCLUDE)\b
-    | \bDROP\s+(?:INDEX\s+(?:CONCURRENTLY\s+)?|CONSTRAINT\s+)(?:IF\s+EXISTS\s+)?(?P<dropped>\w+(?:\s*,\s*\w+)*)
-    | \bALTER\s+INDEX\s+(?:IF\s+EXISTS\s+)?(?P<from>\w+)\s+RENAME\s+TO\s+(?P<to>\w+)
+    \bCREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?(?P<index>\w+)\s+ON\b
+    | \bDROP\s+(?:INDEX|CONSTRAINT)\s+(?:CONCURRENTLY\s+)?(?:IF\s+EXISTS\s+)?(?P<dropped>\w+(?:\s*,\s*\w+)*)
+    | \bCONSTRAINT\s+(?P<key>\w+)\s+(?:PRIMARY\s+KEY|UNIQUE|EXCLUDE)\b
     """,
     re.VERBOSE | re.IGNORECASE,
+)
+
+
+def _missing(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+    present = {index.name for index in _indexes(patient)}
+    applied = [found.id for found in migrate.status(patient.owner_dsn) if found.state in ("applied", "edited")]
+    for name, id in expected_indexes(applied).items():
+        if name not in present:
+            advice = f"make it again as migrations/{id}.sql has it, but CONCURRENTLY (ADD CONSTRAINT for a key)"
+            yield "failure", f"{name} is missing", advice
+
+
+def _invalid(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+    for index in _indexes(patient):
+        if index.built_by is not None:
+            yield "warning", f"{index.name} is being built by process {index.built_by}", "wait for it"
+        elif not index.usable:
+            yield (
+                "failure",
+                f"{index.name} on {index.table_name} is invalid: it costs writes, serves no query and enforces nothing",
+                f"DROP INDEX CONCURRENTLY {index.name}, remove what made it fail (duplicates, for a unique one), "
+                "and create it again",
+            )
+
+
+def _redundant(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+    for name, other in patient.owner.execute(_SQL["list_redundant_indexes"].sql).fetchall():
+        advice = f"DROP INDEX CONCURRENTLY {name}; where a migration made it, in a new migration"
+        yield "warning", f"{name} does nothing that {other} does not", advice
+
+
+def _unused(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+    for index in _indexes(patient):
+        if index.scans or index.enforces or index.table_rows < LARGE or index.table_scans < BUSY:
+            continue
+        since = f"{index.counted_since:%Y-%m-%d}" if index.counted_since else "the statistics began"
+        found = f"{index.name}: not one of {index.table_scans} scans of {index.table_name} used it since {since}"
+        if index.comment:
+            yield "ok", f"{found}; its comment says why it is there: {index.comment}", ""
+        else:
+            yield (
+                "warning",
+                found,
+                "where that time has seen all kinds of work, on standby servers too, drop it in a new migration, "
+                "or say why it stays with COMMENT ON INDEX",
+            )
+
+
+# Work and settings.
+
+
+def _drift(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+    organisations = [id for id, _ in maintenance.list_tenants(patient.owner_dsn)]
+    with database.connect(patient.service_dsn, statement_timeout=0, application_name="skilldb doctor") as db:
+        counted = Counter(id for id, _ in maintenance.check(db, organisations))
+    for id, count in counted.items():
+        found = f"organisation {id}: {count} counters are not what their rows say"
+        yield "failure", found, "`skilldb check` shows each, `skilldb check --repair` mends them"
+
+
+def _tables(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+    rows = patient.owner.execute(_SQL["list_large_tables"].sql, {"least": LARGE}).fetchall()
+    for table, live, dead, changed, vacuumed_at, analysed_at in rows:
+        if dead * 100 > DEAD * (live + dead):
+            found = f"{table}: {dead * 100 // (live + dead)} % of its rows are dead, vacuumed {_at(vacuumed_at)}"
+            advice = f"VACUUM {table}; look for old transactions in pg_stat_activity, and let autovacuum work harder"
+            yield "warning", f"{found} (limit {DEAD} %)", advice
+        if changed * 100 > STALE * live:
+            found = f"{table}: {changed} of its {live} rows changed since it was analysed, {_at(analysed_at)}"
+            yield "warning", f"{found} (limit {STALE} %)", f"ANALYZE {table}; see that autovacuum is on"
+
+
+def _at(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M %Z}" if time else "never"
+
+
+def _connections(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+    in_use, available = patient.owner.execute(_SQL["get_connections"].sql).fetchall()[0]
+    enough = in_use * 100 < CONNECTIONS * available
+    yield (
+        "ok" if enough else "warning",
+        f"{in_use} of {available} in use (limit {CONNECTIONS} %)",
+        "" if enough else "smaller pools (max_size), pgbouncer in front, or a higher max_connections",
+    )
+
+
+def _settings(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+    ((_, _, role),) = patient.service.execute(_SQL["get_server"].sql).fetchall()
+    for name, is_set, value in patient.service.execute(_SQL["list_timeouts"].sql).fetchall():
+        what, suggested = _TIMEOUTS[name]
+        if is_set:
+            yield "ok", f"{name} of {role} is {value}", ""
+        else:
+            yield (
+                "warning",
+                f"{name} of {role} is 0: {what}",
+                f"as a superuser or who may alter the role: ALTER ROLE {role} SET {name} = '{suggested}'",
+            )
+
+
+_TIMEOUTS = {
+    "statement_timeout": (
+        "only skilldb's own connections are limited, which set theirs; psql and others are not",
+        "60s",
+    ),
+    "idle_in_transaction_session_timeout": (
+        "a client that hangs keeps its locks, and dead rows from being vacuumed, until it ends",
+        "60s",
+    ),
+}
+
+
+def _statements(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+    if steps := top.missing(patient.owner):
+        # What the server was not installed with is a choice, and no fault of the database.
+        level: Level = "ok" if steps[0] == top.INSTALL else "warning"
+        yield level, "pg_stat_statements cannot be read: `skilldb top` has nothing to show", "; then ".join(steps)
+
+
+# What is looked at after the isolation, and what is true where nothing is found.
+_CHECKS: tuple[tuple[str, Check, str], ...] = (
+    ("owner", _owner, "the owner owns every table and sees all rows"),
+    ("queries", _queries, "the service may run every query of this version of skilldb"),
+    ("missing indexes", _missing, "every index that the applied migrations make is there"),
+    ("invalid indexes", _invalid, "every index is valid"),
+    ("duplicate indexes", _redundant, "no index repeats another, or the first columns of one"),
+    (
+        "unused indexes",
+        _unused,
+        f"on tables of {LARGE:,} rows or more, scanned {BUSY:,} times or more, every index was used",
+    ),
+    (
+        "tables",
+        _tables,
+        f"of {LARGE:,} rows or more: dead rows below {DEAD} %, changed since analyse below {STALE} %",
+    ),
+    ("connections", _connections, ""),
+    ("settings", _settings, ""),
+    ("statements", _statements, "pg_stat_statements can be read: see `skilldb top`"),
 )

@@ -13,6 +13,11 @@ from skilldb.errors import SkilldbError
 
 _SQL = queries.load("top")
 
+INSTALL = (
+    "install PostgreSQL's additional modules on the server (package postgresql-contrib or the like; "
+    "the embedded server has none)"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryUse:
@@ -58,12 +63,7 @@ def top(dsn: str) -> list[QueryUse]:
 def missing(conn: psycopg.Connection[Any]) -> list[str]:
     """What is to be done, in this order, before the connection's role can read pg_stat_statements. Empty: nothing."""
     found = _extension(conn)
-    if not found["available"]:
-        return [
-            "install PostgreSQL's additional modules on the server (package postgresql-contrib or the like; "
-            "the embedded server has none)"
-        ]
-    steps = []
+    steps = [] if found["available"] else [INSTALL]
     if not found["loaded"]:
         steps.append("add pg_stat_statements to shared_preload_libraries and restart the server")
     if found["schema_name"] is None:

@@ -7,7 +7,7 @@ SELECT
     current_database()::text AS database,
     current_user::text AS role;
 
--- name: list_foreign_owners()
+-- name: list_foreign_owners(tables)
 -- Tables that the migrating role neither owns nor may act as the owner of: it could not change them.
 SELECT
     c.relname AS table_name,

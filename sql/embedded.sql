@@ -14,6 +14,13 @@ BEGIN
         CREATE ROLE skilldb_service LOGIN NOSUPERUSER NOBYPASSRLS;
     END IF;
     GRANT skilldb_app TO skilldb_service;
+    -- For sessions that are not skilldb's own. What somebody has set since then stays.
+    IF NOT EXISTS (
+        SELECT FROM pg_db_role_setting WHERE setrole = 'skilldb_service'::regrole AND setdatabase = 0
+    ) THEN
+        ALTER ROLE skilldb_service SET statement_timeout = '60s';
+        ALTER ROLE skilldb_service SET idle_in_transaction_session_timeout = '60s';
+    END IF;
 END
 $$;
 
