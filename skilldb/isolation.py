@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg.rows import class_row
 
 from skilldb import connection, queries
 from skilldb.errors import SkilldbError
@@ -54,10 +55,7 @@ class ForeignKey:
 
 def tables(conn: Conn) -> list[Table]:
     """Every table to be isolated. SkilldbError where there is none, and nothing a check could find wrong."""
-    found = [
-        Table(oid=oid, schema=schema, name=name, tenant_column=column, enabled=enabled, forced=forced)
-        for oid, schema, name, column, enabled, forced in conn.execute(_SQL["list_isolated_tables"].sql).fetchall()
-    ]
+    found = conn.cursor(row_factory=class_row(Table)).execute(_SQL["list_isolated_tables"].sql).fetchall()
     if {table.name for table in found} <= {"tenants"}:
         raise SkilldbError("no table has a tenant_id")
     return found
@@ -73,7 +71,7 @@ def keys(conn: Conn) -> list[ForeignKey]:
             pairs=tuple((own, other) for own, other in pairs),
             validated=validated,
         )
-        for name, table, target, pairs, validated in conn.execute(_SQL["list_foreign_keys"].sql).fetchall()
+        for name, table, target, validated, pairs in conn.execute(_SQL["list_foreign_keys"].sql).fetchall()
     ]
 
 
@@ -98,7 +96,7 @@ def policies(conn: Conn) -> list[str]:
             ("tenant_isolation", False, "*", [0], predicate, predicate),
             ("tenant_access", True, "*", [0], predicate, predicate),
         ]
-        actual = [tuple(policy) for oid, *policy in rows if oid == table.oid]
+        actual = [(name, permissive, *rest) for name, permissive, oid, *rest in rows if oid == table.oid]
         found += [f"{table.name}: unexpected policy {policy}" for policy in actual if policy not in expected]
         found += [f"{table.name}: no policy {policy}" for policy in expected if policy not in actual]
     return found
@@ -130,7 +128,7 @@ def unique_keys(conn: Conn) -> list[str]:
     for table in tables(conn):
         if table.name == "tenants":
             continue
-        own = [(name, primary, key) for oid, name, primary, key in rows if oid == table.oid]
+        own = [(name, primary, key) for primary, oid, name, key in rows if oid == table.oid]
         found += [f"{table.name}: {name} is unique across tenants" for name, _, key in own if "tenant_id" not in key]
         if [key for _, primary, key in own if primary] != [["tenant_id", "id"]]:
             found.append(f"{table.name}: its primary key is not (tenant_id, id)")
@@ -151,7 +149,7 @@ def privileges(conn: Conn) -> list[str]:
     """
     isolated = {table.name for table in tables(conn)}
     found = []
-    for kind, name, column, grantee, privilege, grantable in conn.execute(_SQL["list_grants"].sql).fetchall():
+    for kind, name, column, privilege, grantable, grantee in conn.execute(_SQL["list_grants"].sql).fetchall():
         match kind:
             case "relation" if name not in isolated:
                 allowed = False
@@ -194,7 +192,7 @@ def roles(conn: Conn) -> list[str]:
         found.append(f"role {name}: owns {possession}")
     for name, group in conn.execute(_SQL["list_admin_options"].sql).fetchall():
         found.append(f"role {name}: ADMIN OPTION on {group}")
-    for name, setting in conn.execute(_SQL["list_preset_tenants"].sql).fetchall():
+    for setting, name in conn.execute(_SQL["list_preset_tenants"].sql).fetchall():
         found.append(f"{name}: begins with {setting}")
     return found
 

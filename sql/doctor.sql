@@ -32,14 +32,14 @@ SET LOCAL lock_timeout = '2s';
 SELECT
     t.relname AS table_name,
     c.relname AS name,
-    i.indisvalid AND i.indisready AND i.indislive AS usable,
     p.pid AS built_by,
+    d.stats_reset AS counted_since,
+    i.indisvalid AND i.indisready AND i.indislive AS usable,
     i.indisunique OR i.indisexclusion AS enforces,
     coalesce(si.idx_scan, 0) AS scans,
     coalesce(st.seq_scan, 0) + coalesce(st.idx_scan, 0) AS table_scans,
     coalesce(st.n_live_tup, 0) AS table_rows,
-    obj_description(i.indexrelid, 'pg_class') AS comment,
-    d.stats_reset AS counted_since
+    obj_description(i.indexrelid, 'pg_class') AS comment
 FROM pg_index AS i
 INNER JOIN pg_class AS c ON c.oid = i.indexrelid
 INNER JOIN pg_class AS t ON t.oid = i.indrelid
@@ -59,19 +59,20 @@ WITH indexes AS (
         i.indexrelid AS oid,
         i.indrelid AS table_oid,
         c.relam AS method,
-        c.relam = (SELECT m.oid FROM pg_am AS m WHERE m.amname = 'btree') AS ordered,
         i.indnkeyatts AS width,
+        i.indnullsnotdistinct AS nulls_equal,
         i.indkey::smallint[] AS columns,
         i.indclass::oid[] AS classes,
         i.indcollation::oid[] AS collations,
         i.indoption::smallint[] AS options,
+        m.amname = 'btree' AS ordered,
         coalesce(pg_get_expr(i.indexprs, i.indrelid), '') AS expressions,
         coalesce(pg_get_expr(i.indpred, i.indrelid), '') AS predicate,
         i.indisunique OR i.indisexclusion AS enforces,
-        i.indnullsnotdistinct AS nulls_equal,
-        EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = i.indexrelid) AS constrained
+        i.indexrelid IN (SELECT k.conindid FROM pg_constraint AS k) AS constrained
     FROM pg_index AS i
     INNER JOIN pg_class AS c ON c.oid = i.indexrelid
+    INNER JOIN pg_am AS m ON m.oid = c.relam
     WHERE i.indisvalid AND c.relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
 )
 
@@ -97,7 +98,7 @@ WHERE
         WHEN b.columns <> a.columns AND a.columns @> b.columns THEN false
         ELSE (a.constrained, -a.oid::bigint) < (b.constrained, -b.oid::bigint)
     END
-ORDER BY 1, 2;
+ORDER BY a.oid, b.oid;
 
 -- name: list_large_tables(least)
 -- Tables with at least so many rows, dead ones included, and how far vacuum and analyse have come.

@@ -3,12 +3,12 @@
 -- name: list_isolated_tables()
 -- Every table with a tenant_id, and tenants, whose id it is. `enabled` and `forced`: row-level security.
 SELECT
-    c.oid::bigint AS oid,
-    n.nspname AS schema_name,
+    n.nspname AS schema,
     c.relname AS name,
-    coalesce(a.attname, 'id') AS tenant_column,
     c.relrowsecurity AS enabled,
-    c.relforcerowsecurity AS forced
+    c.relforcerowsecurity AS forced,
+    c.oid::bigint AS oid,
+    coalesce(a.attname, 'id') AS tenant_column
 FROM pg_class AS c
 INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
@@ -17,9 +17,9 @@ ORDER BY n.nspname, c.relname;
 
 -- name: list_policies()
 SELECT
-    polrelid::bigint AS table_oid,
     polname AS name,
     polpermissive AS permissive,
+    polrelid::bigint AS table_oid,
     polcmd::text AS command,
     polroles::bigint[] AS roles,
     pg_get_expr(polqual, polrelid) AS reads,
@@ -33,13 +33,13 @@ SELECT
     k.conname AS name,
     c.relname AS table_name,
     f.relname AS target,
+    k.convalidated AS validated,
     (
         SELECT array_agg(ARRAY[a.attname, b.attname] ORDER BY p.n)
         FROM unnest(k.conkey, k.confkey) WITH ORDINALITY AS p (own, other, n)
         INNER JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = p.own
         INNER JOIN pg_attribute AS b ON b.attrelid = k.confrelid AND b.attnum = p.other
-    )::text[] AS pairs,
-    k.convalidated AS validated
+    )::text[] AS pairs
 FROM pg_constraint AS k
 INNER JOIN pg_class AS c ON c.oid = k.conrelid
 INNER JOIN pg_class AS f ON f.oid = k.confrelid
@@ -49,19 +49,18 @@ ORDER BY k.conname;
 -- name: list_unique_keys()
 -- The key columns, without those that an index only includes.
 SELECT
+    i.indisprimary AS is_primary,
     i.indrelid::bigint AS table_oid,
     i.indexrelid::regclass::text AS name,
-    i.indisprimary AS is_primary,
-    ARRAY(
-        SELECT coalesce(a.attname, 'an expression')
+    (
+        SELECT array_agg(coalesce(a.attname, 'an expression') ORDER BY k.n)
         FROM unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (attnum, n)
         LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
         WHERE k.n <= i.indnkeyatts
-        ORDER BY k.n
     )::text[] AS key
 FROM pg_index AS i
 WHERE i.indisunique OR i.indisexclusion
-ORDER BY 1, 2;
+ORDER BY i.indrelid, i.indexrelid;
 
 -- name: list_triggers(tables)
 -- Triggers, those of foreign keys where they are switched off, and rules.
@@ -92,7 +91,7 @@ WITH granted (kind, catalogue, oid, name, part, acl) AS (
         c.relname AS name,
         NULL::name AS part,
         coalesce(
-            c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner)
+            c.relacl, acldefault((CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END)::"char", c.relowner) -- noqa: RF06
         ) AS acl
     FROM pg_class AS c
     WHERE
@@ -126,9 +125,9 @@ SELECT
     g.kind,
     g.name,
     g.part,
-    CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END AS grantee,
     x.privilege_type AS privilege,
-    x.is_grantable
+    x.is_grantable,
+    CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END AS grantee
 FROM granted AS g
 CROSS JOIN LATERAL aclexplode(g.acl) AS x
 WHERE
@@ -174,7 +173,10 @@ INNER JOIN pg_roles AS r ON r.oid = d.refobjid
 WHERE
     d.refclassid = 'pg_authid'::regclass
     AND d.deptype = 'o'
-    AND d.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+    AND d.dbid IN (0, (
+        SELECT b.oid FROM pg_database AS b
+        WHERE b.datname = current_database()
+    ))
     AND r.rolname IN (current_user, 'skilldb_app');
 
 -- name: list_admin_options()
@@ -187,8 +189,8 @@ WHERE m.admin_option AND pg_has_role(current_user, m.member, 'MEMBER');
 -- name: list_preset_tenants()
 -- Roles and databases whose sessions begin with a tenant set.
 SELECT
-    coalesce(r.rolname, d.datname) AS name,
-    s.setting
+    s.setting,
+    coalesce(r.rolname, d.datname) AS name
 FROM pg_db_role_setting AS c
 CROSS JOIN LATERAL unnest(c.setconfig) AS s (setting)
 LEFT JOIN pg_roles AS r ON r.oid = c.setrole

@@ -1,20 +1,18 @@
--- What top.py asks of pg_stat_statements. Run by the owner, for all organisations together: a query's text has no values.
+-- What top.py asks of pg_stat_statements. Run by the owner, of all organisations together.
 
 -- name: get_extension()
 -- How far pg_stat_statements is there, and whether the role may read the texts of what other roles run.
 SELECT
-    quote_ident(current_user) AS role,
-    EXISTS (
-        SELECT FROM pg_available_extensions
-        WHERE name = 'pg_stat_statements'
-    ) AS available,
-    -- The setting is there where the server has loaded the library at its start.
-    current_setting('pg_stat_statements.max', true) IS NOT NULL AS loaded,
+    r.rolname::regrole::text AS role,
     e.extnamespace::regnamespace::text AS schema_name,
+    'pg_stat_statements' IN (SELECT a.name FROM pg_available_extensions AS a) AS available,
+    -- The setting is there where the server has loaded the library at its start.
+    'pg_stat_statements.max' IN (SELECT s.name FROM pg_settings AS s) AS loaded,
     string_to_array(e.extversion, '.')::integer[] AS version,
     pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS reads_all
-FROM (SELECT) AS one
-LEFT JOIN pg_extension AS e ON e.extname = 'pg_stat_statements';
+FROM pg_roles AS r
+LEFT JOIN pg_extension AS e ON e.extname = 'pg_stat_statements'
+WHERE r.rolname = current_user;
 
 -- name: set_schema(schema_name)
 -- Where the extension is: it may be in any schema.
@@ -31,5 +29,5 @@ SELECT
 FROM pg_stat_statements AS s
 INNER JOIN pg_database AS d ON d.oid = s.dbid
 WHERE d.datname = current_database()
-GROUP BY 1
-ORDER BY 3 DESC;
+GROUP BY name
+ORDER BY total_ms DESC;
