@@ -344,7 +344,7 @@ def doctor_(
     """
     try:
         found = doctor.examine(owner_dsn(), service_dsn(), drift=not skip_drift)
-    except DatabaseUnavailableError as error:  # the embedded server does not start
+    except SkilldbError as error:  # the embedded server does not start, or one address is missing
         found = iter([doctor.unreachable(error)])
     findings = []
     for finding in found:

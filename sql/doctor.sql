@@ -76,7 +76,7 @@ WITH indexes AS (
     WHERE i.indisvalid AND c.relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
 )
 
-SELECT
+SELECT DISTINCT ON (a.oid)
     a.oid::regclass::text AS name,
     b.oid::regclass::text AS other
 FROM indexes AS a

@@ -375,8 +375,13 @@ def owner(addresses: Addresses) -> Iterator[psycopg.Connection[Any]]:
         yield conn
 
 
+# It needs an extension, which few servers of tests have: tests/test_top.py runs it.
+ELSEWHERE = {"top.list_statements"}
+
+
 def test_every_query_prepares_and_takes_the_types_that_it_says(owner: psycopg.Connection[Any]) -> None:
-    wrong = [complaint for query in queries.load_all().values() for complaint in wrong_parameters(owner, query)]
+    found = [query for name, query in queries.load_all().items() if name not in ELSEWHERE]
+    wrong = [complaint for query in found for complaint in wrong_parameters(owner, query)]
     assert wrong == []
 
 

@@ -1,0 +1,414 @@
+"""`skilldb doctor`: silent on a sound database, and on an unsound one it names what is wrong and nothing else."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from typer.testing import CliRunner, Result
+
+import skilldb
+from skilldb import cli, doctor, embedded, migrate
+from skilldb.doctor import Finding
+from skilldb.errors import DatabaseUnavailableError
+from tests.conftest import TEST_DSN, Addresses, contents, new_skill, rows
+from tests.test_migrations import files as files  # a fixture
+
+
+@pytest.fixture(autouse=True)
+def environment(addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command uses the test's own database, by the variables that a service uses."""
+    monkeypatch.setenv("SKILLDB_OWNER_DSN", addresses.owner)
+    monkeypatch.setenv("SKILLDB_DSN", addresses.service)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, ["doctor", *arguments])
+
+
+def change(addresses: Addresses, *statements: str) -> None:
+    """Run each as the superuser, on its own."""
+    with psycopg.connect(addresses.admin, autocommit=True) as conn:
+        for statement in statements:
+            conn.execute(statement.replace("{database}", f'"{conn.info.dbname}"').encode())
+
+
+def examine(addresses: Addresses) -> list[Finding]:
+    return list(doctor.examine(addresses.owner, addresses.service))
+
+
+def bad(addresses: Addresses) -> list[Finding]:
+    """What is not ok; it always comes with what to do."""
+    found = [finding for finding in examine(addresses) if finding.level != "ok"]
+    assert all(finding.advice for finding in found)
+    return found
+
+
+def fill(addresses: Addresses, count: int) -> None:
+    """An organisation with so many usage events, which autovacuum leaves alone."""
+    change(
+        addresses,
+        "ALTER TABLE usage_events SET (autovacuum_enabled = off)",
+        "INSERT INTO tenants (id, name, slug) VALUES ('acme', 'Acme', 'acme')",
+        f"INSERT INTO usage_events (tenant_id, tool_name) SELECT 'acme', 't' FROM generate_series(1, {count})",  # noqa: S608
+    )
+
+
+def an_index(addresses: Addresses) -> str:
+    """One of those that enforce nothing."""
+    names = rows(addresses.owner, "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisunique ORDER BY 1")
+    return str(next(name for (name,) in names if not name.startswith("pg_")))
+
+
+# A sound database
+
+
+def test_the_seeded_database_has_no_finding_that_is_not_ok_and_is_left_as_it_was(addresses: Addresses) -> None:
+    assert CliRunner().invoke(cli.app, ["seed"]).exit_code == 0
+    before = contents(addresses.admin)
+    result = run()
+    assert result.exit_code == 0, result.output
+    assert {line.split()[0] for line in result.output.splitlines()} == {"ok"}
+    assert contents(addresses.admin) == before
+
+
+def test_every_check_gives_a_line_and_json_has_the_same_findings(addresses: Addresses) -> None:
+    found = examine(addresses)
+    assert {finding.check for finding in found} >= {
+        *("connection", "migrations", "opening", "roles", "row security", "policies", "privileges", "owner", "queries"),
+        *("missing indexes", "invalid indexes", "duplicate indexes", "unused indexes", "drift", "tables"),
+        *("connections", "settings", "statements"),
+    }
+    assert all(finding.found for finding in found)
+    result = run("--json")
+    assert result.exit_code == 0
+    counted = [replace(finding, found="") if finding.check == "connections" else finding for finding in found]
+    printed = [Finding(**finding) for finding in json.loads(result.output)]
+    assert [replace(f, found="") if f.check == "connections" else f for f in printed] == counted
+    # A line each, of the same words.
+    lines = run().output.splitlines()
+    assert [line.split(maxsplit=1)[0] for line in lines] == [finding.level for finding in found]
+    assert all(finding.check in line for finding, line in zip(found, lines, strict=True))
+
+
+def test_the_migrations_make_the_indexes_that_are_expected(addresses: Addresses) -> None:
+    actual = rows(
+        addresses.owner,
+        "SELECT c.relname FROM pg_class AS c INNER JOIN pg_index AS i ON i.indexrelid = c.oid "
+        "WHERE c.relnamespace = 'public'::regnamespace AND i.indrelid::regclass::text NOT LIKE '%yoyo%'",
+    )
+    assert sorted(doctor.expected_indexes(sorted(migrate.read()))) == sorted(name for (name,) in actual)
+
+
+def test_expected_indexes_are_those_made_and_not_dropped(files: Path) -> None:
+    (files / "0001_a.sql").write_text(
+        "CREATE TABLE t (a INT CONSTRAINT t_key UNIQUE, CONSTRAINT t_pkey PRIMARY KEY (a), CONSTRAINT c CHECK (a > 0));\n"
+        "-- CREATE INDEX commented ON t (a);\nCREATE INDEX a ON t (a);\nCREATE UNIQUE INDEX IF NOT EXISTS b\nON t (a);\n"
+        "CREATE INDEX CONCURRENTLY IF NOT EXISTS c ON t (a);\nCREATE INDEX d ON t (a);"
+    )
+    (files / "0002_b.sql").write_text(
+        "DROP INDEX CONCURRENTLY IF EXISTS a;\nDROP INDEX b, c;\nALTER TABLE t DROP CONSTRAINT t_key;\n"
+        "CREATE INDEX c ON t (a);"
+    )
+    assert sorted(doctor.expected_indexes(["0001_a"])) == ["a", "b", "c", "d", "t_key", "t_pkey"]
+    assert doctor.expected_indexes(["0001_a", "0002_b"]) == {"t_pkey": "0001_a", "d": "0001_a", "c": "0002_b"}
+
+
+# An unsound one
+
+
+def test_five_faults_at_once_are_all_named_and_the_status_is_2(addresses: Addresses, acme: skilldb.Tenant) -> None:
+    new_skill(acme, "s1")
+    new_skill(acme, "s2")
+    dropped = an_index(addresses)
+    change(
+        addresses,
+        "ALTER TABLE users DISABLE ROW LEVEL SECURITY",
+        "GRANT TRUNCATE ON ratings TO skilldb_app",
+        f"DROP INDEX {dropped}",
+        "UPDATE skills SET total_feedback = 7 WHERE id = 's1'",
+    )
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        change(addresses, "CREATE UNIQUE INDEX CONCURRENTLY unfinished ON skills (tenant_id, category)")
+
+    result = run()
+
+    assert result.exit_code == 2
+    wrong = [line.split(" -> ") for line in result.output.splitlines() if line.startswith("failure")]
+    assert [found.split(maxsplit=1)[1] for found, _ in wrong] == [
+        "row security: users: row-level security is not enabled",
+        "privileges: relation ratings: TRUNCATE for skilldb_app",
+        f"missing indexes: {dropped} is missing",
+        "invalid indexes: unfinished on skills is invalid: it costs writes, serves no query and enforces nothing",
+        "drift: organisation acme: 1 counters are not what their rows say",
+    ]
+    assert all(advice for _, advice in wrong)
+    assert "warning" not in result.output
+    assert run("--skip-drift").output.count("drift") == 0
+
+
+# Each makes the named checks say so, with a word of it, and no other check.
+FAULTS = {
+    "a table without a policy": (
+        "CREATE TABLE notes (tenant_id TEXT NOT NULL REFERENCES tenants (id), id TEXT, PRIMARY KEY (tenant_id, id));"
+        "ALTER TABLE notes OWNER TO skilldb_owner; ALTER TABLE notes ENABLE ROW LEVEL SECURITY;"
+        "ALTER TABLE notes FORCE ROW LEVEL SECURITY",
+        {"policies": "failure"},
+        "notes",
+    ),
+    "no isolation": ("ALTER TABLE users NO FORCE ROW LEVEL SECURITY", {"row security": "failure"}, "users"),
+    "a trigger": (
+        "CREATE TRIGGER noted BEFORE UPDATE ON skills FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        {"triggers": "failure"},
+        "noted",
+    ),
+    "a key never validated": (
+        "ALTER TABLE users DROP CONSTRAINT users_tenant_fk, ADD CONSTRAINT users_tenant_fk "
+        "FOREIGN KEY (tenant_id) REFERENCES tenants (id) NOT VALID",
+        {"foreign keys": "failure"},
+        "users_tenant_fk",
+    ),
+    "a key across tenants": ("CREATE UNIQUE INDEX lone ON users (email)", {"unique keys": "failure"}, "lone"),
+    "an unsafe function": (
+        "CREATE FUNCTION peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM users';"
+        "REVOKE ALL ON FUNCTION peek FROM PUBLIC; GRANT EXECUTE ON FUNCTION peek TO skilldb_app",
+        {"functions": "failure"},
+        "peek",
+    ),
+    "a tenant set beforehand": (
+        "ALTER ROLE skilldb_service IN DATABASE {database} SET app.current_tenant_id = 'acme'",
+        {"roles": "failure"},
+        "acme",
+    ),
+    "a table of the service": (
+        "ALTER TABLE tenants OWNER TO skilldb_service",
+        {"opening": "failure", "roles": "failure", "privileges": "failure", "owner": "warning", "drift": "failure"},
+        "tenants",
+    ),
+    "a table of somebody else": ("ALTER TABLE ratings OWNER TO CURRENT_USER", {"owner": "warning"}, "ratings"),
+    "no grant on a table": (
+        "REVOKE SELECT ON ratings FROM skilldb_app",
+        {"queries": "failure"},
+        "ratings.list_ratings",
+    ),
+    "no grant on a column": (
+        "REVOKE UPDATE (total_uses) ON skills FROM skilldb_app",
+        {"queries": "failure"},
+        "metrics.increment_skill_uses",
+    ),
+    # Once behind a CASE, which the planner takes away for NULL.
+    "no grant on a function": (
+        "REVOKE EXECUTE ON FUNCTION raise_not_found FROM skilldb_app",
+        {"queries": "failure"},
+        "locks.check_skill_version",
+    ),
+    "a column gone": ("ALTER TABLE ratings DROP COLUMN comment", {"queries": "failure"}, "ratings.rate_skill"),
+    "an index again": ("CREATE INDEX again ON ratings (tenant_id, id)", {"duplicate indexes": "warning"}, "again"),
+    "a pending migration": (
+        "DELETE FROM _yoyo_migration WHERE migration_id LIKE '0014%'",
+        {"migrations": "warning"},
+        "1 pending, the first 0014",
+    ),
+    "an edited migration": (
+        "UPDATE _yoyo_log SET comment = 'of another text' WHERE migration_id LIKE '0004%'",
+        {"migrations": "failure"},
+        "0004_create_users is edited",
+    ),
+    "a migration without a file": (
+        "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc) VALUES ('x', '9999_gone', now())",
+        {"migrations": "failure"},
+        "9999_gone is missing",
+    ),
+    "a migration lock": (
+        "INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, '2026-01-02 03:04:05', 4711)",
+        {"migrations": "warning"},
+        "process 4711 holds the migration lock since 2026-01-02 03:04:05 UTC",
+    ),
+    "what the owner may not read": (
+        "ALTER TABLE yoyo_lock OWNER TO CURRENT_USER",
+        {"migrations": "failure"},
+        "cannot be checked: permission denied for table yoyo_lock",
+    ),
+    "no statement_timeout": (
+        "ALTER ROLE skilldb_service IN DATABASE {database} SET statement_timeout = 0",
+        {"settings": "warning"},
+        "statement_timeout of skilldb_service is 0",
+    ),
+    "no idle_in_transaction_session_timeout": (
+        "ALTER ROLE skilldb_service IN DATABASE {database} SET idle_in_transaction_session_timeout = 0",
+        {"settings": "warning"},
+        "idle_in_transaction_session_timeout of skilldb_service is 0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("statements", "checks", "named"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_is_named_by_its_check_and_by_no_other(
+    addresses: Addresses, statements: str, checks: dict[str, str], named: str
+) -> None:
+    change(addresses, *statements.split(";"))
+    found = bad(addresses)
+    assert {finding.check: finding.level for finding in found} == checks
+    assert any(named in finding.found for finding in found), found
+    assert run().exit_code == (2 if "failure" in checks.values() else 1)
+
+
+def test_a_role_that_may_bypass_isolation_and_an_owner_that_may_not_are_named(addresses: Addresses) -> None:
+    swapped = list(doctor.examine(addresses.service, addresses.owner))
+    found = {(finding.check, finding.level) for finding in swapped}
+    assert {("opening", "failure"), ("roles", "failure"), ("owner", "failure")} <= found
+    assert any("skilldb_service is held by the policies" in finding.found for finding in swapped)
+
+
+REDUNDANT = {
+    "(tenant_id)": True,
+    "(tenant_id, user_id, skill_id)": True,
+    "(tenant_id, user_id) INCLUDE (skill_id)": True,
+    "(tenant_id, user_id) INCLUDE (rating)": False,
+    "(tenant_id, user_id text_pattern_ops)": False,
+    '(tenant_id, user_id COLLATE "C")': False,
+    "(tenant_id, user_id DESC)": False,
+    "(tenant_id, user_id) WHERE rating > 3": False,
+    "(user_id, skill_id)": False,
+    "(tenant_id, lower(user_id))": False,
+}
+
+
+@pytest.mark.parametrize(("columns", "redundant"), REDUNDANT.items())
+def test_an_index_is_redundant_where_another_has_its_columns_first(
+    addresses: Addresses, columns: str, redundant: bool
+) -> None:
+    change(
+        addresses,
+        "CREATE UNIQUE INDEX other ON ratings (tenant_id, user_id, skill_id, created_at)",
+        f"CREATE INDEX added ON ratings {columns}",
+    )
+    named = [finding.found.split()[0] for finding in bad(addresses)]
+    assert named.count("added") == redundant
+    assert "other" not in named  # what is unique forbids something
+
+
+def test_of_two_equal_indexes_the_one_behind_a_constraint_stays(addresses: Addresses) -> None:
+    change(
+        addresses,
+        "CREATE UNIQUE INDEX older ON ratings (tenant_id, comment)",
+        "ALTER TABLE ratings ADD CONSTRAINT younger UNIQUE (tenant_id, comment)",
+        "CREATE INDEX plain ON ratings (rating, id)",
+        "CREATE INDEX same ON ratings (rating, id)",
+    )
+    assert [finding.found for finding in bad(addresses)] == [
+        "older does nothing that younger does not",
+        "same does nothing that plain does not",
+    ]
+
+
+def test_an_unused_index_of_a_large_busy_table_is_named_unless_its_comment_explains_it(addresses: Addresses) -> None:
+    fill(addresses, doctor.LARGE)
+    change(addresses, "CREATE INDEX useless ON usage_events (tool_name)", "ANALYZE usage_events")
+    assert bad(addresses) == []  # nobody has asked anything of it
+    change(
+        addresses,
+        f"DO $$ BEGIN FOR n IN 1..{doctor.BUSY} LOOP "
+        "PERFORM FROM usage_events WHERE tenant_id = 'acme' AND id = gen_random_uuid(); END LOOP; END $$",
+    )
+    named = [finding for finding in bad(addresses) if "useless" in finding.found]
+    assert [(finding.check, finding.level) for finding in named] == [("unused indexes", "warning")]
+    assert "usage_events_pkey" not in str(bad(addresses))
+
+    change(addresses, "COMMENT ON INDEX useless IS 'for the yearly report'")
+    (explained,) = (finding for finding in examine(addresses) if "useless" in finding.found)
+    assert explained.level == "ok"
+    assert "for the yearly report" in explained.found
+
+
+def test_dead_rows_and_old_statistics_of_a_large_table_are_named(addresses: Addresses) -> None:
+    fill(addresses, 2 * doctor.LARGE)
+    (stale,) = bad(addresses)
+    assert (stale.check, stale.level) == ("tables", "warning")
+    assert "usage_events: 100000 of its 100000 rows changed since it was analysed, never" in stale.found
+
+    change(addresses, "ANALYZE usage_events")
+    assert bad(addresses) == []
+
+    rows(addresses.admin, "DELETE FROM usage_events WHERE ctid <= '(400, 0)' RETURNING id")
+    change(addresses, "ANALYZE usage_events")
+    (dead,) = bad(addresses)
+    assert dead.check == "tables"
+    assert "of its rows are dead, vacuumed never (limit 30 %)" in dead.found
+    change(addresses, "VACUUM usage_events")
+    assert bad(addresses) == []
+
+
+@pytest.mark.skipif(TEST_DSN is not None, reason="takes most connections of the server, which others may need")
+def test_a_server_that_runs_out_of_connections_is_named(addresses: Addresses) -> None:
+    with ExitStack() as stack:
+        while len(bad(addresses)) == 0:
+            for _ in range(10):
+                stack.enter_context(psycopg.connect(addresses.service))
+        (found,) = bad(addresses)
+        assert (found.check, found.level) == ("connections", "warning")
+
+
+def test_the_queries_are_planned_and_not_run_and_leave_no_statement_behind(addresses: Addresses) -> None:
+    before = contents(addresses.admin)
+    with psycopg.connect(addresses.owner) as owner, psycopg.connect(addresses.service, autocommit=True) as service:
+        service.execute("SET statement_timeout = '59s'")
+        patient = doctor.Patient(owner_dsn=addresses.owner, service_dsn=addresses.service, owner=owner, service=service)
+        assert list(doctor._queries(patient)) == []
+        assert service.execute("SELECT name FROM pg_prepared_statements").fetchall() == []
+        assert service.execute("SHOW plan_cache_mode").fetchall() == [("auto",)]
+    assert contents(addresses.admin) == before
+
+
+# No database to examine
+
+
+def test_an_empty_database_is_told_to_migrate(addresses: Addresses) -> None:
+    list(migrate.rollback(addresses.owner, None))
+    result = run()
+    assert result.exit_code == 2
+    lines = [line for line in result.output.splitlines() if not line.startswith("ok")]
+    assert [line.split(":")[0].split(maxsplit=1) for line in lines] == [
+        ["warning", "migrations"],
+        ["failure", "tables"],
+    ]
+    assert all("skilldb migrate" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", ["SKILLDB_OWNER_DSN", "SKILLDB_DSN"])
+def test_a_server_that_cannot_be_reached_is_one_line_with_what_to_do(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "host=/nowhere dbname=skilldb user=nobody password=secret")
+    result = run()
+    assert result.exit_code == 2
+    (line,) = result.output.splitlines()
+    assert line.startswith(f"failure connection: as the {'owner' if 'OWNER' in name else 'service'}: ")
+    assert doctor.UNREACHABLE in line
+    assert "secret" not in line
+    (finding,) = json.loads(run("--json").output)
+    assert finding["advice"] == doctor.UNREACHABLE
+
+
+def test_a_missing_address_or_embedded_server_is_a_failure_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SKILLDB_DSN")
+    assert (run().exit_code, "SKILLDB_DSN is not" in run().output) == (2, True)
+
+    def start() -> embedded.Server:
+        raise DatabaseUnavailableError("it does not start")
+
+    monkeypatch.delenv("SKILLDB_OWNER_DSN")
+    monkeypatch.setattr(embedded, "start", start)
+    assert (run().exit_code, "it does not start" in run().output) == (2, True)
+
+
+def test_two_addresses_of_two_databases_are_no_pair(addresses: Addresses) -> None:
+    other = make_conninfo(addresses.service, dbname="postgres")
+    found = list(doctor.examine(addresses.owner, other))
+    assert [(finding.check, finding.level) for finding in found] == [("connection", "failure")]
+    assert asdict(found[0])["found"].endswith("the service's postgres")
