@@ -6,6 +6,7 @@ import json
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -107,8 +108,9 @@ def test_the_migrations_make_the_indexes_that_are_expected(addresses: Addresses)
 
 def test_expected_indexes_are_those_made_and_not_dropped(files: Path) -> None:
     (files / "0001_a.sql").write_text(
-        "CREATE TABLE t (a INT CONSTRAINT t_key UNIQUE, CONSTRAINT t_pkey PRIMARY KEY (a), CONSTRAINT c CHECK (a > 0));\n"
-        "-- CREATE INDEX commented ON t (a);\nCREATE INDEX a ON t (a);\nCREATE UNIQUE INDEX IF NOT EXISTS b\nON t (a);\n"
+        "CREATE TABLE t (a INT CONSTRAINT t_key UNIQUE, CONSTRAINT t_pkey PRIMARY KEY (a), CONSTRAINT e CHECK (a > 0));"
+        "-- CREATE INDEX commented ON t (a);\n"
+        "CREATE INDEX a ON t (a);\nCREATE UNIQUE INDEX IF NOT EXISTS b\nON t (a);\n"
         "CREATE INDEX CONCURRENTLY IF NOT EXISTS c ON t (a);\nCREATE INDEX d ON t (a);"
     )
     (files / "0002_b.sql").write_text(
@@ -163,7 +165,8 @@ FAULTS = {
     ),
     "no isolation": ("ALTER TABLE users NO FORCE ROW LEVEL SECURITY", {"row security": "failure"}, "users"),
     "a trigger": (
-        "CREATE TRIGGER noted BEFORE UPDATE ON skills FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "CREATE TRIGGER noted BEFORE UPDATE ON skills "
+        "FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
         {"triggers": "failure"},
         "noted",
     ),
@@ -314,7 +317,7 @@ def test_an_unused_index_of_a_large_busy_table_is_named_unless_its_comment_expla
     change(
         addresses,
         f"DO $$ BEGIN FOR n IN 1..{doctor.BUSY} LOOP "
-        "PERFORM FROM usage_events WHERE tenant_id = 'acme' AND id = gen_random_uuid(); END LOOP; END $$",
+        f"PERFORM FROM usage_events WHERE tenant_id = 'acme' AND id = '{UUID(int=0)}'; END LOOP; END $$",
     )
     named = [finding for finding in bad(addresses) if "useless" in finding.found]
     assert [(finding.check, finding.level) for finding in named] == [("unused indexes", "warning")]
@@ -348,7 +351,7 @@ def test_dead_rows_and_old_statistics_of_a_large_table_are_named(addresses: Addr
 def test_a_server_that_runs_out_of_connections_is_named(addresses: Addresses) -> None:
     with ExitStack() as stack:
         while len(bad(addresses)) == 0:
-            for _ in range(10):
+            for _ in range(39):
                 stack.enter_context(psycopg.connect(addresses.service))
         (found,) = bad(addresses)
         assert (found.check, found.level) == ("connections", "warning")

@@ -43,25 +43,26 @@ def server() -> Iterator[str]:
         pytest.skip("no PostgreSQL is installed that has pg_stat_statements; the embedded one has not")
     # Not pytest's folder, which only its owner may enter: a server does not run as root.
     folder = Path(tempfile.mkdtemp(prefix="skilldb-"))
-    user = []
+    as_postgres = []
     if os.geteuid() == 0:
-        user = ["runuser", "-u", "postgres", "--"]
+        as_postgres = ["runuser", "-u", "postgres", "--"]
         shutil.chown(folder, "postgres")
-    data = folder / "data"
+
+    def control(program: str, *arguments: str) -> int:
+        # Not captured: a server that was started would keep the pipe open.
+        command = [*as_postgres, str(installed / program), "-D", str(folder / "data"), *arguments]
+        with (folder / "said").open("a") as said:
+            return subprocess.run(command, check=False, stdout=said, stderr=said, cwd=folder).returncode
+
     options = f"-k {folder} -c listen_addresses= -c fsync=off -c shared_preload_libraries=pg_stat_statements"
-    control = [*user, installed / "pg_ctl", "-D", data, "-w"]
-    init = [*user, installed / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
     try:
-        subprocess.run(init, check=True, capture_output=True, cwd=folder)
-        start = [*control, "-l", folder / "log", "-o", options, "start"]
-        if subprocess.run(
-            start, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
-        ).returncode:
-            log = (folder / "log").read_text()
-            assert "pg_stat_statements" in log, log
+        assert control("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync") == 0, folder
+        if control("pg_ctl", "-w", "-o", options, "start"):
+            said = (folder / "said").read_text()
+            assert "pg_stat_statements" in said, said
             pytest.skip("the installed PostgreSQL has no pg_stat_statements")
         yield make_conninfo(host=str(folder), user="postgres", dbname="postgres")
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd=folder)
+        assert control("pg_ctl", "-w", "-m", "immediate", "stop") == 0
     finally:
         shutil.rmtree(folder)
 
