@@ -168,9 +168,9 @@ def catalogue(conn: psycopg.Connection[Any]) -> Catalogue:
         tables=frozenset(name for (name,) in conn.execute(_SQL["list_tables"].sql)),
         foreign_keys=tuple(
             ForeignKey(table=table, name=name, columns=columns, parent=parent)
-            for table, name, parent, columns in conn.execute(_SQL["list_foreign_keys"].sql)
+            for table, name, parent, columns in conn.execute(_SQL["list_references"].sql)
         ),
-        indexes=dict(conn.execute(_SQL["list_indexes"].sql).fetchall()),
+        indexes=dict(conn.execute(_SQL["list_indexed_tables"].sql).fetchall()),
     )
 
 

@@ -64,7 +64,7 @@ SELECT relname
 FROM pg_class
 WHERE relkind IN ('r', 'p') AND pg_table_is_visible(oid) AND relnamespace <> 'pg_catalog'::regnamespace;
 
--- name: list_foreign_keys()
+-- name: list_references()
 -- Each with its columns and the table that it refers to.
 SELECT
     c.relname,
@@ -80,7 +80,7 @@ INNER JOIN pg_class AS c ON c.oid = k.conrelid
 INNER JOIN pg_class AS p ON p.oid = k.confrelid
 WHERE k.contype = 'f' AND pg_table_is_visible(c.oid);
 
--- name: list_indexes()
+-- name: list_indexed_tables()
 -- Each with its table.
 SELECT x.relname, c.relname AS indexed
 FROM pg_index AS i

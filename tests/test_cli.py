@@ -271,8 +271,28 @@ def test_the_readmes_examples_run_as_they_stand() -> None:
     assert len(blocks) == 2
     for block in blocks:
         said = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=True).stdout
-        promised = "install demo db-start db-stop migrate rollback status seed import psql test lint types check clean"
-    assert {*promised.split(), "doctor"} <= listed
+        promised = re.search(r"print\(.*\)  # (.*)", block)
+        assert promised is not None
+        assert said.strip() == promised[1]
+
+
+def test_the_readme_lists_every_repository_function_and_command() -> None:
+    readme = (CHECKOUT / "README.md").read_text()
+    for module in (CHECKOUT / "skilldb" / "repositories").glob("[a-z]*.py"):
+        for name in re.findall(r"^def ([a-z]\w*)", module.read_text(), flags=re.MULTILINE):
+            assert f"`{name}`" in readme, f"{module.stem}.{name}"
+    for name in command_names():
+        assert f"`{name}" in readme, name
+
+
+def test_make_lists_every_target_with_a_line() -> None:
+    said = subprocess.run(["make", "-C", CHECKOUT, "--no-print-directory"], capture_output=True, text=True, check=True)
+    listed = {line.split()[0] for line in said.stdout.splitlines()}
+    promised = (
+        "install demo db-start db-stop migrate rollback status new-migration seed import drift doctor psql explain "
+        "test schema lint types check clean"
+    )
+    assert set(promised.split()) <= listed
 
 
 def test_a_sparkline_scales_to_its_highest_value() -> None:

@@ -18,7 +18,6 @@ from skilldb import cli, doctor, embedded, migrate
 from skilldb.doctor import Finding
 from skilldb.errors import DatabaseUnavailableError
 from tests.conftest import TEST_DSN, Addresses, contents, new_skill, rows
-from tests.test_migrations import files as files  # a fixture
 
 
 @pytest.fixture(autouse=True)

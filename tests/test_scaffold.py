@@ -12,10 +12,10 @@ from typer.testing import CliRunner, Result
 
 from skilldb import cli, migrate, queries
 from skilldb.errors import AlreadyExistsError, InvalidValueError, SkilldbError
+from skilldb.isolation import Check
 from skilldb.scaffold import new_migration
 from tests import isolation
 from tests.conftest import Addresses
-from tests.isolation import Check
 from tests.schema import dump
 from tests.test_migrations import CHECKOUT, LAST
 
