@@ -90,9 +90,11 @@ WITH granted (kind, catalogue, oid, name, part, acl) AS (
         c.oid,
         c.relname AS name,
         NULL::name AS part,
+        -- noqa: disable=RF06
         coalesce(
-            c.relacl, acldefault((CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END)::"char", c.relowner) -- noqa: RF06
+            c.relacl, acldefault((CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END)::"char", c.relowner)
         ) AS acl
+        -- noqa: enable=RF06
     FROM pg_class AS c
     WHERE
         c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
