@@ -18,7 +18,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 import skilldb
-from skilldb import embedded, migrate
+from skilldb import doctor, embedded, migrate
 from skilldb.seed import seed
 from tests import isolation
 from tests.conftest import Addresses, Admin, contents, rows
@@ -158,6 +158,8 @@ def test_a_backup_restored_into_an_empty_server_is_whole_and_isolated(
         assert role_attributes(new) == role_attributes(old)
         if versions[0] == versions[1]:
             assert schema(new) == schema(old)
+        findings = list(doctor.examine(new.dsn("skilldb_owner"), new.dsn("my_service")))
+        assert [finding for finding in findings if finding.level != "ok"] == []
         with psycopg.connect(new.dsn("postgres")) as conn:
             isolation.seed(conn, shared=False)
             conn.commit()
