@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import inspect
 import itertools
-import pkgutil
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
-from types import NoneType, UnionType
-from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Protocol
 
 import psycopg
 import pytest
@@ -22,7 +18,6 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import tuple_row
 
 import skilldb
-from skilldb import repositories
 from skilldb.isolation import (
     STRUCTURE,
     Check,
@@ -42,6 +37,17 @@ from skilldb.repositories import metrics, skills, tenants
 from skilldb.statement import Reader, Statement
 from tests import isolation
 from tests.conftest import Addresses, Admin
+from tests.functions import (
+    FUNCTIONS,
+    IDENTITY,
+    LEFT_OUT,
+    Function,
+    Leaf,
+    arguments,
+    everything,
+    is_mapping,
+    names_a_row,
+)
 from tests.isolation import (
     BEHAVIOUR,
     NOWHERE,
@@ -115,69 +121,28 @@ def test_deleting_all_of_a_tenant_leaves_the_rows_of_the_same_ids_of_another(see
 
 # Errors of the repositories.
 
-Function = Callable[..., Statement[Any]]
-FUNCTIONS: dict[str, Function] = {
-    f"{module.name}.{name}": function
-    for module in pkgutil.iter_modules(repositories.__path__)
-    for name, function in inspect.getmembers(
-        importlib.import_module(f"{repositories.__name__}.{module.name}"), inspect.isfunction
-    )
-    if function.__module__ == f"{repositories.__name__}.{module.name}"
-    and get_origin(get_type_hints(function).get("return")) is Statement
-}
 # Required parameters that are neither ids nor fit for any value of their type.
 KNOWN = {"status": "accepted", "feedback_type": "suggestion", "content_hash": "0" * 64}
 SAMPLES: dict[Any, Any] = {str: "text", int: 1, bool: True, datetime: datetime.fromisoformat("2026-01-01T00:00:00Z")}
 
 
-class Arguments:
-    """Arguments for a function by its annotations: ids, each chosen by its path, and what else is required."""
+def naming(choose: Callable[[str], str]) -> Leaf:
+    """Ids, each chosen by its path, and what else is required."""
 
-    def __init__(self, choose: Callable[[str], str]) -> None:
-        self._choose = choose
-
-    def of(self, target: Any, path: str = "") -> dict[str, Any]:
-        hints = get_type_hints(target)
-        if is_typeddict(target):
-            required = target.__required_keys__
-        else:
-            parameters = inspect.signature(target).parameters
-            required = {name for name, given in parameters.items() if given.default is inspect.Parameter.empty}
-            assert parameters.keys() == hints.keys() - {"return"}, f"{path}: not every parameter is annotated"
-        return {
-            name: self._value(hint, f"{path}.{name}".lstrip("."))
-            for name, hint in hints.items()
-            if name != "return" and (name in required or _names_a_row(name))
-        }
-
-    def _value(self, hint: Any, path: str) -> Any:
+    def leaf(path: str, hint: Any, required: bool) -> Any:
+        if names_a_row(path):
+            return choose(path)
+        if not required:
+            return LEFT_OUT
         name = path.rpartition(".")[2]
-        if get_origin(hint) in (Union, UnionType):
-            hint = next(option for option in get_args(hint) if option is not NoneType)
-        if get_origin(hint) in (list, Sequence, Iterable):
-            return [self._value(get_args(hint)[0], path)]
-        if _names_a_row(name):
-            return self._choose(path)
         if name in KNOWN:
             return KNOWN[name]
-        if is_dataclass(hint) and isinstance(hint, type):
-            return hint(**self.of(hint, path))
-        if is_typeddict(hint):
-            return self.of(hint, path)
-        if get_origin(hint) in (Mapping, dict):
+        if is_mapping(hint):
             return {}
-        if get_origin(hint) is Literal:
-            return get_args(hint)[0]
         assert hint in SAMPLES, f"no argument for {path}, which is {hint}: say in KNOWN or SAMPLES what to pass"
         return SAMPLES[hint]
 
-
-def _names_a_row(name: str) -> bool:
-    return name in IDENTITY or name.endswith(("_id", "_ids", "_by"))
-
-
-# What a new row is called: in a call that names its own rows this is one that is still free.
-IDENTITY = {"id", "slug", "email"}
+    return leaf
 
 
 def ids_of(function: Function) -> list[str]:
@@ -188,7 +153,7 @@ def ids_of(function: Function) -> list[str]:
         paths.append(path)
         return A
 
-    Arguments(note).of(function)
+    arguments(function, naming(note))
     return paths
 
 
@@ -201,12 +166,9 @@ def told(tenant: skilldb.Tenant, function: Function, own: str, other: str, other
         return free if path.rpartition(".")[2] in IDENTITY else own
 
     try:
-        text = repr(_timeless(tenant.execute(function(**Arguments(choose).of(function)))))
+        text = repr(_timeless(tenant.execute(function(**arguments(function, naming(choose))))))
     except skilldb.SkilldbError as error:
-        cause = error.__cause__
-        text = f"{error!r} {cause!r} {cause}"
-        if isinstance(cause, psycopg.Error):
-            text += f" {cause.sqlstate} {cause.diag.message_detail} {cause.diag.message_hint} {cause.diag.context}"
+        text = everything(error)
     text = text.replace(own, "<own>").replace(other, "<other>")
     return re.sub(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "<new>", text)
 

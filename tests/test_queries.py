@@ -23,6 +23,7 @@ from skilldb.models import Page
 from skilldb.queries import Query
 from skilldb.statement import Statement
 from tests.conftest import Addresses, rows
+from tests.functions import FUNCTIONS
 
 # The loader
 
@@ -345,17 +346,6 @@ def harmless(annotation: Any) -> Any:
     return {str: "none", int: 1, datetime: datetime(2026, 5, 5, tzinfo=UTC)}[type_]
 
 
-def repository_functions() -> dict[str, Callable[..., Statement[Any]]]:
-    """Every function of the repositories that returns a Statement."""
-    return {
-        f"{file(module)}.{name}": function
-        for module in modules()
-        for name, function in inspect.getmembers(module, inspect.isfunction)
-        if function.__module__ == module.__name__
-        and typing.get_origin(typing.get_type_hints(function)["return"]) is Statement
-    }
-
-
 def result_type(function: Callable[..., Statement[Any]]) -> Any:
     """The T of the Statement[T] that the function returns."""
     return typing.get_args(typing.get_type_hints(function)["return"])[0]
@@ -386,15 +376,14 @@ def test_every_query_prepares_and_takes_the_types_that_it_says(owner: psycopg.Co
 
 
 def test_every_repository_function_gives_each_step_the_parameters_of_its_query() -> None:
-    for name, function in repository_functions().items():
+    for name, function in FUNCTIONS.items():
         for step in build(function).steps:
             assert step.params.keys() | {"tenant_id"} == step.query.types.keys() | {"tenant_id"}, name
 
 
 def test_every_repository_function_gives_the_columns_of_its_result(owner: psycopg.Connection[Any]) -> None:
-    functions = repository_functions()
-    assert {name.partition(".")[0] for name in functions} == {file(module) for module in modules()}
-    wrong = {name: wrong_columns(owner, build(function), result_type(function)) for name, function in functions.items()}
+    assert {name.partition(".")[0] for name in FUNCTIONS} == {file(module) for module in modules()}
+    wrong = {name: wrong_columns(owner, build(function), result_type(function)) for name, function in FUNCTIONS.items()}
     assert {name: complaints for name, complaints in wrong.items() if complaints} == {}
 
 
@@ -450,7 +439,7 @@ WRONG_COLUMNS = [
 
 def test_a_column_that_does_not_fit_is_reported(owner: psycopg.Connection[Any]) -> None:
     for name, was, becomes, complaint in WRONG_COLUMNS:
-        function = repository_functions()[name]
+        function = FUNCTIONS[name]
         statement = build(function)
         step = statement.steps[-1]
         changed = Statement(statement.reader, dataclasses.replace(step, query=altered(step.query, was, becomes)))

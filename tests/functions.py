@@ -1,0 +1,92 @@
+"""Every function of every repository, found by inspection, and arguments for it by its annotations."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+import psycopg
+
+from skilldb import repositories
+from skilldb.statement import Statement
+
+Function = Callable[..., Statement[Any]]
+FUNCTIONS: dict[str, Function] = {
+    f"{module.name}.{name}": function
+    for module in pkgutil.iter_modules(repositories.__path__)
+    for name, function in inspect.getmembers(
+        importlib.import_module(f"{repositories.__name__}.{module.name}"), inspect.isfunction
+    )
+    if function.__module__ == f"{repositories.__name__}.{module.name}"
+    and get_origin(get_type_hints(function).get("return")) is Statement
+}
+
+LEFT_OUT = object()
+"""What a Leaf returns for an argument that is to keep its default."""
+
+Leaf = Callable[[str, Any, bool], Any]
+"""Of the path, `skill_id` or `event.skill_id`, of the type without its None, and whether it must be given: a value."""
+
+
+def arguments(target: Any, leaf: Leaf, path: str = "", count: Callable[[str], int] = lambda path: 1) -> dict[str, Any]:
+    """Arguments for a function, a dataclass or a TypedDict by its annotations.
+
+    `count` says of a path how many elements a list there has.
+    """
+    hints, required = _parameters(target, path)
+    given = {
+        name: _value(hint, leaf, f"{path}.{name}".lstrip("."), name in required, count) for name, hint in hints.items()
+    }
+    return {name: value for name, value in given.items() if value is not LEFT_OUT}
+
+
+@cache
+def _parameters(target: Any, path: str) -> tuple[dict[str, Any], Collection[str]]:
+    hints = {name: hint for name, hint in get_type_hints(target).items() if name != "return"}
+    if is_typeddict(target):
+        return hints, target.__required_keys__
+    parameters = inspect.signature(target).parameters
+    assert parameters.keys() == hints.keys(), f"{path}: not every parameter is annotated"
+    return hints, {name for name, given in parameters.items() if given.default is inspect.Parameter.empty}
+
+
+def _value(hint: Any, leaf: Leaf, path: str, required: bool, count: Callable[[str], int]) -> Any:
+    if get_origin(hint) in (Union, UnionType):
+        hint = next(option for option in get_args(hint) if option is not NoneType)
+    if get_origin(hint) in (list, Sequence, Iterable):
+        values = [_value(get_args(hint)[0], leaf, path, required, count) for _ in range(count(path))]
+        return LEFT_OUT if LEFT_OUT in values else values
+    if (is_dataclass(hint) and isinstance(hint, type)) or is_typeddict(hint):
+        assert required, f"{path}: a dataclass with a default"
+        return hint(**arguments(hint, leaf, path, count))
+    return leaf(path, hint, required)
+
+
+def is_mapping(hint: Any) -> bool:
+    return get_origin(hint) in (Mapping, dict)
+
+
+def names_a_row(path: str) -> bool:
+    """Whether a parameter of this path is an id or, of a new row, what it is called."""
+    name = path.rpartition(".")[2]
+    return name in IDENTITY or name.endswith(("_id", "_ids", "_by"))
+
+
+# What a new row is called: in a call that names its own rows this is one that is still free.
+IDENTITY = {"id", "slug", "email"}
+
+
+def everything(error: BaseException) -> str:
+    """All that an error tells: itself, its cause, and every field of what the server sent."""
+    text = f"{type(error).__name__} {error!r} {error} {getattr(error, '__notes__', '')}"
+    if isinstance(error, psycopg.Error):
+        fields = [name for name in dir(error.diag) if not name.startswith("_")]
+        # The line of PostgreSQL's source says only which version it is.
+        text += " ".join(f"{name}={getattr(error.diag, name)}" for name in fields if not name.startswith("source"))
+    return text + "".join(f" <- {everything(e)}" for e in (error.__cause__, error.__context__) if e is not None)

@@ -1,0 +1,825 @@
+"""What every repository function means, as plain Python on one organisation's rows in memory.
+
+The functions have the names and parameters of the repositories'. What they refuse they refuse for all reasons there
+are: which of them the database meets first is not promised.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+from math import floor
+from typing import Any, TypeVar
+from unittest.mock import ANY
+from uuid import UUID, uuid4
+
+from skilldb import paging
+from skilldb.errors import (
+    AlreadyExistsError,
+    InvalidTransitionError,
+    InvalidValueError,
+    NotFoundError,
+    PermissionDeniedError,
+    SkilldbError,
+    StillReferencedError,
+)
+from skilldb.models import (
+    BenchmarkResult,
+    BenchmarkRun,
+    BenchmarkRunWithResults,
+    DailyCost,
+    DailyUses,
+    FeedbackWithUsers,
+    MetricDrift,
+    ModelComparison,
+    NewBenchmarkResult,
+    NewBenchmarkRun,
+    NewSkill,
+    NewSkillFeedback,
+    NewSkillVersion,
+    NewTokenMeasurement,
+    NewUsageEvent,
+    Page,
+    Rating,
+    Skill,
+    SkillChanges,
+    SkillCostStats,
+    SkillFeedback,
+    SkillUpdate,
+    SkillUses,
+    SkillVersion,
+    Tenant,
+    TokenMeasurement,
+    User,
+    UserSkillView,
+    WhatsNewItem,
+)
+from skilldb.prices import DEFAULT_PRICES
+
+Row = TypeVar("Row")
+
+Reason = tuple[type[SkilldbError], str]
+"""An error, and what its message names."""
+
+MOST = 2**31 - 1
+DAY = timedelta(days=1)
+COST = "estimated_cost_microcents"
+TOKENS = ("input_tokens", "output_tokens", "total_tokens", "latency_ms")
+STATUSES = ("draft", "pending_review", "published", "archived")
+THUMBS = {"thumbs_up": 1, "thumbs_down": -1}
+FEEDBACK_TYPES = (*THUMBS, "suggestion", "training_example", "bug_report")
+REVIEWS = {
+    "pending": ("accepted", "dismissed"),
+    "accepted": ("implemented", "dismissed"),
+    "dismissed": ("pending",),
+    "implemented": (),
+}
+
+
+class Refused(Exception):
+    """Nothing is done, for one of these reasons."""
+
+    def __init__(self, *reasons: Reason) -> None:
+        self.reasons = reasons
+
+
+def refuse(*reasons: tuple[bool, type[SkilldbError], str]) -> None:
+    """Raise Refused for those reasons that hold."""
+    if found := [(error, named) for holds, error, named in reasons if holds]:
+        raise Refused(*found)
+
+
+def below(least: int, **numbers: int | None) -> list[tuple[bool, type[SkilldbError], str]]:
+    """The numbers that are too small, or more than an INTEGER holds."""
+    return [(n is not None and not least <= n <= MOST, InvalidValueError, name) for name, n in numbers.items()]
+
+
+def half_up(number: Fraction) -> int:
+    return floor(number + Fraction(1, 2))
+
+
+def mean(numbers: Sequence[int]) -> Fraction | None:
+    return Fraction(sum(numbers), len(numbers)) if numbers else None
+
+
+def rounded(number: Fraction | None) -> int | None:
+    return None if number is None else half_up(number)
+
+
+def to_millisecond(time: datetime) -> datetime:
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def stored(time: datetime) -> datetime:
+    return to_millisecond(time + timedelta(microseconds=500))
+
+
+@dataclass(kw_only=True)
+class Event:
+    skill_id: str | None
+    user_id: str | None
+    created_at: datetime
+
+
+class Organisation:
+    """The rows of one organisation. `slugs` are those of all organisations, the one thing that they share."""
+
+    def __init__(self, id: str, slugs: set[str]) -> None:
+        self.id = id
+        self.slugs = slugs
+        self.tenant: Tenant | None = None
+        self.users: dict[str, User] = {}
+        self.skills: dict[str, Skill] = {}
+        self.edited: dict[str, datetime] = {}
+        self.versions: dict[str, SkillVersion] = {}
+        self.ratings: dict[tuple[str, str], Rating] = {}
+        self.views: dict[tuple[str, str], UserSkillView] = {}
+        self.events: dict[str, Event] = {}
+        self.feedback: dict[str, SkillFeedback] = {}
+        self.measurements: dict[str, TokenMeasurement] = {}
+        self.runs: dict[str, BenchmarkRun] = {}
+        self.results: dict[tuple[str, str, int], NewBenchmarkResult] = {}
+
+    def at(self, now: datetime, new_id: str | None) -> None:
+        """Set the clock, and the id that the database makes up where none is given."""
+        self.instant = now
+        # TIMESTAMPTZ(3) rounds. Where an order matters, the SQL cuts.
+        self.now = (now + timedelta(microseconds=500)).replace(
+            microsecond=(now.microsecond + 500) // 1000 % 1000 * 1000
+        )
+        self.cut = now.replace(microsecond=now.microsecond // 1000 * 1000)
+        self.new_id = new_id or "no id was made up"
+
+    # Reasons.
+
+    def no_tenant(self) -> tuple[bool, type[SkilldbError], str]:
+        return self.tenant is None, NotFoundError, "tenant"
+
+    def no_user(self, id: str | None) -> tuple[bool, type[SkilldbError], str]:
+        return id is not None and id not in self.users, NotFoundError, f"user '{str(id)[:100]}'"
+
+    def no_skill(self, id: str | None) -> tuple[bool, type[SkilldbError], str]:
+        return id is not None and id not in self.skills, NotFoundError, f"skill '{str(id)[:100]}'"
+
+    def no_run(self, id: str) -> tuple[bool, type[SkilldbError], str]:
+        return id not in self.runs, NotFoundError, f"run '{id[:100]}'"
+
+    def no_version(self, skill_id: str, id: str | None) -> tuple[bool, type[SkilldbError], str]:
+        found = id is None or (id in self.versions and self.versions[id].skill_id == skill_id)
+        return not found, NotFoundError, f"version '{str(id)[:100]}'"
+
+    # Organisations and people.
+
+    def create_tenant(self, name: str, slug: str, *, id: str | None = None) -> Tenant:
+        refuse(
+            (id not in (None, self.id), PermissionDeniedError, "tenants"),
+            (self.tenant is not None, AlreadyExistsError, f"id {self.id!r}"),
+            (slug in self.slugs, AlreadyExistsError, f"slug {slug!r}"),
+        )
+        self.slugs.add(slug)
+        self.tenant = Tenant(id=self.id, name=name, slug=slug, is_active=True, created_at=self.now, updated_at=self.cut)
+        return self.tenant
+
+    def get_tenant(self) -> Tenant | None:
+        return self.tenant
+
+    def create_user(self, email: str, *, name: str | None = None, role: str = "member", id: str | None = None) -> User:
+        refuse(
+            (role not in ("admin", "member"), InvalidValueError, "role"),
+            (id in self.users, AlreadyExistsError, "id"),
+            (any(user.email == email for user in self.users.values()), AlreadyExistsError, "email"),
+            self.no_tenant(),
+        )
+        user = User(id=id or self.new_id, email=email, name=name, role=role, created_at=self.now, updated_at=self.cut)
+        self.users[user.id] = user
+        return user
+
+    def get_user(self, user_id: str) -> User | None:
+        return self.users.get(user_id)
+
+    def delete_user(self, user_id: str) -> bool:
+        if user_id not in self.users:
+            return False
+        needed = [skill.author_id for skill in self.skills.values()]
+        needed += [version.created_by for version in self.versions.values()]
+        needed += [run.triggered_by for run in self.runs.values()]
+        refuse((user_id in needed, StillReferencedError, "user_id"))
+        for user, skill in [key for key in self.ratings if key[0] == user_id]:
+            del self.ratings[user, skill]
+            self.count(skill)
+        self.views = {key: view for key, view in self.views.items() if key[0] != user_id}
+        for event in self.events.values():
+            event.user_id = None if event.user_id == user_id else event.user_id
+        for id, feedback in self.feedback.items():
+            self.feedback[id] = replace(
+                feedback,
+                user_id=None if feedback.user_id == user_id else feedback.user_id,
+                reviewed_by=None if feedback.reviewed_by == user_id else feedback.reviewed_by,
+            )
+        for id, measurement in self.measurements.items():
+            if measurement.user_id == user_id:
+                self.measurements[id] = replace(measurement, user_id=None)
+        del self.users[user_id]
+        return True
+
+    # Skills.
+
+    def skill(self, id: str) -> Skill:
+        """The skill with its averages, each computed from the rows that it is of."""
+        ratings = [rating.rating for (_, skill), rating in self.ratings.items() if skill == id]
+        types = [feedback.feedback_type for feedback in self.feedback.values() if feedback.skill_id == id]
+        thumbs = [int(type == "thumbs_up") for type in types if type in THUMBS]
+        rate, positive = mean(ratings), mean(thumbs)
+        return replace(
+            self.skills[id],
+            rating_count=len(ratings),
+            average_rating=rounded(None if rate is None else rate * 100),
+            total_feedback=len(types),
+            positive_feedback_pct=rounded(None if positive is None else positive * 100),
+            avg_token_cost_microcents=rounded(mean(self.costs(id))),
+        )
+
+    def costs(self, id: str) -> list[int]:
+        costs = [m.estimated_cost_microcents for m in self.measurements.values() if m.skill_id == id]
+        return [cost for cost in costs if cost is not None]
+
+    def count(self, id: str, uses: int = 0) -> None:
+        """A counter of the skill moves."""
+        skill = self.skills[id]
+        self.skills[id] = replace(skill, total_uses=skill.total_uses + uses, metrics_updated_at=self.now)
+
+    def create_skill(self, skill: NewSkill) -> Skill:
+        refuse(
+            (skill.status not in STATUSES, InvalidValueError, "status"),
+            *below(0, hours_saved=skill.hours_saved),
+            (skill.id in self.skills, AlreadyExistsError, "id"),
+            (self.get_skill_by_slug(skill.slug) is not None, AlreadyExistsError, "slug"),
+            (skill.author_id is not None and skill.author_id not in self.users, NotFoundError, "user"),
+            self.no_tenant(),
+        )
+        id = skill.id or self.new_id
+        self.skills[id] = Skill(
+            id=id,
+            name=skill.name,
+            slug=skill.slug,
+            description=skill.description,
+            category=skill.category,
+            tags=list(skill.tags),
+            status=skill.status,
+            hours_saved=skill.hours_saved,
+            author_id=skill.author_id,
+            published_version_id=None,
+            published_version=None,
+            created_at=self.now,
+            updated_at=self.cut,
+            metrics_updated_at=None,
+            total_uses=0,
+            rating_count=0,
+            average_rating=None,
+            total_feedback=0,
+            positive_feedback_pct=None,
+            avg_token_cost_microcents=None,
+        )
+        self.edited[id] = self.cut
+        return self.skill(id)
+
+    def get_skill(self, skill_id: str) -> Skill | None:
+        return self.skill(skill_id) if skill_id in self.skills else None
+
+    def get_skill_by_slug(self, slug: str) -> Skill | None:
+        return next((self.skill(id) for id, skill in self.skills.items() if skill.slug == slug), None)
+
+    def list_skills(
+        self,
+        *,
+        status: str | None = "published",
+        category: str | None = None,
+        tag: str | None = None,
+        limit: int = 50,
+        after: str | None = None,
+    ) -> Page[Skill]:
+        found = [
+            self.skill(id)
+            for id, skill in self.skills.items()
+            if status in (None, skill.status) and category in (None, skill.category)
+            if tag is None or tag in skill.tags
+        ]
+        return self.page([(skill.updated_at, skill.id, skill) for skill in found], limit, after)
+
+    def page(self, rows: list[tuple[datetime, str, Row]], limit: int, after: str | None) -> Page[Row]:
+        """The rows below the cursor, latest first."""
+        try:
+            time, id = paging.decode(after)  # A cursor means something to the package only.
+        except InvalidValueError:
+            raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
+        refuse(*below(1, limit=limit))
+        rows = sorted(rows, key=lambda row: row[:2], reverse=True)
+        if time is not None and id is not None:
+            rows = [row for row in rows if row[:2] < (time, id)]
+        more = paging.encode(*rows[limit - 1][:2]) if len(rows) > limit else None
+        return Page(items=[row for _, _, row in rows[:limit]], after=more)
+
+    def update_skill(self, skill_id: str, changes: SkillUpdate) -> Skill:
+        other = self.get_skill_by_slug(changes["slug"]) if "slug" in changes else None
+        refuse(
+            self.no_skill(skill_id),
+            (changes.get("status", "draft") not in STATUSES, InvalidValueError, "status"),
+            *below(0, hours_saved=changes.get("hours_saved")),
+            (other is not None and other.id != skill_id, AlreadyExistsError, "slug"),
+        )
+        old = self.skills[skill_id]
+        new = replace(old, **changes | {"tags": list(changes.get("tags", old.tags))})
+        if new != replace(old, slug=new.slug, hours_saved=new.hours_saved):
+            new = replace(new, updated_at=max(old.updated_at, self.cut))
+            self.edited[skill_id] = max(self.edited[skill_id], self.cut)
+        self.skills[skill_id] = new
+        return self.skill(skill_id)
+
+    def publish_skill_version(self, skill_id: str, version: NewSkillVersion) -> SkillVersion:
+        refuse(self.no_user(version.created_by), self.no_skill(skill_id))
+        skill = self.skills[skill_id]
+        present = self.versions.get(skill.published_version_id or "")
+        if present is not None and present.content_hash == version.content_hash:
+            return present
+        refuse(
+            (not re.fullmatch("[0-9a-f]{64}", version.content_hash), InvalidValueError, "content_hash"),
+            (version.id in self.versions, AlreadyExistsError, "id"),
+        )
+        added = SkillVersion(
+            id=version.id or self.new_id,
+            skill_id=skill_id,
+            version=1 + len(self.list_skill_versions(skill_id)),
+            content_url=version.content_url,
+            content_hash=version.content_hash,
+            content_type=version.content_type,
+            name=skill.name,
+            description=skill.description,
+            metadata=None if version.metadata is None else dict(version.metadata),
+            created_by=version.created_by,
+            created_at=max(skill.updated_at, self.cut),
+        )
+        self.versions[added.id] = added
+        self.skills[skill_id] = replace(
+            skill, published_version_id=added.id, published_version=added.version, updated_at=added.created_at
+        )
+        return added
+
+    def get_skill_version(self, version_id: str) -> SkillVersion | None:
+        return self.versions.get(version_id)
+
+    def list_skill_versions(self, skill_id: str) -> list[SkillVersion]:
+        found = [version for version in self.versions.values() if version.skill_id == skill_id]
+        return sorted(found, key=lambda version: version.version, reverse=True)
+
+    def get_version_number(self, version_id: str) -> int | None:
+        return self.versions[version_id].version if version_id in self.versions else None
+
+    def delete_skill(self, skill_id: str) -> bool:
+        if self.skills.pop(skill_id, None) is None:
+            return False
+        self.versions = {id: row for id, row in self.versions.items() if row.skill_id != skill_id}
+        self.ratings = {key: row for key, row in self.ratings.items() if row.skill_id != skill_id}
+        self.views = {key: row for key, row in self.views.items() if row.skill_id != skill_id}
+        self.events = {id: row for id, row in self.events.items() if row.skill_id != skill_id}
+        self.feedback = {id: row for id, row in self.feedback.items() if row.skill_id != skill_id}
+        self.measurements = {id: row for id, row in self.measurements.items() if row.skill_id != skill_id}
+        self.runs = {id: row for id, row in self.runs.items() if row.skill_id != skill_id}
+        self.results = {key: row for key, row in self.results.items() if key[0] in self.runs}
+        return True
+
+    # Counters.
+
+    def increment_skill_uses(self, skill_id: str, by: int = 1) -> int:
+        refuse(*below(1, by=by), self.no_skill(skill_id))
+        refuse((self.skills[skill_id].total_uses + by > MOST, InvalidValueError, "by"))
+        self.count(skill_id, by)
+        return self.skills[skill_id].total_uses
+
+    def update_skill_rating(self, skill_id: str) -> int | None:
+        return self.repair_metrics(skill_id).average_rating
+
+    def update_skill_feedback(self, skill_id: str) -> int | None:
+        return self.repair_metrics(skill_id).positive_feedback_pct
+
+    def update_skill_token_cost(self, skill_id: str) -> int | None:
+        return self.repair_metrics(skill_id).avg_token_cost_microcents
+
+    def find_metric_drift(self) -> list[MetricDrift]:
+        return []
+
+    def repair_metrics(self, skill_id: str) -> Skill:
+        refuse(self.no_skill(skill_id))
+        self.count(skill_id)
+        return self.skill(skill_id)
+
+    # Uses.
+
+    def record_usage_event(self, event: NewUsageEvent) -> bool:
+        return self.record_usage_events([event]) == 1
+
+    def record_usage_events(self, events: Iterable[NewUsageEvent]) -> int:
+        """Of two events of one id in one call either may be the one that is recorded: not promised, nor modelled."""
+        new = [e for e in events if e.id is None or str(UUID(e.id)) not in self.events]
+        refuse(
+            *(self.no_user(event.user_id) for event in new),
+            *(self.no_skill(event.skill_id) for event in new),
+            *([self.no_tenant()] if new else []),
+        )
+        for event in new:
+            self.events[str(UUID(event.id) if event.id else uuid4())] = Event(
+                skill_id=event.skill_id, user_id=event.user_id, created_at=stored(event.created_at or self.now)
+            )
+            if event.skill_id is not None:
+                self.count(event.skill_id, uses=1)
+        return len(new)
+
+    def days(self, days: int) -> list[date]:
+        refuse((not 1 <= days <= 36_525, InvalidValueError, "days"))
+        today = self.instant.astimezone(UTC).date()
+        return [today - n * DAY for n in reversed(range(days))]
+
+    def count_uses_by_day(self, skill_id: str, days: int = 30) -> list[DailyUses]:
+        counts = Counter(e.created_at.astimezone(UTC).date() for e in self.events.values() if e.skill_id == skill_id)
+        return [DailyUses(day=day, uses=counts[day]) for day in self.days(days)]
+
+    def get_top_skills(self, days: int = 30, limit: int = 10) -> list[SkillUses]:
+        refuse(*below(1, days=days, limit=limit))
+        since = self.instant - days * DAY
+        counts = Counter(e.skill_id for e in self.events.values() if e.skill_id is not None and e.created_at >= since)
+        top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
+        return [
+            SkillUses(
+                skill_id=id,
+                skill_name=self.skills[id].name,
+                skill_slug=self.skills[id].slug,
+                average_rating=self.skill(id).average_rating,
+                uses=uses,
+            )
+            for id, uses in top
+        ]
+
+    # Ratings.
+
+    def rate_skill(
+        self,
+        user_id: str,
+        skill_id: str,
+        rating: int,
+        *,
+        comment: str | None = None,
+        hours_saved_estimate: int | None = None,
+    ) -> Rating:
+        refuse(
+            self.no_user(user_id),
+            self.no_skill(skill_id),
+            (not 1 <= rating <= 5, InvalidValueError, "rating"),
+            *below(0, hours_saved_estimate=hours_saved_estimate),
+        )
+        former = self.ratings.get((user_id, skill_id))
+        found = self.ratings[user_id, skill_id] = Rating(
+            id=former.id if former else self.new_id,
+            skill_id=skill_id,
+            user_id=user_id,
+            rating=rating,
+            comment=comment,
+            hours_saved_estimate=hours_saved_estimate,
+            created_at=former.created_at if former else self.now,
+            updated_at=max(former.updated_at, self.cut) if former else self.cut,
+        )
+        self.count(skill_id)
+        return found
+
+    def delete_rating(self, user_id: str, skill_id: str) -> bool:
+        if self.ratings.pop((user_id, skill_id), None) is None:
+            return False
+        self.count(skill_id)
+        return True
+
+    def list_ratings(self, skill_id: str, *, limit: int = 50, after: str | None = None) -> Page[Rating]:
+        found = [(r.updated_at, r.id, r) for r in self.ratings.values() if r.skill_id == skill_id]
+        return self.page(found, limit, after)
+
+    # Views.
+
+    def record_skill_view(self, user_id: str, skill_id: str, current_version: int | None) -> None:
+        refuse(self.no_user(user_id), self.no_skill(skill_id), *below(1, current_version=current_version))
+        former = self.views.get((user_id, skill_id))
+        self.views[user_id, skill_id] = UserSkillView(
+            id=ANY,  # Made up, and never needed to find the view.
+            user_id=user_id,
+            skill_id=skill_id,
+            last_viewed_at=max(former.last_viewed_at, self.cut) if former else self.cut,
+            last_viewed_version=current_version,
+            view_count=former.view_count + 1 if former else 1,
+        )
+
+    def get_user_view(self, user_id: str, skill_id: str) -> UserSkillView | None:
+        return self.views.get((user_id, skill_id))
+
+    def get_user_views_for_skills(self, user_id: str, skill_ids: Iterable[str]) -> dict[str, UserSkillView]:
+        return {id: self.views[user_id, id] for id in skill_ids if (user_id, id) in self.views}
+
+    def get_whats_new_for_user(self, user_id: str, limit: int = 10, days: int = 30) -> list[WhatsNewItem]:
+        refuse(*below(1, limit=limit, days=days))
+        seen = [(self.skills[view.skill_id], view) for (user, _), view in self.views.items() if user == user_id]
+        news = [
+            (skill, view)
+            for skill, view in seen
+            if skill.status == "published"
+            and skill.updated_at >= self.instant - days * DAY
+            and (
+                skill.updated_at > view.last_viewed_at
+                or (skill.published_version or 0) > (view.last_viewed_version or 0)
+            )
+        ]
+        return [
+            WhatsNewItem(
+                skill_id=skill.id,
+                skill_name=skill.name,
+                skill_slug=skill.slug,
+                category=skill.category,
+                updated_at=skill.updated_at,
+                last_viewed_at=view.last_viewed_at,
+                view_count=view.view_count,
+                last_viewed_version=view.last_viewed_version,
+                published_version=skill.published_version,
+            )
+            for skill, view in sorted(news, key=lambda item: (item[0].updated_at, item[0].id), reverse=True)[:limit]
+        ]
+
+    def detect_changes(self, user_id: str, skill_id: str) -> SkillChanges | None:
+        view = self.views.get((user_id, skill_id))
+        if view is None:
+            return None
+        current = self.skills[skill_id].published_version
+        return SkillChanges(
+            skill_id=skill_id,
+            last_viewed_at=view.last_viewed_at,
+            last_viewed_version=view.last_viewed_version,
+            current_version=current,
+            version_rose=(current or 0) > (view.last_viewed_version or 0),
+            feedback_since=self.count_feedback_since(skill_id, view.last_viewed_at),
+            content_changed=self.edited[skill_id] > view.last_viewed_at,
+        )
+
+    def open_skill(self, user_id: str, skill_id: str) -> SkillChanges | None:
+        refuse(self.no_user(user_id), self.no_skill(skill_id))
+        changes = self.detect_changes(user_id, skill_id)
+        self.record_skill_view(user_id, skill_id, self.skills[skill_id].published_version)
+        return changes
+
+    # Feedback.
+
+    def submit_feedback(self, feedback: NewSkillFeedback) -> SkillFeedback:
+        refuse(
+            self.no_user(feedback.user_id),
+            self.no_skill(feedback.skill_id),
+            self.no_version(feedback.skill_id, feedback.skill_version_id),
+            (feedback.feedback_type not in FEEDBACK_TYPES, InvalidValueError, "feedback_type"),
+            (feedback.sentiment not in (None, -1, 0, 1), InvalidValueError, "sentiment"),
+            (feedback.quality_score not in (None, *range(1, 11)), InvalidValueError, "quality_score"),
+            (feedback.id in self.feedback, AlreadyExistsError, "id"),
+        )
+        sentiment = THUMBS.get(feedback.feedback_type) if feedback.sentiment is None else feedback.sentiment
+        added = SkillFeedback(
+            **{field: getattr(feedback, field) for field in feedback.__slots__}
+            | {"sentiment": sentiment}
+            | {"id": feedback.id or self.new_id},
+            status="pending",
+            reviewed_by=None,
+            reviewed_at=None,
+            review_notes=None,
+            created_at=self.cut,
+        )
+        self.feedback[added.id] = added
+        self.count(feedback.skill_id)
+        return added
+
+    def review_feedback(
+        self, feedback_id: str, status: str, reviewed_by: str, *, notes: str | None = None
+    ) -> SkillFeedback:
+        refuse(
+            self.no_user(reviewed_by),
+            (feedback_id not in self.feedback, NotFoundError, f"feedback '{feedback_id[:100]}'"),
+            (status not in REVIEWS, InvalidValueError, "status"),
+        )
+        feedback = self.feedback[feedback_id]
+        refuse((status not in REVIEWS[feedback.status], InvalidTransitionError, f"is {feedback.status}"))
+        self.feedback[feedback_id] = replace(
+            feedback, status=status, reviewed_by=reviewed_by, reviewed_at=self.now, review_notes=notes
+        )
+        return self.feedback[feedback_id]
+
+    def list_feedback(
+        self,
+        skill_id: str,
+        *,
+        feedback_type: str | None = None,
+        status: str | None = None,
+        limit: int = 50,
+        after: str | None = None,
+    ) -> Page[FeedbackWithUsers]:
+        found = [
+            FeedbackWithUsers(
+                **{field: getattr(feedback, field) for field in SkillFeedback.__slots__},
+                user_name=self.users[feedback.user_id].name if feedback.user_id else None,
+                reviewer_name=self.users[feedback.reviewed_by].name if feedback.reviewed_by else None,
+            )
+            for feedback in self.feedback.values()
+            if feedback.skill_id == skill_id
+            if feedback_type in (None, feedback.feedback_type) and status in (None, feedback.status)
+        ]
+        return self.page([(feedback.created_at, feedback.id, feedback) for feedback in found], limit, after)
+
+    def count_feedback_since(self, skill_id: str, since: datetime) -> int:
+        return sum(f.skill_id == skill_id and f.created_at > since for f in self.feedback.values())
+
+    def list_training_examples(self, skill_id: str) -> list[SkillFeedback]:
+        found = [
+            feedback
+            for feedback in self.feedback.values()
+            if feedback.skill_id == skill_id
+            and (feedback.feedback_type, feedback.status) == ("training_example", "accepted")
+            and None not in (feedback.example_input, feedback.expected_output)
+        ]
+        return sorted(found, key=lambda feedback: (feedback.created_at, feedback.id))
+
+    # Token cost.
+
+    def record_token_measurement(self, measurement: NewTokenMeasurement) -> TokenMeasurement:
+        id = measurement.id or self.new_id
+        self.record_token_measurements([replace(measurement, id=id)])
+        return self.measurements[id]
+
+    def record_token_measurements(self, measurements: Iterable[NewTokenMeasurement]) -> int:
+        added = []
+        for m in measurements:
+            tokens, cost = m.total_tokens, m.estimated_cost_microcents
+            if m.input_tokens is not None and m.output_tokens is not None:
+                tokens = m.input_tokens + m.output_tokens if tokens is None else tokens
+                price = DEFAULT_PRICES.get(m.model_name)
+                if cost is None and price is not None:
+                    dollars = m.input_tokens * Fraction(price.input_usd) + m.output_tokens * Fraction(price.output_usd)
+                    cost = half_up(dollars * 100)
+            added.append(replace(m, total_tokens=tokens, estimated_cost_microcents=cost, id=m.id or str(uuid4())))
+        ids = [m.id for m in added]
+        refuse(
+            *(self.no_user(m.user_id) for m in added),
+            *(self.no_skill(m.skill_id) for m in added),
+            *(reason for m in added for reason in below(0, **{n: getattr(m, n) for n in TOKENS})),
+            *(((m.estimated_cost_microcents or 0) < 0, InvalidValueError, COST) for m in added),
+            (any(id in self.measurements or ids.count(id) > 1 for id in ids), AlreadyExistsError, "id"),
+        )
+        for m in added:
+            self.measurements[str(m.id)] = TokenMeasurement(
+                **{field: getattr(m, field) for field in m.__slots__} | {"created_at": stored(m.created_at or self.now)}
+            )
+            if m.estimated_cost_microcents is not None:
+                self.count(m.skill_id)
+        return len(added)
+
+    def get_skill_cost_stats(self, skill_id: str) -> SkillCostStats:
+        refuse(self.no_skill(skill_id))
+        models = Counter(m.model_name for m in self.measurements.values() if m.skill_id == skill_id)
+        return SkillCostStats(
+            skill_id=skill_id,
+            total_cost_microcents=sum(self.costs(skill_id)),
+            avg_cost_microcents=rounded(mean(self.costs(skill_id))),
+            measurements=models.total(),
+            predominant_model=min(models, key=lambda model: (-models[model], model), default=None),
+        )
+
+    def get_cost_trend(self, skill_id: str, days: int = 90) -> list[DailyCost]:
+        costs, counts = Counter[date](), Counter[date]()
+        for m in self.measurements.values():
+            if m.skill_id == skill_id:
+                day = m.created_at.astimezone(UTC).date()
+                costs[day] += m.estimated_cost_microcents or 0
+                counts[day] += 1
+        return [DailyCost(day=day, cost_microcents=costs[day], measurements=counts[day]) for day in self.days(days)]
+
+    # Benchmarks.
+
+    def create_benchmark_run(self, run: NewBenchmarkRun) -> BenchmarkRun:
+        refuse(
+            (not run.models, InvalidValueError, "models"),
+            self.no_user(run.triggered_by),
+            self.no_skill(run.skill_id),
+            self.no_version(run.skill_id, run.skill_version_id),
+            (run.id in self.runs, AlreadyExistsError, "id"),
+        )
+        added = BenchmarkRun(
+            id=run.id or self.new_id,
+            skill_id=run.skill_id,
+            skill_version_id=run.skill_version_id,
+            triggered_by=run.triggered_by,
+            status="pending",
+            models=list(run.models),
+            best_model=None,
+            best_quality_score=None,
+            cheapest_model=None,
+            cheapest_cost_microcents=None,
+            started_at=None,
+            completed_at=None,
+            created_at=self.now,
+        )
+        self.runs[added.id] = added
+        return added
+
+    def move(self, run_id: str, *allowed: str, **changes: Any) -> BenchmarkRun:
+        refuse(self.no_run(run_id))
+        run = self.runs[run_id]
+        refuse((run.status not in allowed, InvalidTransitionError, f"is {run.status}"))
+        self.runs[run_id] = replace(run, **changes)
+        return self.runs[run_id]
+
+    def start_benchmark_run(self, run_id: str) -> BenchmarkRun:
+        return self.move(run_id, "pending", status="running", started_at=self.now)
+
+    def record_benchmark_results(self, run_id: str, results: Iterable[NewBenchmarkResult]) -> int:
+        results = list(results)
+        numbers = [{name: getattr(r, name) for name in (*TOKENS, "test_case_index")} for r in results]
+        refuse(
+            *(reason for each in numbers for reason in below(0, **each)),
+            *(((r.estimated_cost_microcents or 0) < 0, InvalidValueError, COST) for r in results),
+            *(((r.quality_score or 0) not in range(101), InvalidValueError, "quality_score") for r in results),
+            self.no_run(run_id),
+        )
+        models = self.move(run_id, "running").models
+        refuse(*((r.model_name not in models, InvalidValueError, f"model '{r.model_name[:100]}'") for r in results))
+        self.results |= {(run_id, r.model_name, r.test_case_index): r for r in results}
+        return len({(r.model_name, r.test_case_index) for r in results})
+
+    def complete_benchmark_run(self, run_id: str) -> BenchmarkRun:
+        refuse(self.no_run(run_id))
+        ranked = self.ranked(run_id)
+        judged = [(name, quality) for name, quality, _ in ranked if quality is not None]
+        priced = [(cost, name) for name, _, cost in ranked if cost is not None]
+        best_model, best = judged[0] if judged else (None, None)
+        cost, cheapest_model = min(priced, default=(None, None))
+        return self.move(
+            run_id,
+            "running",
+            status="completed",
+            completed_at=self.now,
+            best_model=best_model,
+            best_quality_score=rounded(best),
+            cheapest_model=cheapest_model,
+            cheapest_cost_microcents=rounded(cost),
+        )
+
+    def of(self, run_id: str, model: str, field: str) -> list[int]:
+        """A field's values over the cases of a model, where they have one."""
+        found = [getattr(r, field) for (run, name, _), r in self.results.items() if (run, name) == (run_id, model)]
+        return [value for value in found if value is not None]
+
+    def ranked(self, run_id: str) -> list[tuple[str, Fraction | None, Fraction | None]]:
+        """The models with results, their mean quality and mean cost, best first."""
+        models = {model for run, model, _ in self.results if run == run_id}
+        means = [
+            (model, mean(self.of(run_id, model, "quality_score")), mean(self.of(run_id, model, COST)))
+            for model in models
+        ]
+        return sorted(means, key=lambda m: (m[1] is None, -(m[1] or 0), m[2] is None, m[2] or 0, m[0]))
+
+    def fail_benchmark_run(self, run_id: str) -> BenchmarkRun:
+        return self.move(run_id, "pending", "running", status="failed", completed_at=self.now)
+
+    def get_latest_benchmark_run(self, skill_id: str) -> BenchmarkRunWithResults | None:
+        runs = [run for run in self.runs.values() if run.skill_id == skill_id]
+        if not runs:
+            return None
+        run = max(runs, key=lambda run: (run.created_at, run.id))
+        results = [
+            BenchmarkResult(
+                **{field: getattr(result, field) for field in NewBenchmarkResult.__slots__},
+                id=ANY,
+                benchmark_run_id=run.id,
+                created_at=ANY,  # When the case was first recorded; read by nothing else.
+            )
+            for (of, _, _), result in sorted(self.results.items(), key=lambda item: item[0])
+            if of == run.id
+        ]
+        return BenchmarkRunWithResults(
+            **{field: getattr(run, field) for field in BenchmarkRun.__slots__}, results=results
+        )
+
+    def compare_models(self, run_id: str) -> list[ModelComparison]:
+        return [
+            ModelComparison(
+                model_name=model,
+                cases=sum(key[:2] == (run_id, model) for key in self.results),
+                avg_quality_score=rounded(quality),
+                avg_cost_microcents=rounded(cost),
+                avg_total_tokens=rounded(mean(self.of(run_id, model, "total_tokens"))),
+                avg_latency_ms=rounded(mean(self.of(run_id, model, "latency_ms"))),
+                matches_expected_pct=rounded(
+                    mean([100 * match for match in self.of(run_id, model, "matches_expected")])
+                ),
+            )
+            for model, quality, cost in self.ranked(run_id)
+        ]
