@@ -29,7 +29,7 @@ SELECT
     END AS missing;
 
 -- name: lock_users_of_events(id, user_id)
--- As lock_users; an event that is there already misses nobody.
+-- As lock_users; an event that is there already misses nobody. A NULL is not among no ids, so NOT IN alone lets it in.
 WITH locked AS (
     SELECT t.id
     FROM users AS t
@@ -47,7 +47,8 @@ SELECT
                 SELECT raise_not_found('user', min(w.user_id))
                 FROM unnest(%(id)s::uuid[], %(user_id)s::text[]) AS w (id, user_id)
                 WHERE
-                    w.user_id NOT IN (SELECT l.id FROM locked AS l)
+                    w.user_id IS NOT NULL
+                    AND w.user_id NOT IN (SELECT l.id FROM locked AS l)
                     AND NOT EXISTS (
                         SELECT FROM usage_events AS e
                         WHERE e.tenant_id = %(tenant_id)s AND e.id = w.id
@@ -75,7 +76,8 @@ SELECT
                 SELECT raise_not_found('skill', min(w.skill_id))
                 FROM unnest(%(id)s::uuid[], %(skill_id)s::text[]) AS w (id, skill_id)
                 WHERE
-                    w.skill_id NOT IN (SELECT l.id FROM locked AS l)
+                    w.skill_id IS NOT NULL
+                    AND w.skill_id NOT IN (SELECT l.id FROM locked AS l)
                     AND NOT EXISTS (
                         SELECT FROM usage_events AS e
                         WHERE e.tenant_id = %(tenant_id)s AND e.id = w.id

@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 import skilldb
 from skilldb.errors import InvalidValueError, NotFoundError
 from skilldb.models import NewUsageEvent, SkillUses
-from skilldb.repositories import metrics, ratings, skills, usage
+from skilldb.repositories import metrics, ratings, skills, usage, users
 from tests.conftest import Addresses, Face, contents, new_skill, new_user, refused, rows
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -80,6 +80,19 @@ def test_an_event_needs_only_a_tool_and_happened_now(addresses: Addresses, acme:
     assert before - timedelta(milliseconds=1) <= created_at <= after + timedelta(milliseconds=1)
     assert totals(acme) == [0, 0, 0]
     assert acme.execute(skills.get_skill("s1")).metrics_updated_at is None
+
+
+def test_a_batch_is_repeated_whole_when_its_user_was_deleted_meanwhile(acme: Face) -> None:
+    batch = [event(id=ID, user_id="u1"), event(None, id=str(uuid4()), user_id=None)]
+    assert acme.execute(usage.record_usage_events(batch)) == 2
+    assert acme.execute(users.delete_user("u1"))
+    assert acme.execute(usage.record_usage_events(batch)) == 0
+    assert acme.execute(usage.record_usage_events([*batch, event(None)])) == 1
+
+
+def test_a_batch_that_repeats_an_event_of_no_such_skill_takes_the_new_events(acme: Face) -> None:
+    assert acme.execute(usage.record_usage_event(event(id=ID)))
+    assert acme.execute(usage.record_usage_events([event("gone", id=ID), event(None)])) == 1
 
 
 def test_a_repeated_event_id_is_counted_once(addresses: Addresses, acme: Face, face: Callable[[str], Face]) -> None:

@@ -119,6 +119,7 @@ class World:
         self.tenants = {name: db.tenant(name) for name in NAMES}
         self.answered: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.done: list[tuple[str, Operation]] = []
         self.recent_id = IDS[0]
         self.recent_cursor: str | None = None
         self.now: datetime = admin.execute("SELECT now()").fetchall()[0][0]
@@ -148,6 +149,7 @@ class World:
         """Do it, and compare the answer with the model's. Returns the result, or the error."""
         name, given = operation
         model = self.models[of]
+        self.done.append((of, operation))
         try:
             result, self.now = self.tenants[of].execute(FUNCTIONS[name](**given), CLOCK)
         except SkilldbError as error:
