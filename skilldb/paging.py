@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from psycopg.rows import class_row
 
-from skilldb.errors import InvalidValueError
+from skilldb.errors import InvalidValueError, shown
 from skilldb.models import Page
 from skilldb.statement import Reader
 from skilldb.values import bounded
@@ -34,7 +34,7 @@ def decode(cursor: str | None) -> tuple[datetime | None, str | None]:
             raise ValueError("no time zone")
         return parsed, id
     except (AttributeError, UnicodeError, binascii.Error, ValueError):
-        raise InvalidValueError(f"after is not the cursor of a page: {cursor!r}") from None
+        raise InvalidValueError(f"after is not the cursor of a page: {shown(cursor)}") from None
 
 
 def page(model: type[Row], limit: int, key: Callable[[Row], tuple[datetime, str]]) -> Reader[Page[Row]]:

@@ -154,6 +154,9 @@ class Organisation:
         self.cut = now.replace(microsecond=now.microsecond // 1000 * 1000)
         self.new_id = new_id or "no id was made up"
 
+    def named(self, id: str | None) -> str:
+        return self.new_id if id is None else id
+
     # Reasons.
 
     def no_tenant(self) -> tuple[bool, type[SkilldbError], str]:
@@ -194,7 +197,7 @@ class Organisation:
             (any(user.email == email for user in self.users.values()), AlreadyExistsError, "email"),
             self.no_tenant(),
         )
-        user = User(id=id or self.new_id, email=email, name=name, role=role, created_at=self.now, updated_at=self.cut)
+        user = User(id=self.named(id), email=email, name=name, role=role, created_at=self.now, updated_at=self.cut)
         self.users[user.id] = user
         return user
 
@@ -261,7 +264,7 @@ class Organisation:
             (skill.author_id is not None and skill.author_id not in self.users, NotFoundError, "user"),
             self.no_tenant(),
         )
-        id = skill.id or self.new_id
+        id = self.named(skill.id)
         self.skills[id] = Skill(
             id=id,
             name=skill.name,
@@ -316,7 +319,7 @@ class Organisation:
             time, id = paging.decode(after)  # A cursor means something to the package only.
         except InvalidValueError:
             raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
-        refuse(*below(1, limit=limit))
+        refuse((not 1 <= limit < 2**63 - 1, InvalidValueError, "limit"))
         rows = sorted(rows, key=lambda row: row[:2], reverse=True)
         if time is not None and id is not None:
             rows = [row for row in rows if row[:2] < (time, id)]
@@ -350,7 +353,7 @@ class Organisation:
             (version.id in self.versions, AlreadyExistsError, "id"),
         )
         added = SkillVersion(
-            id=version.id or self.new_id,
+            id=self.named(version.id),
             skill_id=skill_id,
             version=1 + len(self.list_skill_versions(skill_id)),
             content_url=version.content_url,
@@ -437,6 +440,12 @@ class Organisation:
                 self.count(event.skill_id, uses=1)
         return len(new)
 
+    def ago(self, days: int) -> datetime:
+        try:
+            return self.instant - timedelta(days=days)
+        except OverflowError:  # The calendar has a beginning, PostgreSQL's too.
+            raise Refused((InvalidValueError, "days")) from None
+
     def days(self, days: int) -> list[date]:
         refuse((not 1 <= days <= 36_525, InvalidValueError, "days"))
         today = self.instant.astimezone(UTC).date()
@@ -447,8 +456,8 @@ class Organisation:
         return [DailyUses(day=day, uses=counts[day]) for day in self.days(days)]
 
     def get_top_skills(self, days: int = 30, limit: int = 10) -> list[SkillUses]:
-        refuse(*below(1, days=days, limit=limit))
-        since = self.instant - days * DAY
+        refuse(*below(1, days=days), (not 1 <= limit < 2**63, InvalidValueError, "limit"))
+        since = self.ago(days)
         counts = Counter(e.skill_id for e in self.events.values() if e.skill_id is not None and e.created_at >= since)
         top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
         return [
@@ -524,13 +533,14 @@ class Organisation:
         return {id: self.views[user_id, id] for id in skill_ids if (user_id, id) in self.views}
 
     def get_whats_new_for_user(self, user_id: str, limit: int = 10, days: int = 30) -> list[WhatsNewItem]:
-        refuse(*below(1, limit=limit, days=days))
+        refuse(*below(1, days=days), (not 1 <= limit < 2**63, InvalidValueError, "limit"))
+        since = self.ago(days)
         seen = [(self.skills[view.skill_id], view) for (user, _), view in self.views.items() if user == user_id]
         news = [
             (skill, view)
             for skill, view in seen
             if skill.status == "published"
-            and skill.updated_at >= self.instant - days * DAY
+            and skill.updated_at >= since
             and (
                 skill.updated_at > view.last_viewed_at
                 or (skill.published_version or 0) > (view.last_viewed_version or 0)
@@ -588,7 +598,7 @@ class Organisation:
         added = SkillFeedback(
             **{field: getattr(feedback, field) for field in feedback.__slots__}
             | {"sentiment": sentiment}
-            | {"id": feedback.id or self.new_id},
+            | {"id": self.named(feedback.id)},
             status="pending",
             reviewed_by=None,
             reviewed_at=None,
@@ -651,7 +661,7 @@ class Organisation:
     # Token cost.
 
     def record_token_measurement(self, measurement: NewTokenMeasurement) -> TokenMeasurement:
-        id = measurement.id or self.new_id
+        id = self.named(measurement.id)
         self.record_token_measurements([replace(measurement, id=id)])
         return self.measurements[id]
 
@@ -665,13 +675,17 @@ class Organisation:
                 if cost is None and price is not None:
                     dollars = m.input_tokens * Fraction(price.input_usd) + m.output_tokens * Fraction(price.output_usd)
                     cost = half_up(dollars * 100)
-            added.append(replace(m, total_tokens=tokens, estimated_cost_microcents=cost, id=m.id or str(uuid4())))
+            added.append(
+                replace(
+                    m, total_tokens=tokens, estimated_cost_microcents=cost, id=str(uuid4()) if m.id is None else m.id
+                )
+            )
         ids = [m.id for m in added]
         refuse(
             *(self.no_user(m.user_id) for m in added),
             *(self.no_skill(m.skill_id) for m in added),
             *(reason for m in added for reason in below(0, **{n: getattr(m, n) for n in TOKENS})),
-            *(((m.estimated_cost_microcents or 0) < 0, InvalidValueError, COST) for m in added),
+            *((not 0 <= (m.estimated_cost_microcents or 0) < 2**63, InvalidValueError, COST) for m in added),
             (any(id in self.measurements or ids.count(id) > 1 for id in ids), AlreadyExistsError, "id"),
         )
         for m in added:
@@ -713,7 +727,7 @@ class Organisation:
             (run.id in self.runs, AlreadyExistsError, "id"),
         )
         added = BenchmarkRun(
-            id=run.id or self.new_id,
+            id=self.named(run.id),
             skill_id=run.skill_id,
             skill_version_id=run.skill_version_id,
             triggered_by=run.triggered_by,
@@ -745,7 +759,7 @@ class Organisation:
         numbers = [{name: getattr(r, name) for name in (*TOKENS, "test_case_index")} for r in results]
         refuse(
             *(reason for each in numbers for reason in below(0, **each)),
-            *(((r.estimated_cost_microcents or 0) < 0, InvalidValueError, COST) for r in results),
+            *((not 0 <= (r.estimated_cost_microcents or 0) < 2**63, InvalidValueError, COST) for r in results),
             *(((r.quality_score or 0) not in range(101), InvalidValueError, "quality_score") for r in results),
             self.no_run(run_id),
         )

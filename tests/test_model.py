@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
+from time import perf_counter
 from typing import Any
 
 import psycopg
 import pytest
 
 import skilldb
+from skilldb import queries
 from tests.conftest import Addresses
-from tests.functions import FUNCTIONS
+from tests.functions import FUNCTIONS, everything
 from tests.reliability import record, size
-from tests.world import ACTORS, NAMES, PRELUDE, World, empty, opened, snapshot, tables
+from tests.test_queries import altered
+from tests.world import ACTORS, IDS, NAMES, PRELUDE, Operation, World, empty, opened, snapshot, tables
 
 BURST = 5
 BURSTS = 40
@@ -37,22 +42,21 @@ class Run:
         self.answered: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
 
-    def beginning(self) -> World:
+    def begin(self, act: Callable[[str, Operation], Any]) -> None:
         """Two of the organisations and their first rows, and nothing else."""
         empty(self.admin, self.tables)
-        world = World(self.db, self.admin)
         for of in NAMES[:2]:
-            for operation in [("tenants.create_tenant", {"name": of, "slug": of}), *PRELUDE]:
-                answer = world.act(of, operation)
-                assert not isinstance(answer, Exception), answer
-        world.answered.clear()
-        return world
+            act(of, ("tenants.create_tenant", {"name": of, "slug": of}))
+            for operation in PRELUDE:
+                act(of, operation)
 
     def wrong(self, given: Sequence[Burst]) -> str:
         """What was wrong first; "" where the models were right and no organisation changed another's rows."""
-        world = self.beginning()
-        before = snapshot(self.admin, self.tables)
+        world = World(self.db, self.admin)
         try:
+            self.begin(world.act)
+            world.answered.clear()
+            before = snapshot(self.admin, self.tables)
             for of, seeds in given:
                 for seed in seeds:
                     world.act(of, world.operation(of, Random(seed).choice))
@@ -65,6 +69,48 @@ class Run:
         self.answered += world.answered
         self.refused += world.refused
         return ""
+
+    def transcript(self, given: Sequence[Burst], others: Sequence[str]) -> list[str]:
+        """All that the first organisation is told, times and made-up ids masked, while the others do the same."""
+        mine = World(self.db, self.admin)
+        self.begin(mine.answer)
+        mine.answered.clear()
+        theirs = {other: World(self.db, self.admin) for other in others}
+        masked = Masked()
+        lines = []
+        for _, seeds in given:
+            for seed in seeds:
+                for n, (other, world) in enumerate(theirs.items(), start=1):
+                    world.recent_id = mine.recent_id
+                    world.answer(other, world.operation(other, Random(seed + n).choice))
+                # Two operations of one millisecond are ordered by their ids, which are made up.
+                soonest = perf_counter() + 0.001
+                while perf_counter() < soonest:
+                    pass
+                operation = mine.operation(NAMES[0], Random(seed).choice)
+                answer = mine.answer(NAMES[0], operation)
+                told = everything(answer) if isinstance(answer, Exception) else repr(answer)
+                lines.append(masked.of(f"{operation}: {told}"))
+        self.answered += mine.answered
+        self.refused += mine.refused
+        return lines
+
+
+class Masked:
+    """Texts without what differs between two runs anyway: each time is <time>, the nth made-up id is <id n>."""
+
+    TIME = re.compile(r"datetime\.datetime\((?:[^()]|\([^()]*\))*\)|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[.\d]*(\+\d\d)?")
+    ID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
+    CURSOR = re.compile(r"(after=)'[\w=-]{20,}'|('after': )'[\w=-]{20,}'")
+
+    def __init__(self) -> None:
+        self.ids = {id: id for id in IDS}
+
+    def of(self, text: str) -> str:
+        text = self.ID.sub(
+            lambda id: self.ids.setdefault(id[0], f"<id {len(self.ids)}>"), self.TIME.sub("<time>", text)
+        )
+        return self.CURSOR.sub("<cursor>", text)
 
 
 def fewest(items: Sequence[Any], fails: Callable[[Sequence[Any]], bool]) -> Sequence[Any]:
@@ -109,3 +155,120 @@ def test_every_answer_and_error_is_the_models_and_no_other_organisations_rows_ch
     )
     # With the numbers of the quick run some are not met.
     assert steps < 20_000 or run.answered.keys() == FUNCTIONS.keys(), FUNCTIONS.keys() - run.answered.keys()
+
+
+def interference(run: Run, runs: int) -> str:
+    """Where what an organisation is told differs first, others being active or not; "" where it does not."""
+    for seed in range(runs):
+        given = bursts(seed)
+        alone, in_company = (run.transcript(given, others) for others in ([], NAMES[1:]))
+        for line, other in zip(alone, in_company, strict=True):
+            if line != other:
+                return f"seed {seed}: alone {line}\nin company {other}"
+    return ""
+
+
+@pytest.mark.torture
+def test_what_an_organisation_is_told_is_the_same_whatever_the_others_do(addresses: Addresses) -> None:
+    operations = size(600, 15_000)
+    with opened(addresses) as (db, admin):
+        run = Run(db, admin)
+        differs = interference(run, operations // (BURST * BURSTS))
+    assert not differs, differs
+    assert run.answered.total() + run.refused.total() == 2 * operations
+    record(
+        "What an organisation is told, errors included, does not depend on what others have or do.",
+        tested="The same random operations, alone and while two others do theirs on the same ids: all that is told is "
+        "compared to the byte, with the server's messages, times and made-up ids masked.",
+        ablation="a query without its tenant and no policy; keys without tenant; a version counted for all together",
+        figures={"operations": operations, "differences": 0},
+    )
+
+
+# The tests bite.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sabotage:
+    """A broken build: one text of a query replaced, and SQL run as the superuser."""
+
+    query: str = ""
+    was: str = ""
+    becomes: str = ""
+    sql: str = "SELECT"
+
+
+def unprotected(table: str) -> str:
+    return f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY"
+
+
+LEAKS = {
+    "a trend of all organisations": Sabotage(
+        query="tokens.get_cost_trend",
+        was="m.tenant_id = %(tenant_id)s",
+        becomes="true",
+        sql=unprotected("token_measurements"),
+    ),
+    "uses counted for all organisations": Sabotage(
+        query="metrics.increment_skill_uses",
+        was="tenant_id = %(tenant_id)s",
+        becomes="true",
+        sql=unprotected("skills"),
+    ),
+    "versions numbered for all together": Sabotage(
+        query="skills.publish_skill_version",
+        was="WHERE v.tenant_id = %(tenant_id)s AND v.skill_id",
+        becomes="WHERE v.skill_id",
+        sql=unprotected("skill_versions"),
+    ),
+    "a slug unique among all": Sabotage(sql="CREATE UNIQUE INDEX ON skills (slug) WHERE slug NOT IN ('sql', 'go')"),
+    "an event id unique among all": Sabotage(sql="CREATE UNIQUE INDEX ON usage_events (id)"),
+}
+ERRORS = {
+    "a rating replaced and counted twice": Sabotage(
+        query="ratings.rate_skill",
+        was="- coalesce((SELECT former.rating FROM former), 0)",
+        becomes="",
+    ),
+    "the version seen is news": Sabotage(
+        query="views.detect_changes",
+        was="s.published_version > coalesce",
+        becomes="s.published_version >= coalesce",
+    ),
+    "a repeated event counted again": Sabotage(
+        query="usage.record_usage_event", was="ON CONFLICT (tenant_id, id) DO NOTHING", becomes=""
+    ),
+    "a deletion that leaves the ratings counted": Sabotage(
+        query="users.withdraw_ratings_of_user", was="r.user_id = %(user_id)s", becomes="false"
+    ),
+}
+
+
+def sabotage(how: Sabotage, addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
+    if how.query:
+        file, _, name = how.query.partition(".")
+        query = queries.load(file)[name]
+        monkeypatch.setitem(queries.load(file), name, altered(query, how.was, how.becomes))  # type: ignore[arg-type]
+    with psycopg.connect(addresses.admin) as conn:
+        conn.execute(how.sql.encode())
+
+
+@pytest.mark.parametrize("how", (LEAKS | ERRORS).values(), ids=(LEAKS | ERRORS).keys())
+def test_the_model_finds_a_broken_build(how: Sabotage, addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
+    sabotage(how, addresses, monkeypatch)
+    with opened(addresses) as (db, admin):
+        run = Run(db, admin)
+        assert any(run.wrong(bursts(seed)) for seed in range(50))
+
+
+@pytest.mark.parametrize("how", LEAKS.values(), ids=LEAKS.keys())
+def test_interference_in_a_broken_build_is_found(
+    how: Sabotage, addresses: Addresses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sabotage(how, addresses, monkeypatch)
+    with opened(addresses) as (db, admin):
+        assert interference(Run(db, admin), 25)
+
+
+def test_what_is_not_needed_to_fail_is_left_out() -> None:
+    assert fewest(range(100), lambda items: {7, 50, 51} <= set(items)) == [7, 50, 51]

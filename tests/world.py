@@ -14,10 +14,18 @@ from psycopg import sql
 import skilldb
 from skilldb import queries
 from skilldb.errors import SkilldbError
-from skilldb.models import NewBenchmarkRun, NewSkill, NewSkillFeedback, NewSkillVersion, Page
+from skilldb.models import (
+    NewBenchmarkRun,
+    NewSkill,
+    NewSkillFeedback,
+    NewSkillVersion,
+    NewTokenMeasurement,
+    NewUsageEvent,
+    Page,
+)
 from skilldb.statement import VALUE, Statement
 from tests.conftest import Addresses
-from tests.functions import FUNCTIONS, LEFT_OUT, arguments, everything, is_mapping
+from tests.functions import FUNCTIONS, LEFT_OUT, arguments, everything
 from tests.model import FEEDBACK_TYPES, Organisation, Refused
 
 Choose = Callable[[Sequence[Any]], Any]
@@ -81,6 +89,13 @@ PRELUDE: Sequence[Operation] = [
         {"skill_id": A, "version": NewSkillVersion(id=A, content_url="sql/1", content_hash="0" * 64)},
     ),
     ("feedback.submit_feedback", {"feedback": NewSkillFeedback(id=A, skill_id=A, feedback_type="training_example")}),
+    ("ratings.rate_skill", {"user_id": B, "skill_id": A, "rating": 4}),
+    ("views.open_skill", {"user_id": B, "skill_id": A}),
+    ("usage.record_usage_event", {"event": NewUsageEvent(tool_name="editor", skill_id=A, user_id=B)}),
+    (
+        "tokens.record_token_measurement",
+        {"measurement": NewTokenMeasurement(skill_id=A, model_name="llama", user_id=B)},
+    ),
     (
         "benchmarks.create_benchmark_run",
         {"run": NewBenchmarkRun(id=A, skill_id=A, triggered_by=A, models=["gpt-4o", "llama"])},
@@ -106,7 +121,7 @@ def pool(path: str, hint: Any, required: bool) -> Sequence[Any]:
         return found
     if hint is int:
         return COUNT
-    assert hint is str and not is_mapping(hint), f"no values to choose from for {path}, which is {hint}"
+    assert hint is str, f"no values to choose from for {path}, which is {hint}"
     return (WORDS,) if required else (LEFT_OUT, WORDS)
 
 
@@ -145,39 +160,40 @@ class World:
             given["events"] = [e for n, e in enumerate(given["events"]) if e.id is None or e.id not in ids[:n]]
         return name, given
 
-    def act(self, of: str, operation: Operation) -> Any:
-        """Do it, and compare the answer with the model's. Returns the result, or the error."""
+    def answer(self, of: str, operation: Operation) -> Any:
+        """Do it. Returns the result, or the error."""
         name, given = operation
-        model = self.models[of]
         self.done.append((of, operation))
         try:
             result, self.now = self.tenants[of].execute(FUNCTIONS[name](**given), CLOCK)
         except SkilldbError as error:
             self.refused[name] += 1
-            told = everything(error)
-            assert not any(f"words of {other}" in told for other in NAMES if other != of), told
-            model.at(self.now, None)
-            expected = self.expected(model, operation)
-            assert isinstance(expected, Refused), f"{of}: {operation}: {error!r}, not {expected!r}"
-            agrees = any(type(error) is kind and named in str(error) for kind, named in expected.reasons)
-            assert agrees, f"{of}: {operation}: {error!r}, not {expected.reasons}"
             return error
         self.answered[name] += 1
         if isinstance(id := getattr(result, "id", None), str):
             self.recent_id = id
-        model.at(self.now, id)
-        expected = self.expected(model, operation)
-        assert expected == result and type(expected) is type(result), f"{of}: {operation}: {result!r}, not {expected!r}"
         if isinstance(result, Page) and result.after is not None:
             self.recent_cursor = result.after
         return result
 
-    def expected(self, model: Organisation, operation: Operation) -> Any:
+    def act(self, of: str, operation: Operation) -> Any:
+        """Do it, and compare the answer with the model's. Returns it; AssertionError where it is wrong."""
         name, given = operation
+        answer = self.answer(of, operation)
+        model = self.models[of]
+        model.at(self.now, getattr(answer, "id", None))
+        expected: Any
         try:
-            return getattr(model, name.partition(".")[2])(**given)
+            expected = getattr(model, name.partition(".")[2])(**given)
+            agrees = expected == answer and type(expected) is type(answer)
         except Refused as refused:
-            return refused
+            expected = refused.reasons
+            agrees = any(type(answer) is kind and named in str(answer) for kind, named in expected)
+        assert agrees, f"{of}: {operation}: {answer!r}, not {expected!r}"
+        if isinstance(answer, SkilldbError):
+            told = everything(answer)
+            assert not any(f"words of {other}" in told for other in NAMES if other != of), told
+        return answer
 
 
 def tables(admin: psycopg.Connection[Any]) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from skilldb import paging, queries
-from skilldb.errors import InvalidValueError
+from skilldb.errors import InvalidValueError, shown
 from skilldb.models import NewSkill, NewSkillVersion, Page, Skill, SkillUpdate, SkillVersion
 from skilldb.statement import EXISTS, VALUE, Statement, many, one, optional
 from skilldb.values import ADAPT
@@ -82,7 +82,7 @@ def update_skill(skill_id: str, changes: SkillUpdate) -> Statement[Skill]:
     is not one of SkillUpdate's.
     """
     if not isinstance(changes, Mapping):
-        raise InvalidValueError(f"changes must be a dict, not {changes!r}")
+        raise InvalidValueError(f"changes must be a dict, not {shown(changes)}")
     if unknown := changes.keys() - _COLUMNS.keys():
         raise InvalidValueError(f"a skill has no {', '.join(sorted(map(str, unknown)))} to update")
     checked = {name: None if value is None else ADAPT[_COLUMNS[name]](name, value) for name, value in changes.items()}
@@ -99,6 +99,8 @@ def publish_skill_version(skill_id: str, version: NewSkillVersion) -> Statement[
     Content that is the published one already is no new version: that one is returned. NotFoundError: no such skill or
     creator. AlreadyExistsError: the id is taken. InvalidValueError: a hash that is no SHA-256.
     """
+    if version.created_by is not None:
+        ADAPT["text"]("created_by", version.created_by)
     return Statement(
         one(SkillVersion),
         *([_LOCKS["lock_users"](user_ids=[version.created_by])] if version.created_by is not None else []),

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from skilldb import queries
 from skilldb.models import SkillChanges, UserSkillView, WhatsNewItem
 from skilldb.statement import NOTHING, Statement, by_key, many, optional
-from skilldb.values import bounded
+from skilldb.values import ADAPT, bounded
 
 _SQL = queries.load("views")
 
@@ -29,7 +29,7 @@ def get_user_view(user_id: str, skill_id: str) -> Statement[UserSkillView | None
 def get_user_views_for_skills(user_id: str, skill_ids: Iterable[str]) -> Statement[dict[str, UserSkillView]]:
     """The user's last views by skill id, one query whatever the number; skills never viewed are left out."""
     reader = by_key(UserSkillView, lambda view: view.skill_id)
-    skill_ids = list(skill_ids)
+    skill_ids = ADAPT["text[]"]("skill_ids", skill_ids)
     if not skill_ids:
         return Statement(reader)
     return Statement(reader, _SQL["get_user_views_for_skills"](user_id=user_id, skill_ids=skill_ids))
