@@ -156,7 +156,7 @@ class AsyncDatabase:
                 await self._pool.close()
                 raise
         except psycopg.Error as error:
-            raise translate(error, {}) from error
+            raise translate(error, {}) from connection.bare(error)
 
     def tenant(self, tenant_id: str) -> AsyncTenant:
         """A handle on one organisation. Raises TenantRequiredError for an empty or missing id; sends nothing."""
@@ -199,6 +199,7 @@ def connect_async(
     DatabaseUnavailableError where the server cannot be reached. Raises InvalidValueError for an argument that makes
     no sense.
     """
+    dsn = connection.Dsn(dsn or "")
     return AsyncDatabase(
         connection.settings(
             dsn,

@@ -35,6 +35,8 @@ from skilldb.seed import seed as write_seed
 _Show = Callable[[str, int, int], object]
 
 IMPORT_TENANT = "imported"
+# What libpq takes in a connection string only (documentation, "Parameter Key Words"); the password it takes elsewhere.
+SECRETS = {"sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -241,6 +243,8 @@ def psql(
     given = connection.parse(dsn)
     # A password belongs in no command line, where every user of the machine can read it.
     environment = {"PGPASSWORD": str(given.pop("password"))} if given.get("password") else {}
+    for name in SECRETS & given.keys():
+        raise SkilldbError(f"{name} in the address would show in psql's command line: leave it out of SKILLDB_DSN")
     if tenant is not None:
         escaped = tenant.replace("\\", "\\\\").replace(" ", "\\ ")
         given["options"] = f"{given.get('options') or ''} -c app.current_tenant_id={escaped}".strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -43,11 +43,20 @@ AND (
 """
 
 
+class Dsn(str):
+    """A connection string that does not show where the variables of a traceback are shown: it may hold a password."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'...'"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How to connect: psycopg's connection string and arguments, and those of the pool."""
 
-    conninfo: str = field(repr=False)  # It may hold a password.
+    conninfo: Dsn
     connect: dict[str, Any]
     pool: dict[str, Any]
 
@@ -67,7 +76,7 @@ def settings(
 
     Raises InvalidValueError for one that makes no sense, DatabaseUnavailableError where there is no address.
     """
-    dsn = dsn or os.environ.get("SKILLDB_DSN")
+    dsn = Dsn(dsn or os.environ.get("SKILLDB_DSN") or "")
     if not dsn:
         raise DatabaseUnavailableError("no database address: pass a DSN or set SKILLDB_DSN")
     if not 0 <= min_size <= max_size or max_size < 1:
@@ -81,8 +90,8 @@ def settings(
             raise InvalidValueError(f"{name} must be between 0 and 2,000,000 seconds, not {seconds}")
     if prepare_threshold is not None and prepare_threshold < 1:
         raise InvalidValueError(f"prepare_threshold must be None or at least 1, not {prepare_threshold}")
-    given = parse(dsn)
     ADAPT["text"]("application_name", application_name or "")
+    given = parse(dsn)
     application_name = application_name or str(given.get("application_name") or "skilldb")
     limits = {
         "statement_timeout": statement_timeout,
@@ -93,13 +102,15 @@ def settings(
     # psycopg sends an int as the smallest type that holds it, and prepares the query for each. One type, one plan.
     adapters.register_dumper(int, Int8Dumper)
     return Settings(
-        conninfo=make_conninfo(
-            dsn,
-            application_name=application_name,
-            client_encoding="utf8",
-            options=" ".join(options).strip(),
-            # libpq takes whole seconds, and anything below 2 for 2 (documentation, "Parameter Key Words").
-            connect_timeout=given.get("connect_timeout") or max(2, round(timeout)),
+        conninfo=Dsn(
+            make_conninfo(
+                dsn,
+                application_name=application_name,
+                client_encoding="utf8",
+                options=" ".join(options).strip(),
+                # libpq takes whole seconds, and anything below 2 for 2 (documentation, "Parameter Key Words").
+                connect_timeout=given.get("connect_timeout") or max(2, round(timeout)),
+            )
         ),
         # Autocommit: a pipeline is then one transaction of its own.
         connect={"autocommit": True, "prepare_threshold": prepare_threshold, "context": _Context(adapters)},
@@ -120,12 +131,22 @@ def parse(dsn: str) -> dict[str, Any]:
 @contextmanager
 def connected(dsn: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     """One autocommit connection, for maintenance. Raises our errors for psycopg's."""
+    dsn = Dsn(dsn)
     parse(dsn)
     try:
         with psycopg.connect(dsn, autocommit=True) as conn:
             yield conn
     except psycopg.Error as error:
-        raise translate(error, {}) from error
+        raise translate(error, {}) from bare(error)
+
+
+def bare(error: psycopg.Error) -> psycopg.Error:
+    """The error of a connection without its frames, psycopg's among them, whose variables hold the password."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
 
 
 class _Context:

@@ -148,7 +148,7 @@ class Database:
                 self._pool.close()
                 raise
         except psycopg.Error as error:
-            raise translate(error, {}) from error
+            raise translate(error, {}) from connection.bare(error)
 
     def tenant(self, tenant_id: str) -> Tenant:
         """A handle on one organisation. Raises TenantRequiredError for an empty or missing id; sends nothing."""
@@ -189,6 +189,7 @@ def connect(
     Raises UnsafeRoleError where the role could bypass the isolation between tenants, DatabaseUnavailableError where
     the server cannot be reached, InvalidValueError for an argument that makes no sense.
     """
+    dsn = connection.Dsn(dsn or "")
     return Database(
         connection.settings(
             dsn,
