@@ -11,7 +11,7 @@ PG ?= 18
 export SKILLDB_PG_VERSION := $(PG)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo db-start db-stop migrate rollback status new-migration seed import drift doctor psql explain test schema torture lint types check clean
+.PHONY: help install demo db-start db-stop migrate rollback status new-migration seed import drift doctor psql explain test test-lowest schema torture audit lint types check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,10 +73,20 @@ test: $(READY) ## Run the tests on an embedded PostgreSQL (PG=16 for that versio
 schema: $(READY) ## Write docs/schema.sql and docs/schema.md from the migrated database
 	@SKILLDB_PG_VERSION=18 $(BIN)/pytest tests/test_schema.py --write-docs
 
+test-lowest: $(READY) ## Run the tests with the lowest versions of the dependencies that are declared
+	@grep -oE '"[A-Za-z-]+(\[[a-z]+\])?>=[0-9.]+,<' pyproject.toml | sed -E 's/"|\[.*\]|,<//g; s/>=/==/' > $(VENV)/lowest.txt
+	@$(PYTHON) -m venv --clear $(VENV)/lowest
+	@$(VENV)/lowest/bin/pip install --quiet --constraint $(VENV)/lowest.txt --editable '.[dev]'
+	@$(VENV)/lowest/bin/pytest -n 2 --dist loadgroup $(ARGS)
+
 torture: $(READY) ## Run the long form of the tests of faults and attacks, and write docs/reliability.md
 	@rm -f .torture.jsonl
 	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/pytest -n 2 --dist loadgroup -m torture $(ARGS)
 	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/python -m tests.reliability
+
+audit: $(READY) ## Check that the installed packages fit together; known flaws are looked up where pip-audit is installed
+	@$(BIN)/python -m pip --disable-pip-version-check check
+	@if [ -x $(BIN)/pip-audit ]; then $(BIN)/pip-audit; else echo "pip-audit is not installed: no flaws looked up."; fi
 
 lint: $(READY) ## Check Python and SQL with ruff, sqlfluff and squawk
 	@$(BIN)/ruff check .

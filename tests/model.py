@@ -335,7 +335,9 @@ class Organisation:
             (other is not None and other.id != skill_id, AlreadyExistsError, "slug"),
         )
         old = self.skills[skill_id]
-        new = replace(old, **changes | {"tags": list(changes.get("tags", old.tags))})
+        # Without a type, as mypy takes any sequence for the tags, which are stored as a list.
+        given: dict[str, Any] = {**changes, "tags": list(changes.get("tags", old.tags))}
+        new = replace(old, **given)
         if new != replace(old, slug=new.slug, hours_saved=new.hours_saved):
             new = replace(new, updated_at=max(old.updated_at, self.cut))
             self.edited[skill_id] = max(self.edited[skill_id], self.cut)

@@ -161,7 +161,7 @@ def interference(run: Run, runs: int) -> str:
     """Where what an organisation is told differs first, others being active or not; "" where it does not."""
     for seed in range(runs):
         given = bursts(seed)
-        alone, in_company = (run.transcript(given, others) for others in ([], NAMES[1:]))
+        alone, in_company = (run.transcript(given, others) for others in (NAMES[:0], NAMES[1:]))
         for line, other in zip(alone, in_company, strict=True):
             if line != other:
                 return f"seed {seed}: alone {line}\nin company {other}"
@@ -248,7 +248,7 @@ def sabotage(how: Sabotage, addresses: Addresses, monkeypatch: pytest.MonkeyPatc
     if how.query:
         file, _, name = how.query.partition(".")
         query = queries.load(file)[name]
-        monkeypatch.setitem(queries.load(file), name, altered(query, how.was, how.becomes))  # type: ignore[arg-type]
+        monkeypatch.setitem(queries.load(file), name, altered(query, how.was, how.becomes))
     with psycopg.connect(addresses.admin) as conn:
         conn.execute(how.sql.encode())
 
