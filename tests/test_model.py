@@ -73,7 +73,15 @@ class Run:
     def transcript(self, given: Sequence[Burst], others: Sequence[str]) -> list[str]:
         """All that the first organisation is told, times and made-up ids masked, while the others do the same."""
         mine = World(self.db, self.admin)
-        self.begin(mine.answer)
+
+        def answer(of: str, operation: Operation) -> Any:
+            """A millisecond after the former one: within one, rows are ordered by ids, which are made up."""
+            soonest = perf_counter() + 0.001
+            while perf_counter() < soonest:
+                pass
+            return mine.answer(of, operation)
+
+        self.begin(answer)
         mine.answered.clear()
         theirs = {other: World(self.db, self.admin) for other in others}
         masked = Masked()
@@ -83,13 +91,9 @@ class Run:
                 for n, (other, world) in enumerate(theirs.items(), start=1):
                     world.recent_id = mine.recent_id
                     world.answer(other, world.operation(other, Random(seed + n).choice))
-                # Two operations of one millisecond are ordered by their ids, which are made up.
-                soonest = perf_counter() + 0.001
-                while perf_counter() < soonest:
-                    pass
                 operation = mine.operation(NAMES[0], Random(seed).choice)
-                answer = mine.answer(NAMES[0], operation)
-                told = everything(answer) if isinstance(answer, Exception) else repr(answer)
+                found = answer(NAMES[0], operation)
+                told = everything(found) if isinstance(found, Exception) else repr(found)
                 lines.append(masked.of(f"{operation}: {told}"))
         self.answered += mine.answered
         self.refused += mine.refused
