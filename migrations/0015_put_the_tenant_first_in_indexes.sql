@@ -1,4 +1,5 @@
 -- transactional: false
+-- squawk-disable-assume-in-transaction
 -- Indexes that begin with the tenant in place of those that cannot find one organisation's rows: on skill_id, status or
 -- created_at alone they lead to every organisation's rows, and the planner preferred them to the indexes that do not.
 -- Locks: SHARE UPDATE EXCLUSIVE on each table in turn, which readers and writers do not notice; hence CONCURRENTLY,
@@ -9,26 +10,29 @@ SET lock_timeout = '5min';
 DROP INDEX CONCURRENTLY IF EXISTS benchmark_runs_skill_created_idx;
 
 -- get_latest_benchmark_run takes the newest of a skill; a deleted skill takes its runs along.
-CREATE INDEX CONCURRENTLY benchmark_runs_skill_created_idx ON benchmark_runs (tenant_id, skill_id, created_at, id);
+CREATE INDEX CONCURRENTLY IF NOT EXISTS benchmark_runs_skill_created_idx
+ON benchmark_runs (tenant_id, skill_id, created_at, id);
 
 DROP INDEX CONCURRENTLY IF EXISTS skill_feedback_author_idx;
 
 -- delete_user takes the name off a user's feedback.
-CREATE INDEX CONCURRENTLY skill_feedback_author_idx ON skill_feedback (tenant_id, user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX CONCURRENTLY IF NOT EXISTS skill_feedback_author_idx
+ON skill_feedback (tenant_id, user_id) WHERE user_id IS NOT NULL;
 
 DROP INDEX CONCURRENTLY IF EXISTS token_measurements_skill_created_idx;
 
 -- get_cost_trend reads a skill's newest measurements, the other statistics all of a skill.
-CREATE INDEX CONCURRENTLY token_measurements_skill_created_idx ON token_measurements (tenant_id, skill_id, created_at);
+CREATE INDEX CONCURRENTLY IF NOT EXISTS token_measurements_skill_created_idx
+ON token_measurements (tenant_id, skill_id, created_at);
 
 DROP INDEX CONCURRENTLY IF EXISTS usage_events_created_idx;
 
 -- get_top_skills counts the newest events of an organisation from the index alone.
-CREATE INDEX CONCURRENTLY usage_events_created_idx ON usage_events (tenant_id, created_at, skill_id);
+CREATE INDEX CONCURRENTLY IF NOT EXISTS usage_events_created_idx ON usage_events (tenant_id, created_at, skill_id);
 
 DROP INDEX CONCURRENTLY IF EXISTS user_skill_views_viewed_skill_idx;
 
-CREATE INDEX CONCURRENTLY user_skill_views_viewed_skill_idx ON user_skill_views (tenant_id, skill_id);
+CREATE INDEX CONCURRENTLY IF NOT EXISTS user_skill_views_viewed_skill_idx ON user_skill_views (tenant_id, skill_id);
 
 DROP INDEX CONCURRENTLY IF EXISTS benchmark_results_model_name_idx;
 

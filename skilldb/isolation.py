@@ -160,10 +160,10 @@ def privileges(conn: Conn) -> list[str]:
             case "function":
                 allowed = privilege == "EXECUTE"
             # What every role has of a database and a schema, so that it can enter.
-            case "schema":
-                allowed, grantee = privilege == "USAGE", APP
-            case "database":
-                allowed, grantee = privilege in {"CONNECT", "TEMPORARY"}, APP
+            case "schema" if privilege == "USAGE":
+                allowed, grantee = True, APP
+            case "database" if privilege == "CONNECT":
+                allowed, grantee = True, APP
             case _:
                 allowed = False
         if not allowed or grantee != APP or grantable:

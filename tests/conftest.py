@@ -102,6 +102,9 @@ class Addresses:
 @pytest.fixture
 def addresses(admin: Admin, clone: psycopg.Connection[Any]) -> Addresses:
     dbname = clone.info.dbname
+    # A copy of a database has this of its own, whatever the migrations did to the original.
+    clone.execute(f"REVOKE TEMPORARY ON DATABASE {dbname} FROM PUBLIC".encode())
+    clone.commit()
     found = Addresses(
         admin=admin.dsn(dbname), owner=admin.dsn(dbname, "skilldb_owner"), service=admin.dsn(dbname, "skilldb_service")
     )

@@ -67,6 +67,7 @@ def database(admin: Admin, template: Any, name: str) -> Iterator[Addresses]:
     with psycopg.connect(admin.dsn("postgres"), autocommit=True) as conn:
         names = sql.Identifier(dbname), sql.Identifier(template.template_dbname)
         conn.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
+        conn.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(names[0]))
         yield Addresses(
             admin=admin.dsn(dbname),
             owner=admin.dsn(dbname, "skilldb_owner"),
@@ -484,6 +485,11 @@ MUTANTS = [
     mutant("tenants", "GRANT UPDATE (name) ON {on} TO skilldb_service", privileges),
     mutant("_yoyo_log", "GRANT SELECT ON {on} TO skilldb_app", privileges),
     mutant("public", "GRANT CREATE ON SCHEMA {on} TO skilldb_app", privileges),
+    mutant(
+        "TEMPORARY",
+        "DO $$ BEGIN EXECUTE format('GRANT {on} ON DATABASE %I TO PUBLIC', current_database()); END $$",
+        privileges,
+    ),
     mutant("raise_not_found", "GRANT EXECUTE ON FUNCTION {on} TO PUBLIC", privileges),
     mutant("default", "ALTER {on} PRIVILEGES GRANT SELECT ON TABLES TO skilldb_app", privileges),
     mutant("session_replication_role", "GRANT SET ON PARAMETER {on} TO skilldb_app", privileges),
