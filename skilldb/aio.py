@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -9,11 +10,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg_pool import AsyncConnectionPool
 
 from skilldb import connection
 from skilldb.errors import DatabaseUnavailableError, SkilldbError, translate
-from skilldb.statement import SET_TENANT, Statement, Step, answers, require_tenant
+from skilldb.statement import Statement, Step, answers, require_tenant
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -22,7 +24,15 @@ D = TypeVar("D")
 E = TypeVar("E")
 F = TypeVar("F")
 
-Conn = psycopg.AsyncConnection[tuple[Any, ...]]
+
+class Conn(psycopg.AsyncConnection[tuple[Any, ...]]):
+    """A connection of this package: on it no answer is waited for longer than its settings say."""
+
+    settings: connection.Settings
+
+    async def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
+        """psycopg's one place to wait in."""
+        return await super().wait(connection.bounded(gen, self.settings.patience), *args, **kwargs)
 
 
 class AsyncExecutor(ABC):
@@ -138,18 +148,32 @@ class AsyncDatabase:
     """A pool of connections. `async with` opens and closes it; so do open() and close()."""
 
     def __init__(self, settings: connection.Settings) -> None:
+        async def configure(conn: Conn) -> None:
+            conn.settings = settings
+
         self._settings = settings
         self._pool: AsyncConnectionPool[Conn] = AsyncConnectionPool(
-            settings.conninfo, kwargs=settings.connect, open=False, **settings.pool
+            settings.conninfo,
+            connection_class=Conn,
+            kwargs=settings.connect,
+            configure=configure,
+            open=False,
+            **settings.pool,
         )
 
     async def open(self) -> None:
         """Check the role and open the pool. Raises as connect_async() says."""
         settings = self._settings
         try:
-            async with await psycopg.AsyncConnection.connect(settings.conninfo, **settings.connect) as conn:
-                cursor = await conn.execute(connection.ROLE_CHECK)
-                connection.refuse_unsafe(await cursor.fetchall())
+            async with await Conn.connect(settings.conninfo, **settings.connect) as conn:
+                conn.settings = settings
+                async with conn.pipeline():
+                    reasons = await conn.execute(connection.ROLE_CHECK)
+                    backend = await conn.execute(connection.BACKEND)
+                connection.refuse_unsafe(await reasons.fetchall())
+                pooled = await backend.fetchone() != (conn.info.backend_pid,)
+            if pooled and settings.connect["prepare_threshold"] is not None:
+                await asyncio.to_thread(connection.refuse_shared_statements, settings)
             try:
                 await self._pool.open(wait=True, timeout=self._pool.timeout)
             except BaseException:
@@ -247,7 +271,7 @@ async def _run(
                 if begin:
                     await conn.execute(b"BEGIN")
                 if set_tenant:
-                    await conn.execute(SET_TENANT, {"tenant_id": tenant_id})
+                    await conn.execute(conn.settings.begin, {"tenant_id": tenant_id})
                 for statement in statements:
                     for step in statement.steps:
                         cursor = conn.cursor(row_factory=statement.reader.row_factory)

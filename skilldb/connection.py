@@ -1,21 +1,33 @@
-"""What both faces need to open a connection: its settings, its type adapters, and the check of its role."""
+"""What both faces need to open a connection: its settings, its type adapters, and the checks when it is opened."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import secrets
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.numeric import Int8Dumper
 
-from skilldb.errors import DatabaseUnavailableError, InvalidValueError, UnsafeRoleError, translate
+from skilldb.errors import (
+    DatabaseUnavailableError,
+    InvalidValueError,
+    UnsafePoolerError,
+    UnsafeRoleError,
+    translate,
+)
+from skilldb.statement import SET_TENANT
 from skilldb.values import ADAPT
+
+T = TypeVar("T")
 
 # Whoever is, or may become, a superuser or a role with BYPASSRLS is not held by any policy; nor is the owner of a table
 # without FORCE (PostgreSQL documentation, "Row Security Policies"). CREATEROLE may become such a role, before version
@@ -41,6 +53,8 @@ AND (
     OR EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')
 )
 """
+# A pooler between answers a login with a process id of its own making, by which it is told to cancel.
+BACKEND = b"SELECT pg_backend_pid()"
 
 
 class Dsn(str):
@@ -59,6 +73,10 @@ class Settings:
     conninfo: Dsn
     connect: dict[str, Any]
     pool: dict[str, Any]
+    begin: bytes
+    """Begins what travels in one transaction: sets the tenant and, for that transaction too, the limits."""
+    patience: float | None
+    """Seconds that one answer of the server may take; None for any number."""
 
 
 def settings(
@@ -93,11 +111,11 @@ def settings(
     ADAPT["text"]("application_name", application_name or "")
     given = parse(dsn)
     application_name = application_name or str(given.get("application_name") or "skilldb")
-    limits = {
-        "statement_timeout": statement_timeout,
-        "lock_timeout": lock_timeout,
-    }
-    options = [str(given.get("options") or ""), *(f"-c {name}={ceil(s * 1000)}" for name, s in limits.items())]
+    # Beside the tenant, and not among the connection's options: a pooler refuses or drops those.
+    limits = "".join(
+        f", set_config('{name}', '{ceil(seconds * 1000)}', true)"
+        for name, seconds in (("statement_timeout", statement_timeout), ("lock_timeout", lock_timeout))
+    )
     adapters = AdaptersMap(psycopg.adapters)
     # psycopg sends an int as the smallest type that holds it, and prepares the query for each. One type, one plan.
     adapters.register_dumper(int, Int8Dumper)
@@ -107,14 +125,23 @@ def settings(
                 dsn,
                 application_name=application_name,
                 client_encoding="utf8",
-                options=" ".join(options).strip(),
                 # libpq takes whole seconds, and anything below 2 for 2 (documentation, "Parameter Key Words").
                 connect_timeout=given.get("connect_timeout") or max(2, round(timeout)),
             )
         ),
         # Autocommit: a pipeline is then one transaction of its own.
         connect={"autocommit": True, "prepare_threshold": prepare_threshold, "context": _Context(adapters)},
-        pool={"min_size": min_size, "max_size": max_size, "timeout": timeout, "name": application_name},
+        pool={
+            "min_size": min_size,
+            "max_size": max_size,
+            "timeout": timeout,
+            "name": application_name,
+            # The pool tries again after 1, 2, 4 ... seconds, and so would stay away as long again as the server was.
+            # Once it has given up, the next caller makes it try at once.
+            "reconnect_timeout": timeout,
+        },
+        begin=SET_TENANT + limits.encode(),
+        patience=statement_timeout + timeout if statement_timeout else None,
     )
 
 
@@ -149,6 +176,30 @@ def bare(error: psycopg.Error) -> psycopg.Error:
     return error
 
 
+def bounded(waiting: PQGen[T], seconds: float | None) -> PQGen[T]:
+    """What psycopg waits for, but no longer than so many seconds: then OperationalError.
+
+    psycopg lets no more than a tenth of a second pass before it looks again whether something has come. Without this
+    nothing ends the wait for a server that fell silent: its own timeouts do not reach us, and where something between
+    still confirms what was sent, TCP finds nothing amiss.
+    """
+    if seconds is None:
+        return waiting
+    return _bounded(waiting, monotonic() + seconds, seconds)
+
+
+def _bounded(waiting: PQGen[T], deadline: float, seconds: float) -> Generator[Any, Any, T]:
+    ready = None
+    while True:
+        try:
+            ready = yield waiting.send(ready)  # type: ignore[arg-type]
+        except StopIteration as done:
+            answer: T = done.value
+            return answer
+        if not ready and monotonic() > deadline:
+            raise psycopg.OperationalError(f"the server did not answer within {seconds:g} seconds")
+
+
 class _Context:
     """psycopg's AdaptContext without a connection."""
 
@@ -156,6 +207,34 @@ class _Context:
 
     def __init__(self, adapters: AdaptersMap) -> None:
         self.adapters = adapters
+
+
+def refuse_shared_statements(settings: Settings) -> None:
+    """Raise UnsafePoolerError where one connection's prepared statement is another's, or is gone.
+
+    To be asked where a pooler was found between: in transaction mode it hands a client now this server process, now
+    that. Unless it follows prepared statements, as pgbouncer can from 1.21 on, a client finds there, by the name of
+    its own, what another one has prepared, and runs it. Here two clients do just that. That neither notices although
+    the server processes are shared takes a pooler under load that gives both the same ones again and again.
+    """
+    number = secrets.randbits(62)  # Behind a pooler that shares, the names stay: they must not be anyone else's.
+    with (
+        psycopg.connect(settings.conninfo, **settings.connect) as first,
+        psycopg.connect(settings.conninfo, **settings.connect) as second,
+    ):
+        for conn in (first, second):
+            conn._prepared._prepared_idx = number
+        for word, conn in (("first", first), ("second", second)) * 3:
+            try:
+                answer = conn.execute(f"SELECT '{word}'".encode(), prepare=True).fetchone()
+            except (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlStatementName):
+                answer = None
+            if answer != (word,):
+                raise UnsafePoolerError(
+                    "a pooler between shares connections and does not follow prepared statements: one client would run "
+                    "another's. Open with prepare_threshold=None, or use session pooling or pgbouncer 1.21 or newer "
+                    "with max_prepared_statements"
+                )
 
 
 def refuse_unsafe(reasons: Sequence[tuple[Any, ...]]) -> None:

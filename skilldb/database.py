@@ -9,11 +9,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg_pool import ConnectionPool
 
 from skilldb import connection
 from skilldb.errors import DatabaseUnavailableError, SkilldbError, translate
-from skilldb.statement import SET_TENANT, Statement, Step, answers, require_tenant
+from skilldb.statement import Statement, Step, answers, require_tenant
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -22,7 +23,15 @@ D = TypeVar("D")
 E = TypeVar("E")
 F = TypeVar("F")
 
-Conn = psycopg.Connection[tuple[Any, ...]]
+
+class Conn(psycopg.Connection[tuple[Any, ...]]):
+    """A connection of this package: on it no answer is waited for longer than its settings say."""
+
+    settings: connection.Settings
+
+    def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
+        """psycopg's one place to wait in."""
+        return super().wait(connection.bounded(gen, self.settings.patience), *args, **kwargs)
 
 
 class Executor(ABC):
@@ -137,10 +146,22 @@ class Database:
 
     def __init__(self, settings: connection.Settings) -> None:
         try:
-            with psycopg.connect(settings.conninfo, **settings.connect) as conn:
-                connection.refuse_unsafe(conn.execute(connection.ROLE_CHECK).fetchall())
+            with Conn.connect(settings.conninfo, **settings.connect) as conn:
+                conn.settings = settings
+                with conn.pipeline():
+                    reasons = conn.execute(connection.ROLE_CHECK)
+                    backend = conn.execute(connection.BACKEND)
+                connection.refuse_unsafe(reasons.fetchall())
+                pooled = backend.fetchone() != (conn.info.backend_pid,)
+            if pooled and settings.connect["prepare_threshold"] is not None:
+                connection.refuse_shared_statements(settings)
             self._pool: ConnectionPool[Conn] = ConnectionPool(
-                settings.conninfo, kwargs=settings.connect, open=False, **settings.pool
+                settings.conninfo,
+                connection_class=Conn,
+                kwargs=settings.connect,
+                configure=lambda conn: setattr(conn, "settings", settings),
+                open=False,
+                **settings.pool,
             )
             try:
                 self._pool.open(wait=True, timeout=self._pool.timeout)
@@ -237,7 +258,7 @@ def _run(
                 if begin:
                     conn.execute(b"BEGIN")
                 if set_tenant:
-                    conn.execute(SET_TENANT, {"tenant_id": tenant_id})
+                    conn.execute(conn.settings.begin, {"tenant_id": tenant_id})
                 for statement in statements:
                     for step in statement.steps:
                         cursor = conn.cursor(row_factory=statement.reader.row_factory)

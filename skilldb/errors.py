@@ -41,6 +41,10 @@ class UnsafeRoleError(SkilldbError):
     """The database role could bypass the isolation between tenants."""
 
 
+class UnsafePoolerError(SkilldbError):
+    """A pooler between would have one client run another client's prepared statement."""
+
+
 class PermissionDeniedError(SkilldbError):
     """PostgreSQL refused: a missing grant, or a row of another tenant."""
 

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,17 @@ from skilldb.models import NewSkill, Skill, User
 from skilldb.repositories import skills, tenants, users
 from skilldb.statement import Statement
 from tests import plans, scaled
+from tests.pooler import pooler
 
 # Any other server, as a superuser, who creates databases and logins there. The logins get in without a password.
 TEST_DSN = os.environ.get("SKILLDB_TEST_DSN")
+# Set, the service's connections run through a pgbouncer in transaction mode.
+POOLER = os.environ.get("SKILLDB_TEST_POOLER")
+if POOLER:
+    for connect in (skilldb.connect, skilldb.connect_async):
+        assert connect.__kwdefaults__["prepare_threshold"] == 5
+        connect.__kwdefaults__["prepare_threshold"] = None
+direct_only = pytest.mark.skipif(bool(POOLER), reason="is about connections that no pooler shares")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -99,14 +107,26 @@ class Addresses:
     service: str
 
 
+@pytest.fixture(scope="session")
+def entrance(admin: Admin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
+    """Where the service gets in."""
+    if not POOLER:
+        yield admin
+    else:
+        with pooler(tmp_path_factory.mktemp("pooler"), admin.host, admin.port) as port:
+            yield replace(admin, host="127.0.0.1", port=port)
+
+
 @pytest.fixture
-def addresses(admin: Admin, clone: psycopg.Connection[Any]) -> Addresses:
+def addresses(admin: Admin, entrance: Admin, clone: psycopg.Connection[Any]) -> Addresses:
     dbname = clone.info.dbname
     # A copy of a database has this of its own, whatever the migrations did to the original.
     clone.execute(f"REVOKE TEMPORARY ON DATABASE {dbname} FROM PUBLIC".encode())
     clone.commit()
     found = Addresses(
-        admin=admin.dsn(dbname), owner=admin.dsn(dbname, "skilldb_owner"), service=admin.dsn(dbname, "skilldb_service")
+        admin=admin.dsn(dbname),
+        owner=admin.dsn(dbname, "skilldb_owner"),
+        service=entrance.dsn(dbname, "skilldb_service"),
     )
     with psycopg.connect(found.service) as conn:
         # Under a role that can bypass isolation every isolation test passes falsely.

@@ -1,0 +1,63 @@
+"""A pgbouncer of the tests' own, in front of their server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+USERS = ("postgres", "skilldb_owner", "skilldb_service")
+
+
+@contextmanager
+def pooler(folder: Path, host: str, port: int, **settings: str | int) -> Iterator[int]:
+    """The port, on the loopback, of a pgbouncer in transaction mode, unless the settings name another."""
+    assert PROGRAM is not None
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        listen_port: int = free.getsockname()[1]
+    given = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": listen_port,
+        "unix_socket_dir": "",
+        "auth_type": "trust",
+        "auth_file": folder / "users",
+        "pool_mode": "transaction",
+        "default_pool_size": 40,
+        "max_client_conn": 1000,
+    } | settings
+    lines = [f"{name} = {value}" for name, value in given.items()]
+    (folder / "users").write_text("".join(f'"{user}" ""\n' for user in USERS))
+    (folder / "ini").write_text("\n".join(["[databases]", f"* = host={host} port={port}", "[pgbouncer]", *lines, ""]))
+    user = []
+    if os.geteuid() == 0:  # It refuses to run as root. The embedded server's socket is open to its owner only.
+        owner = Path(host).owner() if host.startswith("/") else "nobody"
+        user = ["-u", owner]
+        for path in (folder, *folder.glob("*")):
+            shutil.chown(path, owner)
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen([PROGRAM, "-q", *user, folder / "ini"], stdout=log, stderr=log)
+    try:
+        _await(process, listen_port, folder / "log")
+        yield listen_port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _await(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    dsn = make_conninfo(host="127.0.0.1", port=port, user="postgres", dbname="postgres", sslmode="disable")
+    while True:
+        try:
+            psycopg.connect(dsn).close()
+        except psycopg.OperationalError:
+            assert process.poll() is None, log.read_text()
+        else:
+            return
