@@ -79,7 +79,9 @@ def translate(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
     state = error.sqlstate
     message = error.diag.message_primary or str(error)
     if state is None:
-        return DatabaseUnavailableError(message) if isinstance(error, psycopg.OperationalError) else _other(error)
+        # InternalError: the answer was none that may come, as where a pooler speaks for a server that died.
+        unavailable = isinstance(error, psycopg.OperationalError | psycopg.InternalError)
+        return DatabaseUnavailableError(message) if unavailable else _other(error)
     if state == "P0002":  # raise_not_found
         return NotFoundError(message)
     if state == "55000":  # raise_invalid_transition

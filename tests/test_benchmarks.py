@@ -14,7 +14,6 @@ from uuid import UUID
 import psycopg
 import pytest
 from psycopg import errors as pg
-from psycopg.conninfo import make_conninfo
 
 import skilldb
 from skilldb.errors import (
@@ -471,7 +470,9 @@ def test_the_latest_run_is_the_run_that_was_completed_and_its_results(acme: Face
     assert latest == asdict(completed)
 
 
-def test_times_of_results_are_right_in_a_session_of_another_time_zone(addresses: Addresses, acme: Face) -> None:
+def test_times_of_results_are_right_in_a_session_of_another_time_zone(
+    addresses: Addresses, acme: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
     running(acme, "r1")
     acme.execute(benchmarks.record_benchmark_results("r1", [case("a", index) for index in range(4)]))
     fractions = (0, 100_000, 120_000, 123_000)  # which JSON writes without their last zeros
@@ -483,7 +484,8 @@ def test_times_of_results_are_right_in_a_session_of_another_time_zone(addresses:
             at,
             index,
         )
-    with skilldb.connect(make_conninfo(addresses.service, options="-c timezone=Asia/Kathmandu")) as db:
+    monkeypatch.setenv("PGTZ", "Asia/Kathmandu")
+    with skilldb.connect(addresses.service) as db:
         for found in (
             db.tenant("acme").execute(benchmarks.get_latest_benchmark_run("s1")),
             acme.execute(benchmarks.get_latest_benchmark_run("s1")),

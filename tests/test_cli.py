@@ -17,7 +17,7 @@ import skilldb
 from skilldb import cli, demo, embedded, migrate
 from skilldb.repositories import metrics, skills, tenants
 from skilldb.seed import seed
-from tests.conftest import Addresses, contents, rows
+from tests.conftest import Addresses, contents, direct_only, rows
 
 CHECKOUT = Path(__file__).parent.parent
 SKILLDB = str(Path(sys.executable).parent / "skilldb")
@@ -249,6 +249,7 @@ def test_what_the_server_itself_says_comes_without_how_to_reach_it(
     assert "name the server" not in result.stderr
 
 
+@direct_only
 def test_psql_sees_an_organisations_rows(addresses: Addresses) -> None:
     with skilldb.connect() as db:
         db.tenant("acme inc").execute(tenants.create_tenant("Acme", "acme"))
@@ -266,6 +267,7 @@ def test_psql_sees_an_organisations_rows(addresses: Addresses) -> None:
     assert "seen: 1" in ask("--owner")
 
 
+@direct_only
 def test_the_readmes_examples_run_as_they_stand() -> None:
     blocks = re.findall(r"```python\n(.*?)```", (CHECKOUT / "README.md").read_text(), flags=re.DOTALL)
     assert len(blocks) == 2

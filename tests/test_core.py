@@ -35,7 +35,7 @@ from skilldb.errors import (
 from skilldb.models import NewSkill, NewUsageEvent
 from skilldb.repositories import metrics, ratings, skills, tenants, usage, users, views
 from skilldb.statement import VALUE, Statement
-from tests.conftest import Addresses, Face, new_skill, new_user, rows
+from tests.conftest import Addresses, Face, direct_only, new_skill, new_user, rows
 
 T = TypeVar("T")
 PASSWORD = "geheim"
@@ -308,7 +308,9 @@ def test_a_query_to_be_prepared_behind_a_failure_works_afterwards(acme: Face) ->
         assert acme.execute(*looks) == (None, {})
 
 
-@pytest.mark.parametrize("prepare_threshold", [1, 2, None])
+@pytest.mark.parametrize(
+    "prepare_threshold", [pytest.param(1, marks=direct_only), pytest.param(2, marks=direct_only), None]
+)
 def test_queries_work_before_and_after_failures_whenever_they_are_prepared(
     prepare_threshold: int | None, client: Callable[..., Client]
 ) -> None:
@@ -463,6 +465,7 @@ def test_the_environment_names_the_address_where_the_caller_does_not(
     assert client("").execute(USE) == 1
 
 
+@direct_only
 def test_after_a_backend_was_terminated_the_next_call_works(
     client: Callable[..., Client], addresses: Addresses
 ) -> None:
@@ -602,6 +605,7 @@ def test_an_argument_that_makes_no_sense_is_refused(arguments: dict[str, Any]) -
             connect(**{"dsn": "host=/nowhere", **arguments})
 
 
+@direct_only
 def test_connections_name_themselves_and_keep_to_their_timeouts(
     client: Callable[..., Client], addresses: Addresses
 ) -> None:
@@ -676,6 +680,7 @@ def test_a_password_shows_in_no_repr(addresses: Addresses) -> None:
     assert PASSWORD not in "".join([*shown, repr(settings)])
 
 
+@direct_only
 def test_after_a_cancelled_wait_every_query_can_be_prepared(addresses: Addresses, acme: Face) -> None:
     """The step behind the one that waits is due for preparation, which the server skips once the wait is cancelled."""
 

@@ -255,7 +255,7 @@ def test_a_killed_run_is_explained_unlocked_and_ended_by_the_next(addresses: Add
 
 def test_a_role_that_policies_hold_may_not_migrate(addresses: Addresses) -> None:
     with pytest.raises(MigrationError, match="skilldb_service is held by the policies"):
-        list(migrate.migrate(addresses.service))
+        list(migrate.migrate(make_conninfo(addresses.owner, user="skilldb_service")))
 
 
 def test_the_role_stays_while_logins_or_other_databases_use_it(addresses: Addresses) -> None:

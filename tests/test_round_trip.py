@@ -16,7 +16,7 @@ from skilldb.errors import AlreadyExistsError, InvalidValueError, NotFoundError
 from skilldb.models import NewSkillVersion, NewUsageEvent
 from skilldb.repositories import metrics, ratings, skills, tenants, usage, users, views
 from skilldb.statement import VALUE, Statement
-from tests.conftest import Addresses, Admin, Face, new_skill, new_user
+from tests.conftest import Addresses, Admin, Face, direct_only, new_skill, new_user
 from tests.proxy import Proxy, proxy
 
 
@@ -100,6 +100,7 @@ def test_a_failure_is_one_round_trip(
     assert trips(wire, lambda: acme.execute(skills.get_skill("s1"))) == 1
 
 
+@direct_only
 def test_preparing_the_queries_costs_no_round_trip(acme: Face, wire: Proxy, addresses: Addresses) -> None:
     prepared = ask("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%%/* ratings.rate_skill */%%'")
     counts = [trips(wire, lambda: acme.execute(ratings.rate_skill("u1", "s1", 4))) for _ in range(8)]

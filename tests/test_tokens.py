@@ -14,7 +14,6 @@ from uuid import UUID
 import psycopg
 import pytest
 from psycopg import errors as pg
-from psycopg.conninfo import make_conninfo
 
 from skilldb import explain, prices
 from skilldb.errors import AlreadyExistsError, InvalidValueError, NotFoundError
@@ -35,9 +34,10 @@ def zone() -> str:
 
 
 @pytest.fixture
-def addresses(addresses: Addresses, zone: str) -> Addresses:
+def addresses(addresses: Addresses, zone: str, monkeypatch: pytest.MonkeyPatch) -> Addresses:
     """The service's sessions are in that time zone."""
-    return replace(addresses, service=make_conninfo(addresses.service, options=f"-c TimeZone={zone}"))
+    monkeypatch.setenv("PGTZ", zone)
+    return addresses
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from psycopg import errors as pg
-from psycopg.conninfo import make_conninfo
 
 import skilldb
 from skilldb.errors import InvalidValueError, NotFoundError
@@ -30,9 +28,10 @@ def zone() -> str:
 
 
 @pytest.fixture
-def addresses(addresses: Addresses, zone: str) -> Addresses:
+def addresses(addresses: Addresses, zone: str, monkeypatch: pytest.MonkeyPatch) -> Addresses:
     """The test's database, where the service's sessions have that time zone."""
-    return replace(addresses, service=make_conninfo(addresses.service, options=f"-c TimeZone={zone}"))
+    monkeypatch.setenv("PGTZ", zone)
+    return addresses
 
 
 @pytest.fixture
