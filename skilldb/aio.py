@@ -32,7 +32,7 @@ class Conn(psycopg.AsyncConnection[tuple[Any, ...]]):
 
     async def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
         """psycopg's one place to wait in."""
-        return await super().wait(connection.bounded(gen, self.settings.patience), *args, **kwargs)
+        return await super().wait(connection.bounded(self.pgconn, gen, self.settings.patience), *args, **kwargs)
 
 
 class AsyncExecutor(ABC):

@@ -15,6 +15,7 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq.abc import PGconn
 from psycopg.types.numeric import Int8Dumper
 
 from skilldb.errors import (
@@ -176,19 +177,18 @@ def bare(error: psycopg.Error) -> psycopg.Error:
     return error
 
 
-def bounded(waiting: PQGen[T], seconds: float | None) -> PQGen[T]:
-    """What psycopg waits for, but no longer than so many seconds: then OperationalError.
+def bounded(pgconn: PGconn, waiting: PQGen[T], seconds: float | None) -> PQGen[T]:
+    """What psycopg waits for, but no longer than so many seconds: then the connection is given up, OperationalError.
 
     psycopg lets no more than a tenth of a second pass before it looks again whether something has come. Without this
     nothing ends the wait for a server that fell silent: its own timeouts do not reach us, and where something between
     still confirms what was sent, TCP finds nothing amiss.
     """
-    if seconds is None:
-        return waiting
-    return _bounded(waiting, monotonic() + seconds, seconds)
+    return waiting if seconds is None else _bounded(pgconn, waiting, seconds)
 
 
-def _bounded(waiting: PQGen[T], deadline: float, seconds: float) -> Generator[Any, Any, T]:
+def _bounded(pgconn: PGconn, waiting: PQGen[T], seconds: float) -> Generator[Any, Any, T]:
+    deadline = monotonic() + seconds
     ready = None
     while True:
         try:
@@ -197,6 +197,7 @@ def _bounded(waiting: PQGen[T], deadline: float, seconds: float) -> Generator[An
             answer: T = done.value
             return answer
         if not ready and monotonic() > deadline:
+            pgconn.finish()  # or psycopg would ask it to end the pipeline, and say that it cannot
             raise psycopg.OperationalError(f"the server did not answer within {seconds:g} seconds")
 
 

@@ -31,7 +31,7 @@ class Conn(psycopg.Connection[tuple[Any, ...]]):
 
     def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
         """psycopg's one place to wait in."""
-        return super().wait(connection.bounded(gen, self.settings.patience), *args, **kwargs)
+        return super().wait(connection.bounded(self.pgconn, gen, self.settings.patience), *args, **kwargs)
 
 
 class Executor(ABC):

@@ -6,7 +6,7 @@ import asyncio
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +24,12 @@ from tests.conftest import new_skill, new_user, rows
 SKILLS = ["s0", "s1", "s2"]
 WRITERS = 8
 Execute = Callable[..., Any]
+IDS = """
+SELECT id::text FROM usage_events
+UNION ALL SELECT id::text FROM skill_versions
+UNION ALL SELECT id::text FROM skill_feedback
+UNION ALL SELECT id::text FROM token_measurements
+"""
 
 
 @contextmanager
@@ -36,12 +42,18 @@ def opened(face: str, dsn: str, **settings: Any) -> Iterator[tuple[Execute, Any]
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
+
+    def run(work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result()
+
     try:
         opened = skilldb.connect_async(dsn, **settings)
-        asyncio.run_coroutine_threadsafe(opened.open(), loop).result()
-        tenant = opened.tenant("acme")
-        yield lambda *s: asyncio.run_coroutine_threadsafe(tenant.execute(*s), loop).result(), opened._pool
-        asyncio.run_coroutine_threadsafe(opened.close(), loop).result()
+        run(opened.open())
+        try:
+            tenant = opened.tenant("acme")
+            yield lambda *statements: run(tenant.execute(*statements)), opened._pool
+        finally:
+            run(opened.close())
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
@@ -168,9 +180,7 @@ def writing(execute: Execute, books: list[Ledger]) -> Iterator[Callable[[int], N
 def losses(admin_dsn: str, execute: Execute, books: list[Ledger]) -> list[str]:
     """Where what is there is not what the writers were told."""
     wrong = [f"drift: {drift}" for drift in execute(metrics.find_metric_drift())]
-    found: Counter[str] = Counter()
-    for table in ("usage_events", "skill_versions", "skill_feedback", "token_measurements"):
-        found.update(id for (id,) in rows(admin_dsn, f"SELECT id::text FROM {table}"))
+    found = Counter(id for (id,) in rows(admin_dsn, IDS))
     told, tried = (set[str]().union(*(getattr(book, name) for book in books)) for name in ("told", "tried"))
     wrong += [f"lost: {id}" for id in told - found.keys()]
     wrong += [f"more than was tried: {id}" for id in found.keys() - tried]

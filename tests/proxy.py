@@ -1,4 +1,7 @@
-"""A proxy that counts round trips: PostgreSQL messages go only as far as a client may go without an answer."""
+"""A proxy that counts round trips: PostgreSQL messages go only as far as a client may go without an answer.
+
+It fails on demand, in either direction.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,28 @@ import contextlib
 import socket
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Thread
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 # Message types and codes: PostgreSQL documentation, "Message Formats".
 FLUSH, SYNC, QUERY, TERMINATE = b"H", b"S", b"Q", b"X"
 AUTHENTICATION, READY = b"R", b"Z"
 AUTHENTICATION_OK, SASL_FINAL = 0, 12
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to the request, or to the answer, of a round trip: so much of it gets through, and then that.
+
+    cut: both sides are closed. stall: nothing more comes until the client has gone, or the proxy's patience is over.
+    crawl: the rest comes byte by byte. A fault of the answer comes when the server has done its work.
+    """
+
+    of: Literal["request", "answer"]
+    share: float
+    then: Literal["cut", "stall", "crawl"]
 
 
 class Proxy(ThreadingTCPServer):
@@ -22,6 +39,8 @@ class Proxy(ThreadingTCPServer):
     Once logged in, what the client sends is held back until a Sync or a simple Query ends it, and what the server
     answers until it is ready for more. That is one round trip; `round_trips` counts them. So a client that waits for
     an answer any earlier gets none: after `patience` seconds its connection is closed.
+
+    `faults` are those of the next round trips, None for none.
     """
 
     daemon_threads = True
@@ -32,6 +51,7 @@ class Proxy(ThreadingTCPServer):
         self.port: int = self.server_address[1]
         self.patience = patience
         self.round_trips = 0
+        self.faults: list[Fault | None] = []
 
     def dial(self) -> socket.socket:
         """A connection to the server."""
@@ -61,12 +81,31 @@ class _Relay(BaseRequestHandler):
             self._log_in(sent, server, answered)
             while request := self._burst(sent):
                 self.server.round_trips += 1
+                fault = self.server.faults.pop(0) if self.server.faults else None
+                if fault is not None and fault.of == "request":
+                    request = self._faulty(fault, request, server)
                 # The server answers while it is still being asked, and stops to listen where nobody takes its answers.
                 asking = Thread(target=server.sendall, args=(request,))
                 asking.start()
                 answer = b"".join(_until(answered, READY))
                 asking.join()
+                if fault is not None and fault.of == "answer":
+                    answer = self._faulty(fault, answer, self.request)
                 self.request.sendall(answer)
+
+    def _faulty(self, fault: Fault, message: bytes, to: socket.socket) -> bytes:
+        """Send a part of it as the fault says, and return the rest, where one is still to be sent."""
+        through = int(len(message) * fault.share)
+        to.sendall(message[:through])
+        if fault.then == "crawl":
+            for number in range(through, len(message)):
+                to.sendall(message[number : number + 1])
+            return b""
+        if fault.then == "stall":
+            self.request.settimeout(self.server.patience)
+            while self.request.recv(1000):
+                pass
+        raise ConnectionError("as the fault says")
 
     def _log_in(self, sent: BinaryIO, server: socket.socket, answered: BinaryIO) -> None:
         length = _exactly(sent, 4)
