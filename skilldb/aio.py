@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -250,7 +251,14 @@ async def _checked_out(pool: AsyncConnectionPool[Conn]) -> AsyncIterator[Conn]:
     except psycopg.Error as error:
         raise translate(error, {}) from error
     finally:
-        await pool.putconn(conn)
+        try:
+            await pool.putconn(conn)
+        except asyncio.CancelledError:
+            # Cancelled on its way back, where it is rolled back or waits for the pool's lock: it would be lost to the
+            # pool. It goes there by itself; done for each call that would cost a fifth of its time.
+            conn._pool = pool
+            await asyncio.shield(pool.putconn(conn))
+            raise
 
 
 async def _run(
@@ -265,6 +273,7 @@ async def _run(
     cursors: list[psycopg.AsyncCursor[Any]] = []
     last: list[psycopg.AsyncCursor[Any] | None] = []
     refusal: psycopg.Error | None = None
+    handled = sys.exc_info()[1]
     try:
         async with conn.pipeline():
             try:
@@ -291,9 +300,10 @@ async def _run(
                 await conn.close()
                 raise
     except psycopg.Error as error:
-        if error.__context__ is not None and not isinstance(error.__context__, Exception):
+        interrupt = connection.interruption(error, handled)
+        if interrupt is not None:
             await conn.close()
-            raise error.__context__ from None  # an interrupt, which psycopg's own end of the pipeline covered up
+            raise interrupt from None
         refusal = refusal or error
     except BaseException:
         # Interrupted at the pipeline's end: whether it was committed is unknown, and so is what psycopg has prepared.

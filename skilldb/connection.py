@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import ceil
 from time import monotonic
@@ -192,13 +192,32 @@ def _bounded(pgconn: PGconn, waiting: PQGen[T], seconds: float) -> Generator[Any
     ready = None
     while True:
         try:
-            ready = yield waiting.send(ready)  # type: ignore[arg-type]
+            asked = waiting.send(ready)  # type: ignore[arg-type]
         except StopIteration as done:
             answer: T = done.value
             return answer
-        if not ready and monotonic() > deadline:
-            pgconn.finish()  # or psycopg would ask it to end the pipeline, and say that it cannot
-            raise psycopg.OperationalError(f"the server did not answer within {seconds:g} seconds")
+        try:
+            ready = yield asked
+            if not ready and monotonic() > deadline:
+                raise psycopg.OperationalError(f"the server did not answer within {seconds:g} seconds")
+        except BaseException:
+            # Given up, or interrupted here. What waits would go on with a connection that still stands.
+            pgconn.finish()
+            with suppress(psycopg.Error):
+                waiting.close()
+            raise
+
+
+def interruption(error: BaseException | None, handled: BaseException | None) -> BaseException | None:
+    """The interrupt that psycopg's own end of a pipeline covered up with this error; None where there was none.
+
+    `handled`: what the caller was handling already, which stands behind the error too.
+    """
+    while error is not None and error is not handled:
+        if not isinstance(error, Exception):
+            return error
+        error = error.__context__
+    return None
 
 
 class _Context:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from traceback import walk_tb
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 import psycopg
 from psycopg.abc import PQGen
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool.pool import WaitingClient
 
 from skilldb import connection
 from skilldb.errors import DatabaseUnavailableError, SkilldbError, translate
@@ -232,12 +235,27 @@ def _checked_out(pool: ConnectionPool[Conn]) -> Iterator[Conn]:
         conn = pool.getconn()
     except psycopg.Error as error:
         raise DatabaseUnavailableError(str(error)) from error
+    except BaseException as error:
+        _leave_queue(pool, error)
+        raise
     try:
         yield conn
     except psycopg.Error as error:
         raise translate(error, {}) from error
     finally:
         pool.putconn(conn)
+
+
+def _leave_queue(pool: ConnectionPool[Conn], error: BaseException) -> None:
+    """Give up the place of a caller who was interrupted in it.
+
+    psycopg_pool (3.3) leaves it in the queue, and the next connection that is free would go there and be lost.
+    """
+    for frame, _ in walk_tb(error.__traceback__):
+        place = frame.f_locals.get("pos")
+        if isinstance(place, WaitingClient) and not place.fail(PoolTimeout()) and place.conn is not None:
+            place.conn._pool = pool
+            pool.putconn(place.conn)
 
 
 def _run(
@@ -252,6 +270,7 @@ def _run(
     cursors: list[psycopg.Cursor[Any]] = []
     last: list[psycopg.Cursor[Any] | None] = []
     refusal: psycopg.Error | None = None
+    handled = sys.exc_info()[1]
     try:
         with conn.pipeline():
             try:
@@ -278,9 +297,10 @@ def _run(
                 conn.close()
                 raise
     except psycopg.Error as error:
-        if error.__context__ is not None and not isinstance(error.__context__, Exception):
+        interrupt = connection.interruption(error, handled)
+        if interrupt is not None:
             conn.close()
-            raise error.__context__ from None  # an interrupt, which psycopg's own end of the pipeline covered up
+            raise interrupt from None
         refusal = refusal or error
     except BaseException:
         # Interrupted at the pipeline's end: whether it was committed is unknown, and so is what psycopg has prepared.

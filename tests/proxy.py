@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Thread
@@ -40,7 +40,7 @@ class Proxy(ThreadingTCPServer):
     answers until it is ready for more. That is one round trip; `round_trips` counts them. So a client that waits for
     an answer any earlier gets none: after `patience` seconds its connection is closed.
 
-    `faults` are those of the next round trips, None for none.
+    `faults` are those of the next round trips, None for none. `when_stalled` is called when one of them stalls.
     """
 
     daemon_threads = True
@@ -52,6 +52,7 @@ class Proxy(ThreadingTCPServer):
         self.patience = patience
         self.round_trips = 0
         self.faults: list[Fault | None] = []
+        self.when_stalled: Callable[[], None] = lambda: None
 
     def dial(self) -> socket.socket:
         """A connection to the server."""
@@ -102,6 +103,7 @@ class _Relay(BaseRequestHandler):
                 to.sendall(message[number : number + 1])
             return b""
         if fault.then == "stall":
+            self.server.when_stalled()
             self.request.settimeout(self.server.patience)
             while self.request.recv(1000):
                 pass

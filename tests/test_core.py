@@ -565,6 +565,17 @@ def test_a_task_cancelled_while_it_queues_steps_writes_nothing(addresses: Addres
     asyncio.run(cancel())
 
 
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, asyncio.CancelledError])
+def test_a_failure_while_an_interrupt_is_handled_is_that_failure(interrupt: type[BaseException], acme: Face) -> None:
+    pid = acme.execute(PID)
+    try:
+        raise interrupt
+    except interrupt:
+        with pytest.raises(NotFoundError):
+            acme.execute(metrics.increment_skill_uses("none"))
+    assert acme.execute(PID) == pid
+
+
 # Handles and arguments
 
 

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 from skilldb import migrate, queries
-from tests.conftest import Addresses
+from tests.conftest import Addresses, direct_only
 
 CHECKOUT = Path(__file__).parent.parent
 SCRIPT = """
@@ -31,6 +31,7 @@ except skilldb.SkilldbError as error:
 """
 
 
+@direct_only
 def test_a_wheel_installed_alone_migrates_and_runs_a_query(tmp_path: Path, addresses: Addresses) -> None:
     def run(*command: str | Path) -> str:
         return subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
