@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, overload
 
 import psycopg
 from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from skilldb import connection
@@ -116,6 +117,8 @@ class AsyncTenant(AsyncExecutor):
                 await conn.commit()
             finally:
                 transaction.closed = True
+                if conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                    await conn.close()  # Interrupted in its commit, it takes no other command.
                 if not conn.closed:
                     await conn.rollback()
 

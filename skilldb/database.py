@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, overload
 
 import psycopg
 from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolTimeout
 from psycopg_pool.pool import WaitingClient
 
@@ -115,6 +116,8 @@ class Tenant(Executor):
                 conn.commit()
             finally:
                 transaction.closed = True
+                if conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                    conn.close()  # Interrupted in its commit, it takes no other command.
                 if not conn.closed:
                     conn.rollback()
 

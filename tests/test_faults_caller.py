@@ -19,6 +19,7 @@ from skilldb import aio, connection
 from skilldb.errors import DatabaseUnavailableError, SkilldbError
 from skilldb.models import NewUsageEvent
 from skilldb.repositories import skills, tenants, usage, users
+from skilldb.statement import SET_TENANT
 from tests.conftest import Addresses, Admin, direct_only, new_skill, rows
 from tests.proxy import Fault, Proxy, proxy
 from tests.reliability import record
@@ -191,7 +192,7 @@ def test_a_broken_way_of_ending_is_found_out(
     broken: str, acme: None, addresses: Addresses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if broken == "a session's setting":
-        monkeypatch.setattr(connection, "SET_TENANT", connection.SET_TENANT.replace(b"true", b"false"))
+        monkeypatch.setattr(connection, "SET_TENANT", SET_TENANT.replace(b"true", b"false"))
     else:
         monkeypatch.setattr(aio.Conn, "close", close_nothing)
     try:

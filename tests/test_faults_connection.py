@@ -57,7 +57,7 @@ BACKENDS = "FROM pg_stat_activity WHERE usename = 'skilldb_service' AND datname 
 
 
 FAULTS = [
-    Fault(of, share, then)
+    Fault(of, share, then)  # type: ignore[arg-type]
     for of, shares in (("request", (0, 0.5)), ("answer", (0, 0.5, 1)))
     for share in shares
     for then in ("cut", "stall", "crawl")
