@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,17 +15,19 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from skilldb import embedded, migrate
+from skilldb.errors import DatabaseUnavailableError
 from skilldb.repositories import metrics, skills
+from skilldb.statement import Statement
 from tests.conftest import TEST_DSN, rows
-from tests.ledger import ledgers, losses, opened, writing
+from tests.ledger import Execute, Ledger, ledgers, losses, opened, writing
 from tests.reliability import record, size
 
 pytestmark = [
     pytest.mark.torture,
     pytest.mark.skipif(TEST_DSN is not None, reason="kills and starts servers of its own"),
 ]
-USE = metrics.increment_skill_uses("s1")
-READ = skills.get_skill("s1")
+USE = metrics.increment_skill_uses("s0")
+READ = skills.get_skill("s0")
 
 
 @pytest.fixture
@@ -71,8 +75,8 @@ def run_with_kills(
             lost += losses(admin, execute, books)
     return lost, {
         "kills survived": kills,
-        "writes acknowledged": sum(book.answers for book in books),
-        "calls refused": sum(book.refusals for book in books),
+        "writes acknowledged": answered(books),
+        "calls refused": refused(books),
         "longest call": f"{max(book.longest for book in books):.1f} s",
     }
 
@@ -93,3 +97,147 @@ def test_no_acknowledged_write_is_lost_or_counted_twice_when_the_server_is_kille
 def test_commits_that_do_not_wait_for_the_log_are_found_out(folder: Path) -> None:
     lost, _ = run_with_kills(folder, "blocking", 1, settings=("synchronous_commit = off", "wal_writer_delay = '10s'"))
     assert any(what.startswith("lost:") for what in lost)
+
+
+def answered(books: list[Ledger]) -> int:
+    """How many calls were."""
+    return sum(book.answers for book in books)
+
+
+def refused(books: list[Ledger]) -> int:
+    """How many calls were."""
+    return sum(book.refusals for book in books)
+
+
+def until_served(execute: Execute, *statements: Statement[Any]) -> Any:
+    """What it answers, once it does: each connection of the pool may find out for itself that the server was away."""
+    for _ in range(20):
+        try:
+            return execute(*statements)
+        except DatabaseUnavailableError as error:
+            refusal = error
+    raise refusal
+
+
+FACES = pytest.mark.parametrize("face", ["blocking", "async"])
+
+
+@FACES
+def test_a_standby_is_read_and_its_promotion_is_noticed_without_a_restart(face: str, folder: Path) -> None:
+    server = embedded.start(folder)
+    books = ledgers(server.service_dsn, 1)
+    admin = make_conninfo(server.admin_dsn, dbname="skilldb")
+    with opened(face, server.service_dsn, timeout=5) as (execute, _):
+        for book in books:
+            book.write(execute)
+        embedded.stop(folder)
+        (folder / "postgres" / "standby.signal").touch()
+        with pytest.raises(DatabaseUnavailableError, match="read-only"):
+            embedded.start(folder)  # It runs, but nobody can make logins on it.
+        assert until_served(execute, READ).id == "s0"
+        refusals = 0
+        for statement in (USE, USE):
+            with pytest.raises(DatabaseUnavailableError, match="the server is read-only"):
+                execute(READ, statement)
+            refusals += 1
+        with opened(face, server.service_dsn) as (execute_anew, _):
+            assert execute_anew(READ).id == "s0"
+        assert rows(admin, "SELECT pg_promote()") == [(True,)]
+        for book in books:
+            book.write(execute)
+        lost = losses(admin, execute, books)
+    record(
+        f"A standby is read, refuses writes, and once promoted takes them without a restart of the service ({face})",
+        tested="the server is restarted as a standby under an open pool, then promoted",
+        ablation="a counter moved past its events",
+        figures={"writes refused": refusals},
+        losses=len(lost),
+    )
+
+
+@pytest.fixture
+def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a server with little space, and a file that takes the rest of it away."""
+    disk = tmp_path_factory.mktemp("disk")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=220m,mode=755", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"only root may mount a small disk: {mounted.stderr.decode().strip()}")
+    try:
+        list(migrate.migrate(embedded.start(disk / "own").owner_dsn))
+        yield disk
+    finally:
+        embedded.stop(disk / "own")
+        subprocess.run(["umount", disk], check=True)
+
+
+@FACES
+def test_a_full_disk_refuses_writes_and_loses_nothing(face: str, small_disk: Path) -> None:
+    folder, ballast = small_disk / "own", small_disk / "ballast"
+    server = embedded.start(folder)
+    admin = make_conninfo(server.admin_dsn, dbname="skilldb")
+    books = ledgers(server.service_dsn, 2)
+    with opened(face, server.service_dsn, timeout=2, statement_timeout=5, max_size=4) as (execute, _):
+        with writing(execute, books) as more:
+            more(20)
+            with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(1_000_000))
+            refusals = 0
+            while not refusals:
+                try:
+                    execute(skills.update_skill("s0", {"description": os.urandom(1_000_000).hex()}))
+                except DatabaseUnavailableError:
+                    refusals += 1
+            ballast.unlink()
+            embedded.start(folder)  # Without space for its log PostgreSQL does not go on.
+            more(30)
+        lost = losses(admin, execute, books)
+    record(
+        f"A full disk refuses writes and loses none ({face})",
+        tested="a disk is filled under 8 writers until writes are refused, then has space again",
+        ablation="a counter moved past its events",
+        figures={
+            "writes acknowledged": answered(books),
+            "calls refused": refused(books) + refusals,
+        },
+        losses=len(lost),
+    )
+
+
+@FACES
+def test_a_server_without_a_free_connection_says_so_and_the_pool_goes_on(face: str, folder: Path) -> None:
+    server = embedded.start(folder)
+    books = ledgers(server.service_dsn, 3)
+    with contextlib.ExitStack() as crowd, opened(face, server.service_dsn, timeout=1, max_size=4) as (execute, pool):
+        execute(READ)
+        taken = 0
+        with contextlib.suppress(psycopg.OperationalError):
+            while True:
+                crowd.enter_context(psycopg.connect(server.owner_dsn))
+                taken += 1
+        with pytest.raises(DatabaseUnavailableError, match=r"connection|client"), opened(face, server.service_dsn):
+            pass
+        with writing(execute, books) as more:  # Eight, of whom some are told to come again.
+            more(20)
+            crowd.close()
+            more(50)
+        lost = losses(make_conninfo(server.admin_dsn, dbname="skilldb"), execute, books)
+        with opened(face, server.service_dsn) as (execute_anew, _):
+            assert execute_anew(READ).id == "s0"
+        leaks = int(pool.get_stats()["pool_size"] > 4)
+    record(
+        f"Where the server has no connection left, those who have one go on ({face})",
+        tested="others take every connection of the server under a pool, and leave",
+        ablation="a counter moved past its events",
+        figures={"connections of others": taken, "calls refused": refused(books)},
+        losses=len(lost),
+        leaks=leaks,
+    )
+
+
+def test_a_counter_moved_past_its_events_is_found_out(folder: Path) -> None:
+    server = embedded.start(folder)
+    books = ledgers(server.service_dsn, 4)
+    with opened("blocking", server.service_dsn) as (execute, _):
+        execute(USE)
+        assert losses(make_conninfo(server.admin_dsn, dbname="skilldb"), execute, books) != []
