@@ -11,10 +11,10 @@ PG ?= 18
 export SKILLDB_PG_VERSION := $(PG)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo db-start db-stop migrate rollback status new-migration seed import drift doctor psql explain test test-lowest schema torture audit lint types check clean
+.PHONY: help install demo db-start db-stop migrate rollback status new-migration seed import drift doctor psql explain test test-lowest test-pgbouncer schema torture audit lint types check clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "skilldb needs Python 3.11 or newer: make PYTHON=...")'
@@ -78,6 +78,9 @@ test-lowest: $(READY) ## Run the tests with the lowest versions of the dependenc
 	@$(PYTHON) -m venv --clear $(VENV)/lowest
 	@$(VENV)/lowest/bin/pip install --quiet --constraint $(VENV)/lowest.txt --editable '.[dev]'
 	@$(VENV)/lowest/bin/pytest -n 2 --dist loadgroup $(ARGS)
+
+test-pgbouncer: $(READY) ## Run them behind pgbouncer in transaction mode, which it installs where there is none (Debian)
+	@tests/pgbouncer.sh $(ARGS)
 
 torture: $(READY) ## Run the long form of the tests of faults and attacks, and write docs/reliability.md
 	@rm -f .torture.jsonl

@@ -102,7 +102,7 @@ def test_a_crowd_is_served_and_nobody_starves(face: str, acme: None, addresses: 
 
 def test_a_pool_that_serves_the_last_one_first_is_found_out(face: str, acme: None, addresses: Addresses) -> None:
     class Stack(deque[Any]):
-        popleft = deque.pop  # type: ignore[assignment]
+        popleft = deque.pop
 
     with opened(face, addresses.service, max_size=CONNECTIONS, timeout=60, lock_timeout=60) as (execute, pool):
         pool._waiting = Stack()
