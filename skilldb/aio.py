@@ -72,7 +72,8 @@ class AsyncExecutor(ABC):
         """Run the statements in order, in one transaction and one network round trip, all or nothing.
 
         Returns the result of one statement, or the tuple of the results of several. Raises the errors of
-        `skilldb.errors`; then nothing was written.
+        `skilldb.errors`; then nothing was written, but where a DatabaseUnavailableError tells of a connection that broke
+        or fell silent: it may have been, wholly. An event with an id of its own can then just be recorded again.
 
         What travels together holds its row locks together. Where several skills are concerned, take them in the order
         of their ids, and put what changes a skill (rate, publish, update) before what only refers to it (view). A
@@ -218,14 +219,19 @@ def connect_async(
     """A pool of `min_size` to `max_size` connections to a migrated database, to be opened with `async with`.
 
     `dsn`: a PostgreSQL connection string; by default that of the environment variable SKILLDB_DSN.
-    `timeout`: seconds to wait for the server and, later, for a free connection. `statement_timeout`, `lock_timeout`:
-    seconds after which the server ends a statement or its wait for a lock, 0 for never. `application_name`: how the
-    connections name themselves, by default as the DSN says, or skilldb. `prepare_threshold`: a query is prepared on a
-    connection once it was run there so often (at least 1), None for never.
+    `timeout`: seconds to wait for the server (at least 2) and, later, for a free connection. `statement_timeout`,
+    `lock_timeout`: seconds after which the server ends a statement or its wait for a lock, 0 for never. The answer to
+    one `execute`, or to a commit, is waited for no longer than `timeout` and `statement_timeout` together, whatever has
+    become of server and network; where the latter is 0, without end. DatabaseUnavailableError then leaves open whether
+    it was done, as it does where a connection breaks. An interrupted or cancelled call asks the server to stop, and
+    waits up to 10 seconds for that. `application_name`: how the connections name themselves, by default as the DSN
+    says, or skilldb. `prepare_threshold`: a query is prepared on a connection once it was run there so often (at
+    least 1), None for never, as it must be behind a pooler that shares connections and does not follow prepared
+    statements: pgbouncer in transaction mode before 1.21, or with max_prepared_statements=0.
 
-    Opening it raises UnsafeRoleError where the role could bypass the isolation between tenants, and
-    DatabaseUnavailableError where the server cannot be reached. Raises InvalidValueError for an argument that makes
-    no sense.
+    Opening it raises UnsafeRoleError where the role could bypass the isolation between tenants, UnsafePoolerError where
+    such a pooler is between and statements would be prepared, and DatabaseUnavailableError where the server cannot be
+    reached. Raises InvalidValueError for an argument that makes no sense.
     """
     dsn = connection.Dsn(dsn or "")
     return AsyncDatabase(
