@@ -71,7 +71,7 @@ class Executor(ABC):
         """Run the statements in order, in one transaction and one network round trip, all or nothing.
 
         Returns the result of one statement, or the tuple of the results of several. Raises the errors of
-        `skilldb.errors`; then nothing was written, but where a DatabaseUnavailableError tells of a connection that broke
+        `skilldb.errors`; then nothing was written, but where DatabaseUnavailableError tells of a connection that broke
         or fell silent: it may have been, wholly. An event with an id of its own can then just be recorded again.
 
         What travels together holds its row locks together. Where several skills are concerned, take them in the order
