@@ -20,7 +20,7 @@ from skilldb.repositories import metrics, skills
 from skilldb.statement import Statement
 from tests.conftest import TEST_DSN, rows
 from tests.ledger import Execute, Ledger, ledgers, losses, opened, writing
-from tests.reliability import record, size
+from tests.reliability import FIGURES, record, size
 
 pytestmark = [
     pytest.mark.torture,
@@ -30,17 +30,31 @@ USE = metrics.increment_skill_uses("s0")
 READ = skills.get_skill("s0")
 
 
-@pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Of a server of the test's own, migrated, which keeps what it has acknowledged."""
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a server of these tests' own, migrated."""
     made = tmp_path_factory.mktemp("own")
-    server = embedded.start(made)
-    list(migrate.migrate(server.owner_dsn))
-    assert rows(server.admin_dsn, "SELECT current_setting('fsync'), current_setting('synchronous_commit')") == [
-        ("on", "on")
-    ]
+    list(migrate.migrate(embedded.start(made).owner_dsn))
     yield made
     embedded.stop(made)
+
+
+@pytest.fixture
+def folder(own: Path) -> Path:
+    """That folder. The server runs, is empty, and keeps what it has acknowledged."""
+    admin = embedded.start(own).admin_dsn
+    with psycopg.connect(make_conninfo(admin, dbname="skilldb"), autocommit=True) as conn:
+        conn.execute("TRUNCATE tenants CASCADE")
+        conn.execute("ALTER SYSTEM RESET ALL")
+        conn.execute("SELECT pg_reload_conf()")
+    kept = ("on", "on")
+    assert rows(admin, "SELECT current_setting('fsync'), current_setting('synchronous_commit')") == [kept]
+    return own
+
+
+def faces(quick: str) -> pytest.MarkDecorator:
+    """Both faces, and in a quick run the one of them."""
+    return pytest.mark.parametrize("face", ["blocking", "async"] if FIGURES else [quick])
 
 
 def kill(folder: Path) -> None:
@@ -81,7 +95,7 @@ def run_with_kills(
     }
 
 
-@pytest.mark.parametrize("face", ["blocking", "async"])
+@faces("blocking")
 def test_no_acknowledged_write_is_lost_or_counted_twice_when_the_server_is_killed(face: str, folder: Path) -> None:
     lost, figures = run_with_kills(folder, face, size(1, 10))
     print(*lost[:20], sep="\n")  # for whoever reads a failure
@@ -119,10 +133,7 @@ def until_served(execute: Execute, *statements: Statement[Any]) -> Any:
     raise refusal
 
 
-FACES = pytest.mark.parametrize("face", ["blocking", "async"])
-
-
-@FACES
+@faces("async")
 def test_a_standby_is_read_and_its_promotion_is_noticed_without_a_restart(face: str, folder: Path) -> None:
     server = embedded.start(folder)
     books = ledgers(server.service_dsn, 1)
@@ -170,7 +181,7 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         subprocess.run(["umount", disk], check=True)
 
 
-@FACES
+@faces("blocking")
 def test_a_full_disk_refuses_writes_and_loses_nothing(face: str, small_disk: Path) -> None:
     folder, ballast = small_disk / "own", small_disk / "ballast"
     server = embedded.start(folder)
@@ -204,7 +215,7 @@ def test_a_full_disk_refuses_writes_and_loses_nothing(face: str, small_disk: Pat
     )
 
 
-@FACES
+@faces("async")
 def test_a_server_without_a_free_connection_says_so_and_the_pool_goes_on(face: str, folder: Path) -> None:
     server = embedded.start(folder)
     books = ledgers(server.service_dsn, 3)
