@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from functools import partial
-from itertools import count
+from itertools import count, product
 from typing import Any
 
 import pytest
@@ -16,19 +16,19 @@ from psycopg.pq import TransactionStatus
 
 import skilldb
 from skilldb import aio, connection
-from skilldb.errors import DatabaseUnavailableError, SkilldbError
+from skilldb.errors import DatabaseUnavailableError
 from skilldb.models import NewUsageEvent
 from skilldb.repositories import skills, tenants, usage, users
 from skilldb.statement import SET_TENANT
 from tests.conftest import Addresses, Admin, direct_only, new_skill, rows
 from tests.proxy import Fault, Proxy, proxy
-from tests.reliability import record
+from tests.reliability import FIGURES, record
 from tests.test_round_trip import through
 
 IDLE = TransactionStatus.IDLE
 pytestmark = pytest.mark.torture
 READ = skills.get_skill("s1")
-LONG = skills.update_skill("s1", {"description": "x" * 3_000_000})
+LONG = skills.update_skill("s1", {"description": "x" * 400_000})
 SETTING = b"SELECT current_setting('app.current_tenant_id', true)"
 
 
@@ -164,8 +164,10 @@ async def awaited(work: Awaitable[None]) -> None:
     await work
 
 
-@pytest.mark.parametrize("by", ["cancel", "timeout"])
-@pytest.mark.parametrize("work", [execute, execute_much, transact])
+WAYS = [(work, by) for work in (execute, execute_much, transact) for by in ("cancel", "timeout")]
+
+
+@pytest.mark.parametrize(("work", "by"), WAYS if FIGURES else [WAYS[1], WAYS[2], WAYS[5]])
 def test_a_task_cancelled_wherever_it_waits_leaves_all_or_nothing_and_the_pool_whole(
     work: Work, by: str, acme: None, addresses: Addresses
 ) -> None:
@@ -197,8 +199,8 @@ def test_a_broken_way_of_ending_is_found_out(
         monkeypatch.setattr(aio.Conn, "close", close_nothing)
     try:
         _, wrong = asyncio.run(cancelled_everywhere(execute_much, "cancel", addresses.service, addresses))
-    except SkilldbError as error:  # of the next caller
-        wrong = [str(error)]
+    except Exception as error:  # of the next caller
+        wrong = [repr(error)]
     assert wrong != []
 
 
@@ -275,7 +277,7 @@ def test_a_thread_interrupted_wherever_it_waits_leaves_all_or_nothing_and_the_po
 
         for work, trips in ((execute, 1), (transact, 3)):
             for trip in range(trips):
-                for of, share in (("request", 0), ("request", 0.5), ("answer", 0), ("answer", 0.5)):
+                for of, share in product(("request", "answer"), (0, 0.5) if FIGURES else (0.5,)):
                     number += 1
                     wire.faults = [*[None] * trip, Fault(of, share, "stall")]  # type: ignore[arg-type]
                     interrupted(work, when)
