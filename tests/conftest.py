@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ POOLER = os.environ.get("SKILLDB_TEST_POOLER")
 if POOLER:
     skilldb.connect.__kwdefaults__["prepare_threshold"] = None  # type: ignore[index]
     skilldb.connect_async.__kwdefaults__["prepare_threshold"] = None  # type: ignore[index]
+# A run in a shell's background is started with this signal ignored. Tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 direct_only = pytest.mark.skipif(bool(POOLER), reason="is about connections that no pooler shares")
 
 
