@@ -89,7 +89,7 @@ def test_a_crowd_is_served_and_nobody_starves(face: str, acme: None, addresses: 
         lost += len(told) + (sorted(served) != [*range(CALLERS)])
         lost += rows(addresses.admin, "SELECT total_uses FROM skills") != [(before + CALLERS,)]
         overtaken = max(overtaken, most_overtaken(served))
-    assert overtaken < CALLERS / 4
+    assert overtaken < CALLERS / 2
     record(
         f"With more callers than connections each is served, and none starves ({face})",
         tested="200 callers one after the other on a pool of 4 whose connections wait for a lock",
@@ -107,7 +107,7 @@ def test_a_pool_that_serves_the_last_one_first_is_found_out(face: str, acme: Non
     with opened(face, addresses.service, max_size=CONNECTIONS, timeout=60, lock_timeout=60) as (execute, pool):
         pool._waiting = Stack()
         served, _, _ = crowd(execute, pool, addresses, until_served=True)
-    assert most_overtaken(served) >= CALLERS / 4
+    assert most_overtaken(served) >= CALLERS / 2
 
 
 def test_a_crowd_that_cannot_be_served_is_told_so(face: str, acme: None, addresses: Addresses) -> None:
@@ -126,7 +126,7 @@ def test_a_crowd_that_cannot_be_served_is_told_so(face: str, acme: None, address
     record(
         f"Who cannot be served is told within the timeout ({face})",
         tested="200 callers on a pool of 4 whose connections wait for a lock that stays",
-        ablation="a pool without a timeout (it hangs)",
+        ablation="connections that are not put back after a failure",
         figures={"calls": CALLERS * rounds, "longest call": f"{longest:.1f} s, of timeouts of 1 s and 0.5 s"},
         losses=wrong,
         leaks=leaks,

@@ -166,6 +166,34 @@ def test_a_standby_is_read_and_its_promotion_is_noticed_without_a_restart(face: 
     )
 
 
+@faces("blocking")
+def test_a_server_that_was_away_for_long_is_noticed_by_the_next_callers(face: str, folder: Path) -> None:
+    server = embedded.start(folder)
+    ledgers(server.service_dsn, 5)
+    with opened(face, server.service_dsn, timeout=1, max_size=1) as (execute, pool):
+        execute(READ)
+        embedded.stop(folder)
+        refusals = 0
+        while pool.get_stats().get("connections_errors", 0) < 4:
+            with pytest.raises(DatabaseUnavailableError):
+                execute(READ)
+            refusals += 1
+        embedded.start(folder)
+        late = 0
+        while late < 4:
+            with contextlib.suppress(DatabaseUnavailableError):
+                assert execute(READ).id == "s0"
+                break
+            late += 1
+    record(
+        f"After an outage the next callers find the server again ({face})",
+        tested="the server is stopped until the pool has failed to connect four times, and started",
+        ablation="a pool that waits longer before each attempt",
+        figures={"calls refused in the outage": refusals, "calls refused after it": late},
+        losses=int(late == 4),
+    )
+
+
 @pytest.fixture
 def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a server with little space, and a file that takes the rest of it away."""
