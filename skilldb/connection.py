@@ -113,10 +113,14 @@ def settings(
     given = parse(dsn)
     application_name = application_name or str(given.get("application_name") or "skilldb")
     # Beside the tenant, and not among the connection's options: a pooler refuses or drops those.
-    limits = "".join(
-        f", set_config('{name}', '{ceil(seconds * 1000)}', true)"
-        for name, seconds in (("statement_timeout", statement_timeout), ("lock_timeout", lock_timeout))
-    )
+    # A query is planned once on a connection, for everybody: planned for the values of whoever comes first it may be a
+    # bad plan for all others, and planned anew each time, as PostgreSQL may choose, it takes longer than it runs.
+    chosen = {
+        "statement_timeout": ceil(statement_timeout * 1000),
+        "lock_timeout": ceil(lock_timeout * 1000),
+        "plan_cache_mode": "force_generic_plan",
+    }
+    local = "".join(f", set_config('{name}', '{value}', true)" for name, value in chosen.items())
     adapters = AdaptersMap(psycopg.adapters)
     # psycopg sends an int as the smallest type that holds it, and prepares the query for each. One type, one plan.
     adapters.register_dumper(int, Int8Dumper)
@@ -141,7 +145,7 @@ def settings(
             # Once it has given up, the next caller makes it try at once.
             "reconnect_timeout": timeout,
         },
-        begin=SET_TENANT + limits.encode(),
+        begin=SET_TENANT + local.encode(),
         patience=statement_timeout + timeout if statement_timeout else None,
     )
 

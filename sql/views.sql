@@ -43,6 +43,67 @@ WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s AND skill_id = ANY(%(s
 -- name: get_whats_new_for_user(user_id, limit, days)
 -- The version is compared as well as the time: a version whose transaction began before the view and committed after
 -- it carries an older time, and would be missed for ever.
+-- Who has viewed a thousand skills or more finds the news among the newest thousand skills, as a rule; where they do
+-- not fill the limit, and for everybody else, each of the user's views is looked up. LATERAL with a LIMIT has to be
+-- one probe a skill: a join would read all of the user's views.
+WITH newest AS (
+    SELECT
+        s.id AS skill_id,
+        v.last_viewed_at,
+        v.view_count,
+        v.last_viewed_version
+    FROM (
+        SELECT
+            t.id,
+            t.updated_at,
+            t.published_version
+        FROM skills AS t
+        WHERE
+            t.tenant_id = %(tenant_id)s
+            AND t.status = 'published'
+            AND t.updated_at >= now() - make_interval(hours => 24 * %(days)s::integer)
+            AND (
+                SELECT count(*) = 1000
+                FROM (
+                    SELECT
+                    FROM user_skill_views AS u
+                    WHERE u.tenant_id = %(tenant_id)s AND u.user_id = %(user_id)s
+                    ORDER BY u.skill_id
+                    LIMIT 1000
+                ) AS viewed
+            )
+        ORDER BY t.updated_at DESC, t.id DESC
+        LIMIT 1000
+    ) AS s
+    CROSS JOIN
+        LATERAL (
+            SELECT
+                u.last_viewed_at,
+                u.view_count,
+                u.last_viewed_version
+            FROM user_skill_views AS u
+            WHERE u.tenant_id = %(tenant_id)s AND u.user_id = %(user_id)s AND u.skill_id = s.id
+            ORDER BY u.skill_id
+            LIMIT 1
+        ) AS v
+    WHERE s.updated_at > v.last_viewed_at OR s.published_version > coalesce(v.last_viewed_version, 0)
+    ORDER BY s.updated_at DESC, s.id DESC
+    LIMIT %(limit)s::bigint
+),
+
+looked_up AS (
+    SELECT n.skill_id, n.last_viewed_at, n.view_count, n.last_viewed_version
+    FROM newest AS n
+    WHERE (SELECT count(*) FROM newest) = %(limit)s::bigint
+    UNION ALL
+    SELECT u.skill_id, u.last_viewed_at, u.view_count, u.last_viewed_version
+    FROM user_skill_views AS u
+    WHERE
+        u.tenant_id = %(tenant_id)s
+        AND u.user_id = %(user_id)s
+        AND (SELECT count(*) FROM newest) < %(limit)s::bigint
+)
+
 SELECT
     s.id AS skill_id,
     s.name AS skill_name,
@@ -53,12 +114,10 @@ SELECT
     v.view_count,
     v.last_viewed_version,
     s.published_version
-FROM user_skill_views AS v
-INNER JOIN skills AS s ON s.tenant_id = v.tenant_id AND s.id = v.skill_id
+FROM looked_up AS v
+INNER JOIN skills AS s ON s.id = v.skill_id
 WHERE
-    v.tenant_id = %(tenant_id)s
-    AND s.tenant_id = %(tenant_id)s
-    AND v.user_id = %(user_id)s
+    s.tenant_id = %(tenant_id)s
     AND s.status = 'published'
     AND s.updated_at >= now() - make_interval(hours => 24 * %(days)s::integer)
     AND (s.updated_at > v.last_viewed_at OR s.published_version > coalesce(v.last_viewed_version, 0))
