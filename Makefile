@@ -11,7 +11,7 @@ PG ?= 18
 export SKILLDB_PG_VERSION := $(PG)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo db-start db-stop migrate rollback status new-migration seed import drift doctor psql explain test test-lowest test-pgbouncer schema torture audit lint types check clean
+.PHONY: help install demo db-start db-stop migrate rollback status new-migration seed import drift doctor psql explain test test-lowest test-pgbouncer schema torture bench bench-quick audit lint types check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,12 @@ torture: $(READY) ## Run the long form of the tests of faults and attacks, and w
 	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/pytest -n 2 --dist loadgroup -m torture $(ARGS)
 	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/python -m tests.reliability
 
+bench: $(READY) ## Measure it beside its peers, in a quarter of an hour, and write docs/performance.md
+	@$(BIN)/python -m benchmarks docs
+
+bench-quick: $(READY) ## The same in two minutes on less data, into .bench/
+	@$(BIN)/python -m benchmarks --quick .bench
+
 audit: $(READY) ## Check that the installed packages fit together; known flaws are looked up where pip-audit is installed
 	@$(BIN)/python -m pip --disable-pip-version-check check
 	@if [ -x $(BIN)/pip-audit ]; then $(BIN)/pip-audit; else echo "pip-audit is not installed: no flaws looked up."; fi
@@ -104,5 +110,5 @@ check: lint types test ## All of lint, types and test
 
 clean: ## Stop the embedded PostgreSQL and remove what can be made again; .skilldb/ stays
 	@test ! -x $(SKILLDB) || $(SKILLDB) db-stop
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache dist
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -44,8 +44,8 @@ WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s AND skill_id = ANY(%(s
 -- The version is compared as well as the time: a version whose transaction began before the view and committed after
 -- it carries an older time, and would be missed for ever.
 -- Who has viewed a thousand skills or more finds the news among the newest thousand skills, as a rule; where they do
--- not fill the limit, and for everybody else, each of the user's views is looked up. LATERAL with a LIMIT has to be
--- one probe a skill: a join would read all of the user's views.
+-- not fill the limit, and for everybody else, each of the user's views is looked up. LATERAL with a LIMIT can only be
+-- one probe a row; a join may become all of the user's views for each skill.
 WITH newest AS (
     SELECT
         s.id AS skill_id,
@@ -115,12 +115,25 @@ SELECT
     v.last_viewed_version,
     s.published_version
 FROM looked_up AS v
-INNER JOIN skills AS s ON s.id = v.skill_id
-WHERE
-    s.tenant_id = %(tenant_id)s
-    AND s.status = 'published'
-    AND s.updated_at >= now() - make_interval(hours => 24 * %(days)s::integer)
-    AND (s.updated_at > v.last_viewed_at OR s.published_version > coalesce(v.last_viewed_version, 0))
+CROSS JOIN
+    LATERAL (
+        SELECT
+            t.id,
+            t.name,
+            t.slug,
+            t.category,
+            t.updated_at,
+            t.published_version
+        FROM skills AS t
+        WHERE
+            t.tenant_id = %(tenant_id)s
+            AND t.id = v.skill_id
+            AND t.status = 'published'
+            AND t.updated_at >= now() - make_interval(hours => 24 * %(days)s::integer)
+        ORDER BY t.id
+        LIMIT 1
+    ) AS s
+WHERE s.updated_at > v.last_viewed_at OR s.published_version > coalesce(v.last_viewed_version, 0)
 ORDER BY s.updated_at DESC, s.id DESC
 LIMIT %(limit)s::bigint;
 

@@ -1,0 +1,1 @@
+"""skilldb measured beside what people would use instead, on one server, in one run: `make bench`."""

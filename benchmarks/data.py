@@ -1,0 +1,105 @@
+"""The data: a small organisation for what costs the client, and a big one for what grows."""
+
+from __future__ import annotations
+
+from benchmarks.harness import Bench, say, short, timed
+
+SMALL = "small"
+USERS = SKILLS = 1000
+VIEWS_A_USER = 100
+
+BIG = "big"
+BIG_SKILLS = 100_000
+
+# A user of the small organisation has viewed every tenth skill, from another one on. Half of them changed since.
+_SMALL = f"""
+INSERT INTO tenants (id, name, slug) VALUES ('{SMALL}', 'Small', '{SMALL}');
+INSERT INTO users (tenant_id, id, email) SELECT '{SMALL}', n, n || '@example.com' FROM generate_series(1, {USERS}) AS n;
+INSERT INTO skills (tenant_id, id, name, slug, description, category, published_version, updated_at)
+SELECT '{SMALL}', n, 'Skill ' || n, 'skill-' || n, 'What it does', 'testing', 3,
+    date_trunc('milliseconds', now()) - (n % 2 + n / 1000.0) * interval '2 days'
+FROM generate_series(1, {SKILLS}) AS n;
+INSERT INTO user_skill_views (tenant_id, user_id, skill_id, last_viewed_version, last_viewed_at)
+SELECT '{SMALL}', u, 1 + (u * 7 + k * 10) % {SKILLS}, 3, now() - interval '2 days'
+FROM generate_series(1, {USERS}) AS u, generate_series(1, {VIEWS_A_USER}) AS k;
+INSERT INTO skill_versions (
+    tenant_id, id, skill_id, version, content_url, content_hash, content_type, name, description
+)
+SELECT '{SMALL}', n || '-' || v, n, v, 'https://example.com/' || n, repeat('0', 64), 'text/markdown', 'Skill', 'It'
+FROM generate_series(1, {SKILLS}) AS n, generate_series(1, 3) AS v;
+INSERT INTO ratings (tenant_id, skill_id, user_id, rating)
+SELECT '{SMALL}', n, u, 1 + u % 5 FROM generate_series(1, {SKILLS}) AS n, generate_series(1, 20) AS u;
+INSERT INTO skill_feedback (tenant_id, skill_id, user_id, feedback_type, comment)
+SELECT '{SMALL}', n, u, 'suggestion', 'More of it' FROM generate_series(1, {SKILLS}) AS n, generate_series(1, 20) AS u;
+INSERT INTO token_measurements (tenant_id, skill_id, user_id, model_name, input_tokens, output_tokens)
+SELECT '{SMALL}', n, u, 'a model', 1000, 200 FROM generate_series(1, {SKILLS}) AS n, generate_series(1, 20) AS u;
+INSERT INTO usage_events (tenant_id, skill_id, user_id, tool_name, created_at)
+SELECT '{SMALL}', n, u, 'editor', now() - u * interval '1 day'
+FROM generate_series(1, {SKILLS}) AS n, generate_series(1, 20) AS u;
+"""
+
+# Twenty seconds between the changes of two skills: a month holds all of them. One in a hundred changed in the last
+# six hours, and was viewed before.
+_BIG = f"""
+INSERT INTO tenants (id, name, slug) VALUES ('{BIG}', 'Big', '{BIG}');
+INSERT INTO users (tenant_id, id, email) SELECT '{BIG}', n, n || '@example.com' FROM generate_series(1, 100000) AS n;
+INSERT INTO skills (tenant_id, id, name, slug, description, category, published_version, updated_at)
+SELECT '{BIG}', n, 'Skill ' || n, 'skill-' || n, 'What it does', 'testing', 3,
+    date_trunc('milliseconds', now()) - n * interval '20 seconds'
+FROM generate_series(1, {BIG_SKILLS}) AS n;
+"""
+
+# The numbers are coprime to that of the skills, which keeps a user's views apart and all over the skills.
+_VIEWS = f"""
+INSERT INTO user_skill_views (tenant_id, user_id, skill_id, last_viewed_version, last_viewed_at)
+SELECT '{BIG}', u, 1 + (u::bigint * 7919 + k * 991) %% {BIG_SKILLS}, 3, now() - interval '20000 seconds'
+FROM generate_series(%s::integer, %s::integer) AS u, generate_series(1, {VIEWS_A_USER}) AS k
+"""
+
+# user_skill_views has its keys and indexes dropped and built again where the rows that come are many.
+_DROP = """
+DROP INDEX user_skill_views_skill_idx;
+ALTER TABLE user_skill_views
+    DROP CONSTRAINT user_skill_views_pkey, DROP CONSTRAINT user_skill_views_user_skill_key;
+"""
+_BUILD = """
+ALTER TABLE user_skill_views
+    ADD CONSTRAINT user_skill_views_pkey PRIMARY KEY (tenant_id, id),
+    ADD CONSTRAINT user_skill_views_user_skill_key UNIQUE (tenant_id, user_id, skill_id);
+CREATE INDEX user_skill_views_skill_idx ON user_skill_views (skill_id);
+"""
+
+
+def load_small(bench: Bench) -> None:
+    """The small organisation."""
+    _load(bench, "the small organisation", _SMALL)
+
+
+def load_big(bench: Bench) -> None:
+    """The big organisation, nothing viewed yet."""
+    _load(bench, "the big organisation", _BIG)
+
+
+def load_views(bench: Bench, first: int, last: int) -> None:
+    """The views of these users of the big organisation, a hundred each."""
+    rebuild = last - first >= 50_000
+
+    def load() -> None:
+        with bench.admin() as conn:
+            if rebuild:
+                conn.execute(_DROP.encode())
+            conn.execute(_VIEWS.encode(), (first, last))
+            if rebuild:
+                conn.execute(_BUILD.encode())
+            conn.execute(b"VACUUM (ANALYZE) user_skill_views")
+
+    say(f"  {(last - first + 1) * VIEWS_A_USER:,} views loaded in {short(timed(load))} s")
+
+
+def _load(bench: Bench, what: str, sql: str) -> None:
+    def load() -> None:
+        with bench.admin() as conn:
+            conn.execute(sql.encode())
+            conn.execute(b"VACUUM (ANALYZE)")
+
+    say(f"  {what} loaded in {short(timed(load))} s")

@@ -1,0 +1,277 @@
+"""What happens as the data grows: ratings and measurements of a skill, views of all and of one user, pages, ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+
+import skilldb
+from benchmarks import data
+from benchmarks.data import BIG, BIG_SKILLS, VIEWS_A_USER
+from benchmarks.harness import (
+    Bench,
+    Check,
+    Picture,
+    Spread,
+    Table,
+    Topic,
+    at_most,
+    interleaved,
+    ratio,
+    say,
+    spread,
+    timed,
+)
+from skilldb.models import NewTokenMeasurement
+from skilldb.repositories import ratings, skills, tokens, views
+from skilldb.statement import Statement
+
+# The special skills and users of this topic; all others are numbers.
+_RATINGS = """
+INSERT INTO skills (tenant_id, id, name, slug, description, category, status)
+VALUES ('big', 'rated-{n}', 'Rated', 'rated-{n}', 'It', 'testing', 'archived');
+INSERT INTO ratings (tenant_id, skill_id, user_id, rating)
+SELECT 'big', 'rated-{n}', u, 3 FROM generate_series(1, {n}) AS u;
+UPDATE skills SET rating_count = {n}, rating_sum = 3 * {n} WHERE tenant_id = 'big' AND id = 'rated-{n}';
+"""
+_MEASUREMENTS = """
+INSERT INTO skills (tenant_id, id, name, slug, description, category, status)
+VALUES ('big', 'measured-{n}', 'Measured', 'measured-{n}', 'It', 'testing', 'archived');
+INSERT INTO token_measurements (
+    tenant_id, skill_id, model_name, input_tokens, output_tokens, total_tokens, estimated_cost_microcents
+)
+SELECT 'big', 'measured-{n}', 'a model', 1000, 200, 1200, 600000 FROM generate_series(1, {n}) AS u;
+UPDATE skills SET priced_measurement_count = {n}, token_cost_sum_microcents = 600000 * {n}::bigint
+WHERE tenant_id = 'big' AND id = 'measured-{n}';
+"""
+_VIEWER = """
+INSERT INTO users (tenant_id, id, email) VALUES ('big', 'viewer-{n}', 'viewer-{n}@example.com');
+INSERT INTO user_skill_views (tenant_id, user_id, skill_id, last_viewed_version, last_viewed_at)
+SELECT 'big', 'viewer-{n}', 1 + (k * 7919) % 100000, 3, now() - interval '20000 seconds'
+FROM generate_series(1, {n}) AS k;
+"""
+# Every other one of all skills, whenever it had changed before.
+_HALF_CHANGED = """
+UPDATE skills SET updated_at = date_trunc('milliseconds', now()) - hashtext(id) % 10000 * interval '1 second'
+WHERE tenant_id = 'big' AND id ~ '^[0-9]+$' AND id::integer % 2 = 0 AND hashtext(id) % 10000 >= 0;
+UPDATE skills SET updated_at = date_trunc('milliseconds', now()) + hashtext(id) % 10000 * interval '1 second'
+WHERE tenant_id = 'big' AND id ~ '^[0-9]+$' AND id::integer % 2 = 0 AND hashtext(id) % 10000 < 0;
+"""
+_NONE_CHANGED = "UPDATE user_skill_views SET last_viewed_at = now() WHERE tenant_id = 'big' AND user_id ~ '^viewer'"
+
+Times = Mapping[int, list[float]]
+
+
+def run(bench: Bench) -> Topic:
+    """Measure each at several sizes; the sizes of one measurement take turns wherever they are there together."""
+    rated = (10, 1_000, bench.size(10_000, 100_000))
+    measured = (10, 10_000, bench.size(100_000, 1_000_000))
+    table_sizes = bench.size((10_000, 100_000), (10_000, 100_000, 1_000_000, 10_000_000))
+    own = (10, 100, 1_000, 10_000)
+    for size, text in [
+        *((n, _RATINGS) for n in rated),
+        *((n, _MEASUREMENTS) for n in measured),
+        *((n, _VIEWER) for n in own),
+    ]:
+        _fill(bench, text.replace("{n}", str(size)))
+    with bench.admin() as conn:
+        conn.execute(b"VACUUM (ANALYZE) ratings, token_measurements, skills, users")
+    with skilldb.connect(bench.service_dsn, max_size=1) as db:
+        big = db.tenant(BIG)
+        by_id = _by_size(bench, big, (1, 10, 100, 1_000), _views_of_many(bench), 20, 200)
+        rate = _by_size(
+            bench, big, rated, lambda n: ratings.rate_skill(str(bench.random.randint(1, n)), f"rated-{n}", 4)
+        )
+        measure = _by_size(
+            bench,
+            big,
+            measured,
+            lambda n: tokens.record_token_measurement(
+                NewTokenMeasurement(skill_id=f"measured-{n}", model_name="a model", input_tokens=1, output_tokens=1)
+            ),
+        )
+        pages = _pages(bench, big)
+        table_times = _as_the_table_grows(bench, big, table_sizes)
+        few = _by_size(bench, big, own, _news, 10, 40)
+        for text in (_HALF_CHANGED,):
+            _fill(bench, text)
+        with bench.admin() as conn:
+            conn.execute(b"VACUUM (ANALYZE) skills")
+        half = _by_size(bench, big, own, _news, 10, 40)
+        half_table = _by_size(bench, big, (table_sizes[-1],), lambda n: _news_of_somebody(bench, n), 10, 100)
+        _fill(bench, _NONE_CHANGED)
+        none = _by_size(bench, big, own, _news, 10, 40)
+    own_views = {"one skill in a hundred has changed": few, "half of all skills have changed": half, "none has": none}
+    ids = spread(seconds / 1_000 * 1e6 for seconds in by_id[1_000])
+    return Topic(
+        "As the data grows",
+        f"An organisation of {BIG_SKILLS:,} skills and 100,000 users, one connection over a Unix socket. Flat is the "
+        "largest size's time against the smallest's, round by round.",
+        [
+            at_most(f"rate_skill, {rated[-1]:,} ratings on the skill against {rated[0]}", 1.3, _last(rate)),
+            at_most(
+                f"record_token_measurement, {measured[-1]:,} measurements on the skill against {measured[0]}",
+                1.3,
+                _last(measure),
+            ),
+            at_most(
+                f"get_whats_new_for_user, {table_sizes[-1]:,} views in the table against {table_sizes[0]:,}",
+                1.5,
+                _last(table_times),
+            ),
+            *_own_views_checks(own_views),
+            at_most("get_user_views_for_skills, 1,000 ids in one round trip: microseconds an id", 3, ids, " us"),
+            at_most("list_skills, page 1,000 against page 1", 1.3, ratio(pages[1_000], pages[1])),
+        ],
+        [
+            _table("rate_skill", "ratings on the skill", rate),
+            _table("record_token_measurement", "measurements on the skill", measure),
+            _table("get_whats_new_for_user, 100 views a user", "views in the table", table_times),
+            _table(
+                "get_whats_new_for_user, 100 views a user, half of all skills changed", "views in the table", half_table
+            ),
+            *(
+                _table(f"get_whats_new_for_user, {what}", "views of the user", times)
+                for what, times in own_views.items()
+            ),
+            _table("get_user_views_for_skills", "ids", by_id),
+            _table("list_skills, 50 of 100,000 a page", "page", pages),
+        ],
+        [
+            Picture(
+                "growth.png",
+                "milliseconds by the number of rows",
+                lambda axes: draw(
+                    axes,
+                    {
+                        "rate_skill, ratings on the skill": rate,
+                        "record_token_measurement, measurements on the skill": measure,
+                        "get_whats_new_for_user, views in the table": table_times,
+                        "get_user_views_for_skills, ids": by_id,
+                        "list_skills, page": pages,
+                    },
+                    "rows, ids or page",
+                ),
+            ),
+            Picture(
+                "news.png",
+                "milliseconds of get_whats_new_for_user by the number of the user's views",
+                lambda axes: draw(axes, own_views, "views of the user"),
+            ),
+        ],
+    )
+
+
+def _by_size(
+    bench: Bench,
+    tenant: skilldb.Tenant,
+    sizes: Sequence[int],
+    build: Callable[[int], Statement[Any]],
+    quick: int = 20,
+    full: int = 300,
+) -> Times:
+    """Seconds of one execute by size, the sizes taking turns."""
+    count = bench.size(quick, full)
+
+    def some(size: int) -> float:
+        statements = [build(size) for _ in range(count)]
+        return timed(lambda: [tenant.execute(statement) for statement in statements]) / count
+
+    found = interleaved({str(size): lambda size=size: some(size) for size in sizes})  # type: ignore[misc]
+    return {size: found[str(size)] for size in sizes}
+
+
+def _views_of_many(bench: Bench) -> Callable[[int], Statement[Any]]:
+    seen = [str(1 + (k * 7919) % BIG_SKILLS) for k in range(1, 10_001)]
+    return lambda n: views.get_user_views_for_skills("viewer-10000", bench.random.sample(seen, n))
+
+
+def _news(size: int) -> Statement[Any]:
+    return views.get_whats_new_for_user(f"viewer-{size}")
+
+
+def _news_of_somebody(bench: Bench, size: int) -> Statement[Any]:
+    return views.get_whats_new_for_user(str(bench.random.randint(1, size // VIEWS_A_USER)))
+
+
+def _as_the_table_grows(bench: Bench, tenant: skilldb.Tenant, sizes: Sequence[int]) -> Times:
+    """Not by turns: what is in the table is there for all. Everybody is asked for once before, as in every size."""
+    times: dict[int, list[float]] = {}
+    users = 0
+    for size in sizes:
+        data.load_views(bench, users + 1, size // VIEWS_A_USER)
+        users = size // VIEWS_A_USER
+        times |= _by_size(bench, tenant, (size,), lambda n: _news_of_somebody(bench, n), 50, 300)
+    return times
+
+
+def _pages(bench: Bench, tenant: skilldb.Tenant) -> Times:
+    """Page 1 and page 1,000 of all skills, by the cursors that lead there."""
+    say("  1,000 pages")
+    cursors: list[str | None] = [None]
+    for _ in range(999):
+        cursors.append(tenant.execute(skills.list_skills(after=cursors[-1])).after)
+    assert cursors[-1] is not None
+    return _by_size(bench, tenant, (1, 1_000), lambda page: skills.list_skills(after=cursors[page - 1]), 20, 100)
+
+
+def _own_views_checks(times: Mapping[str, Times]) -> list[Check]:
+    """Up to a thousand views ten times the views take less than ten times as long; after it, no longer at all."""
+    checks = []
+    for what, by_size in list(times.items())[:2]:
+        checks.append(
+            at_most(
+                f"get_whats_new_for_user, 1,000 views of the user against 10, {what}",
+                100,
+                ratio(by_size[1_000], by_size[10]),
+            )
+        )
+        checks.append(
+            at_most(
+                f"get_whats_new_for_user, 10,000 views of the user against 1,000, {what}",
+                1.5,
+                ratio(by_size[10_000], by_size[1_000]),
+            )
+        )
+    return checks
+
+
+def _last(times: Times) -> Spread:
+    sizes = sorted(times)
+    return ratio(times[sizes[-1]], times[sizes[0]])
+
+
+def _fill(bench: Bench, sql: str) -> None:
+    say(f"  {sql.strip().splitlines()[0][:60]} ... {timed(lambda: _execute(bench, sql)):.1f} s")
+
+
+def _execute(bench: Bench, sql: str) -> None:
+    with bench.admin() as conn:
+        conn.execute(sql.encode())
+
+
+def _table(what: str, unit: str, times: Times) -> Table:
+    smallest = min(times)
+    return Table(
+        what,
+        [unit, "ms", f"against {smallest:,}"],
+        [
+            [f"{size:,}", spread(s * 1000 for s in found), ratio(found, times[smallest])]
+            for size, found in times.items()
+        ],
+    )
+
+
+def draw(axes: Axes, lines: Mapping[str, Times], unit: str) -> None:
+    """A line each, log-log."""
+    for name, times in lines.items():
+        found = {size: spread(s * 1000 for s in seconds) for size, seconds in times.items()}
+        axes.plot(list(found), [each.median for each in found.values()], marker="o", label=name)
+        axes.fill_between(list(found), [e.least for e in found.values()], [e.most for e in found.values()], alpha=0.2)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel(unit)
+    axes.set_ylabel("milliseconds")
+    axes.legend(fontsize=8)

@@ -1,0 +1,438 @@
+"""The clients to compare: each runs the same work under the same isolation, through a connection pool of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from threading import Barrier, Thread
+from time import perf_counter
+from typing import Any
+
+import asyncpg
+import psycopg
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+import skilldb
+from benchmarks.data import SKILLS, SMALL, USERS, VIEWS_A_USER
+from benchmarks.harness import Bench, address
+from benchmarks.orm import Orm
+from skilldb import embedded
+from skilldb.repositories import metrics, views
+from skilldb.statement import SET_TENANT, Statement
+
+# As skilldb has it: one plan a query and connection. The ORM's queries are its own, and so is how they are planned.
+PLANS = "-c plan_cache_mode=force_generic_plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One operation: for skilldb what builds its statement, for the others the same SQL and parameters, ready made."""
+
+    operation: str
+    user: str
+    skill: str
+    build: Callable[[], Statement[Any]]
+    steps: Sequence[tuple[bytes, dict[str, Any]]]
+    row_factory: Any
+
+
+OPERATIONS: dict[str, Callable[[str, str], Statement[Any]]] = {
+    "record_skill_view": lambda user, skill: views.record_skill_view(user, skill, 3),
+    "get_whats_new_for_user": lambda user, skill: views.get_whats_new_for_user(user),
+    "get_user_view": lambda user, skill: views.get_user_view(user, skill),
+    "increment_skill_uses": lambda user, skill: metrics.increment_skill_uses(skill),
+}
+
+
+def work(build: Callable[[], Statement[Any]], operation: str = "", user: str = "", skill: str = "") -> Work:
+    """The work of a statement."""
+    statement = build()
+    steps = [(step.query.sql, {**step.params, "tenant_id": SMALL}) for step in statement.steps]
+    return Work(operation, user, skill, build, steps, statement.reader.row_factory)
+
+
+def some(bench: Bench, operation: str, count: int) -> list[Work]:
+    """The operation on views that are there, of users and skills by chance."""
+
+    def one() -> Work:
+        number = bench.random.randint(1, USERS)
+        user = str(number)
+        skill = str(1 + (number * 7 + bench.random.randint(1, VIEWS_A_USER) * 10) % SKILLS)
+        return work(lambda: OPERATIONS[operation](user, skill), operation, user, skill)
+
+    return [one() for _ in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """What some clients met who worked at once: the seconds of each call, what failed, and the seconds of it all."""
+
+    latencies: list[float]
+    errors: list[Exception]
+    seconds: float
+
+
+class Peer(ABC):
+    """A client with its pool."""
+
+    @abstractmethod
+    def one_by_one(self, works: Sequence[Work]) -> float:
+        """The seconds that one client takes for them, each in a transaction of its own."""
+
+    @abstractmethod
+    def together(self, works: Sequence[Work]) -> float:
+        """The seconds that one client takes for them, all in one transaction."""
+
+    @abstractmethod
+    def at_once(self, shares: Sequence[Sequence[Work]]) -> Crowd:
+        """As many clients as there are shares, who begin together."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the pool."""
+
+
+class Blocking(Peer):
+    """A client whose calls block, with a thread for each client."""
+
+    @abstractmethod
+    def call(self, *works: Work) -> object:
+        """Do it in one transaction, and read the answers."""
+
+    def one_by_one(self, works: Sequence[Work]) -> float:
+        start = perf_counter()
+        for each in works:
+            self.call(each)
+        return perf_counter() - start
+
+    def together(self, works: Sequence[Work]) -> float:
+        start = perf_counter()
+        self.call(*works)
+        return perf_counter() - start
+
+    def at_once(self, shares: Sequence[Sequence[Work]]) -> Crowd:
+        barrier = Barrier(len(shares) + 1)
+        found: list[list[float]] = [[] for _ in shares]
+        errors: list[Exception] = []
+
+        def client(share: Sequence[Work], latencies: list[float]) -> None:
+            barrier.wait()
+            for each in share:
+                start = perf_counter()
+                try:
+                    self.call(each)
+                except Exception as error:
+                    errors.append(error)
+                latencies.append(perf_counter() - start)
+
+        threads = [Thread(target=client, args=each) for each in zip(shares, found, strict=True)]
+        for thread in threads:
+            thread.start()
+        barrier.wait()
+        start = perf_counter()
+        for thread in threads:
+            thread.join()
+        return Crowd(list(chain(*found)), errors, perf_counter() - start)
+
+
+class Async(Peer):
+    """A client whose calls are awaited, on an event loop of its own, with a task for each client."""
+
+    def __init__(self) -> None:
+        self.runner = asyncio.Runner()
+
+    @abstractmethod
+    async def call(self, *works: Work) -> object:
+        """Do it in one transaction, and read the answers."""
+
+    def one_by_one(self, works: Sequence[Work]) -> float:
+        async def client() -> float:
+            start = perf_counter()
+            for each in works:
+                await self.call(each)
+            return perf_counter() - start
+
+        return self.runner.run(client())
+
+    def together(self, works: Sequence[Work]) -> float:
+        async def client() -> float:
+            start = perf_counter()
+            await self.call(*works)
+            return perf_counter() - start
+
+        return self.runner.run(client())
+
+    def at_once(self, shares: Sequence[Sequence[Work]]) -> Crowd:
+        latencies: list[float] = []
+        errors: list[Exception] = []
+
+        async def client(share: Sequence[Work]) -> None:
+            for each in share:
+                start = perf_counter()
+                try:
+                    await self.call(each)
+                except Exception as error:
+                    errors.append(error)
+                latencies.append(perf_counter() - start)
+
+        async def clients() -> float:
+            start = perf_counter()
+            await asyncio.gather(*(client(share) for share in shares))
+            return perf_counter() - start
+
+        seconds = self.runner.run(clients())
+        return Crowd(latencies, errors, seconds)
+
+
+class Skilldb(Blocking):
+    """skilldb."""
+
+    def __init__(self, dsn: str, size: int) -> None:
+        self.db = skilldb.connect(dsn, min_size=size, max_size=size)
+        self.tenant = self.db.tenant(SMALL)
+
+    def call(self, *works: Work) -> object:
+        """One execute."""
+        return self.tenant.execute(*(each.build() for each in works))
+
+    def close(self) -> None:
+        self.db.close()
+
+
+class SkilldbAsync(Async):
+    """skilldb's async face."""
+
+    def __init__(self, dsn: str, size: int) -> None:
+        super().__init__()
+        self.db = skilldb.connect_async(dsn, min_size=size, max_size=size)
+        self.runner.run(self.db.open())
+        self.tenant = self.db.tenant(SMALL)
+
+    async def call(self, *works: Work) -> object:
+        """One execute."""
+        return await self.tenant.execute(*(each.build() for each in works))
+
+    def close(self) -> None:
+        self.runner.run(self.db.close())
+        self.runner.close()
+
+
+def _rows(cursor: psycopg.Cursor[Any]) -> object:
+    return cursor.fetchall() if cursor.description else None
+
+
+class FourTrips(Blocking):
+    """psycopg by hand: BEGIN, the tenant, the query and COMMIT, each waited for."""
+
+    def __init__(self, dsn: str, size: int) -> None:
+        self.pool = ConnectionPool(dsn, min_size=size, max_size=size, kwargs={"options": PLANS}, open=True)
+        self.pool.wait()
+
+    def call(self, *works: Work) -> object:
+        """psycopg begins at the first query and commits at the end of the block."""
+        with self.pool.connection() as conn:
+            conn.execute(SET_TENANT, {"tenant_id": SMALL})
+            found = []
+            for each in works:
+                for sql, params in each.steps:
+                    cursor = conn.cursor(row_factory=each.row_factory).execute(sql, params)
+                found.append(_rows(cursor))
+            return found
+
+    def close(self) -> None:
+        self.pool.close()
+
+
+class Pipelined(Blocking):
+    """psycopg by hand: all in one pipeline on an autocommit connection."""
+
+    def __init__(self, dsn: str, size: int) -> None:
+        kwargs = {"options": PLANS, "autocommit": True}
+        self.pool = ConnectionPool(dsn, min_size=size, max_size=size, kwargs=kwargs, open=True)
+        self.pool.wait()
+
+    def call(self, *works: Work) -> object:
+        """PostgreSQL runs what stands between two synchronisation points as one transaction."""
+        with self.pool.connection() as conn:
+            cursors = []
+            with conn.pipeline():
+                conn.execute(SET_TENANT, {"tenant_id": SMALL})
+                for each in works:
+                    for sql, params in each.steps:
+                        cursor = conn.cursor(row_factory=each.row_factory).execute(sql, params)
+                    cursors.append(cursor)
+            return [_rows(cursor) for cursor in cursors]
+
+    def close(self) -> None:
+        self.pool.close()
+
+
+class PipelinedAsync(Async):
+    """The same with await."""
+
+    def __init__(self, dsn: str, size: int) -> None:
+        super().__init__()
+        self.pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
+            dsn, min_size=size, max_size=size, kwargs={"options": PLANS, "autocommit": True}, open=False
+        )
+        self.runner.run(self.pool.open(wait=True))
+
+    async def call(self, *works: Work) -> object:
+        """PostgreSQL runs what stands between two synchronisation points as one transaction."""
+        async with self.pool.connection() as conn:
+            cursors = []
+            async with conn.pipeline():
+                await conn.execute(SET_TENANT, {"tenant_id": SMALL})
+                for each in works:
+                    for sql, params in each.steps:
+                        cursor = conn.cursor(row_factory=each.row_factory)
+                        await cursor.execute(sql, params)
+                    cursors.append(cursor)
+            return [await cursor.fetchall() if cursor.description else None for cursor in cursors]
+
+    def close(self) -> None:
+        self.runner.run(self.pool.close())
+        self.runner.close()
+
+
+class Asyncpg(Async):
+    """asyncpg: a transaction block, the tenant and the query in it. On release its pool resets the session."""
+
+    reset: Callable[[asyncpg.Connection], Any] | None = None
+
+    def __init__(self, dsn: str, size: int) -> None:
+        super().__init__()
+        given = address(dsn)
+        self.positional: dict[bytes, tuple[str, list[str]]] = {}
+
+        async def opened() -> asyncpg.Pool:
+            return await asyncpg.create_pool(
+                host=given["host"],
+                port=int(given["port"]),
+                user=given["user"],
+                database=given["dbname"],
+                ssl=False,
+                min_size=size,
+                max_size=size,
+                server_settings={"plan_cache_mode": "force_generic_plan"},
+                reset=self.reset,
+            )
+
+        self.pool = self.runner.run(opened())
+
+    async def call(self, *works: Work) -> object:
+        """BEGIN, the tenant, the query, COMMIT."""
+        async with self.pool.acquire() as conn, conn.transaction():
+            await conn.execute("SELECT set_config('app.current_tenant_id', $1, true)", SMALL)
+            found = []
+            for each in works:
+                for sql, params in each.steps:
+                    text, names = self.positional.get(sql) or self._positional(sql)
+                    rows = await conn.fetch(text, *(params[name] for name in names))
+                found.append(rows)
+            return found
+
+    def _positional(self, sql: bytes) -> tuple[str, list[str]]:
+        names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", sql.decode())))
+        text = re.sub(r"%\((\w+)\)s", lambda match: f"${names.index(match[1]) + 1}", sql.decode())
+        self.positional[sql] = text, names
+        return self.positional[sql]
+
+    def close(self) -> None:
+        self.runner.run(self.pool.close())
+        self.runner.close()
+
+
+async def _leave_as_it_is(conn: asyncpg.Connection) -> None:
+    pass
+
+
+class AsyncpgNoReset(Asyncpg):
+    """asyncpg, whose pool was told to leave the session as it is: one round trip less."""
+
+    reset = staticmethod(_leave_as_it_is)
+
+
+class Sqlalchemy(Blocking):
+    """SQLAlchemy 2 ORM on psycopg, a session a request."""
+
+    def __init__(self, dsn: str, size: int) -> None:
+        self.orm = Orm(address(dsn), size)
+
+    def call(self, *works: Work) -> object:
+        """Its own SQL for the same work."""
+        return self.orm.call([(each.operation, each.user, each.skill) for each in works])
+
+    def close(self) -> None:
+        self.orm.close()
+
+
+PEERS: dict[str, Callable[[str, int], Peer]] = {
+    "skilldb": Skilldb,
+    "skilldb async": SkilldbAsync,
+    "psycopg pipelined": Pipelined,
+    "psycopg async pipelined": PipelinedAsync,
+    "psycopg, 4 trips": FourTrips,
+    "asyncpg": Asyncpg,
+    "asyncpg, no reset": AsyncpgNoReset,
+    "SQLAlchemy ORM": Sqlalchemy,
+}
+FOUR_TRIPS = ("psycopg, 4 trips", "asyncpg", "asyncpg, no reset", "SQLAlchemy ORM")
+"""Those that wait for BEGIN, tenant, query and COMMIT one by one; asyncpg for its pool's reset as well."""
+
+
+class Pgbench:
+    """pgbench -M prepared: the C client that reads no answer, hence the limit. With its pipeline, or four trips."""
+
+    def __init__(self, dsn: str, *, pipelined: bool) -> None:
+        self.address = address(dsn)
+        self.pipelined = pipelined
+
+    def seconds(self, operation: str, count: int) -> float:
+        """The seconds of one operation, on average, on one connection."""
+        (step,) = OPERATIONS[operation]("1", "1").steps
+        query = re.sub(r"%\((\w+)\)s", r":\1", step.query.sql.decode())
+        tenant = "SELECT set_config('app.current_tenant_id', :tenant_id, true);"
+        around = ("\\startpipeline", "\\endpipeline") if self.pipelined else ("BEGIN;", "COMMIT;")
+        # user_id and skill_id are drawn as some() draws them; the other parameters are the statement's own.
+        script = "\n".join(
+            [
+                f"\\set user_id random(1, {USERS})",
+                f"\\set skill_id 1 + (:user_id * 7 + random(1, {VIEWS_A_USER}) * 10) % {SKILLS}",
+                around[0],
+                tenant,
+                f"{query};",
+                around[1],
+                "",
+            ]
+        )
+        fixed = {"tenant_id": SMALL} | {
+            name: value for name, value in step.params.items() if name not in ("user_id", "skill_id")
+        }
+        with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+            file.write(script)
+            file.flush()
+            done = subprocess.run(
+                [
+                    embedded.program("pgbench"),
+                    *("--no-vacuum", "--protocol=prepared", "--client=1", f"--transactions={count}"),
+                    *(f"--define={name}={value}" for name, value in fixed.items()),
+                    *(f"--host={self.address['host']}", f"--port={self.address['port']}"),
+                    *(f"--username={self.address['user']}", f"--file={Path(file.name)}", self.address["dbname"]),
+                ],
+                env=os.environ | {"PGOPTIONS": PLANS, "PGSSLMODE": "disable", "PGGSSENCMODE": "disable"},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+        found = re.search(r"tps = ([0-9.]+)", done.stdout)
+        assert found, done.stdout + done.stderr
+        return 1 / float(found[1])
