@@ -116,7 +116,11 @@ LEFT JOIN users AS r ON r.tenant_id = %(tenant_id)s AND r.id = f.reviewed_by
 WHERE
     f.tenant_id = %(tenant_id)s
     AND f.skill_id = %(skill_id)s
-    AND (f.created_at, f.id) < (coalesce(%(after_created_at)s::timestamptz, 'infinity'), coalesce(%(after_id)s, ''))
+    AND (f.created_at, f.id) < (
+        SELECT
+            coalesce(%(after_created_at)s::timestamptz, 'infinity'),
+            coalesce(%(after_id)s, '')
+    )
     AND (%(feedback_type)s::text IS NULL OR f.feedback_type = %(feedback_type)s)
     AND (%(status)s::text IS NULL OR f.status = %(status)s)
 ORDER BY f.created_at DESC, f.id DESC

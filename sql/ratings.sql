@@ -72,6 +72,10 @@ FROM ratings
 WHERE
     tenant_id = %(tenant_id)s
     AND skill_id = %(skill_id)s
-    AND (updated_at, id) < (coalesce(%(after_updated_at)s::timestamptz, 'infinity'), coalesce(%(after_id)s, ''))
+    AND (updated_at, id) < (
+        SELECT
+            coalesce(%(after_updated_at)s::timestamptz, 'infinity'),
+            coalesce(%(after_id)s, '')
+    )
 ORDER BY updated_at DESC, id DESC
 LIMIT %(limit)s::bigint + 1;
