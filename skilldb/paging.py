@@ -8,11 +8,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
-from psycopg.rows import class_row
-
 from skilldb.errors import InvalidValueError, shown
 from skilldb.models import Page
-from skilldb.statement import Reader
+from skilldb.statement import Reader, rows_of
 from skilldb.values import bounded
 
 Row = TypeVar("Row")
@@ -45,4 +43,4 @@ def page(model: type[Row], limit: int, key: Callable[[Row], tuple[datetime, str]
         items = rows[:limit]
         return Page(items=items, after=encode(*key(items[-1])) if len(rows) > limit else None)
 
-    return Reader(class_row(model), read)
+    return Reader(rows_of(model), read)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from psycopg.rows import BaseRowFactory, class_row, scalar_row, tuple_row
+from psycopg.rows import BaseRowFactory, RowMaker, class_row, scalar_row, tuple_row
 
 from skilldb.errors import InvalidValueError, TenantRequiredError
 from skilldb.values import ADAPT
 
 if TYPE_CHECKING:
+    from psycopg._cursor_base import BaseCursor
+
     from skilldb.queries import Query
 
 T = TypeVar("T")
@@ -51,24 +53,51 @@ class Statement(Generic[T]):
         object.__setattr__(self, "steps", steps)
 
 
+_SLOTS: dict[type[Any], dict[bytes | None, Callable[[object, Any], None]]] = {}
+
+
+def rows_of(model: type[T]) -> BaseRowFactory[T]:
+    """psycopg's class_row for the models: it fills their slots, in half the time that keyword arguments take."""
+    if model not in _SLOTS:
+        _SLOTS[model] = {f.name.encode(): getattr(model, f.name).__set__ for f in fields(cast(Any, model))}
+    slots = _SLOTS[model]
+
+    def factory(cursor: BaseCursor[Any, Any]) -> RowMaker[T]:
+        result = cursor.pgresult
+        names = [result.fname(column) for column in range(result.nfields)] if result else []
+        if slots.keys() != set(names):
+            return class_row(model)(cursor)  # It says what is wrong, once a row is read: a lock's never is.
+        setters = [slots[name] for name in names]
+
+        def row(values: Sequence[Any]) -> T:
+            made = object.__new__(model)
+            for fill, value in zip(setters, values):  # noqa: B905  psycopg gives as many values as names
+                fill(made, value)
+            return made
+
+        return row
+
+    return factory
+
+
 def one(model: type[T]) -> Reader[T]:
     """The only row."""
-    return Reader(class_row(model), lambda rows: rows[0])
+    return Reader(rows_of(model), lambda rows: rows[0])
 
 
 def optional(model: type[T]) -> Reader[T | None]:
     """The only row, or None."""
-    return Reader(class_row(model), lambda rows: rows[0] if rows else None)
+    return Reader(rows_of(model), lambda rows: rows[0] if rows else None)
 
 
 def many(model: type[T]) -> Reader[list[T]]:
     """All rows."""
-    return Reader(class_row(model), lambda rows: rows)
+    return Reader(rows_of(model), lambda rows: rows)
 
 
 def by_key(model: type[T], key: Callable[[T], Key]) -> Reader[dict[Key, T]]:
     """All rows, by a key of theirs."""
-    return Reader(class_row(model), lambda rows: {key(row): row for row in rows})
+    return Reader(rows_of(model), lambda rows: {key(row): row for row in rows})
 
 
 VALUE: Reader[Any] = Reader(scalar_row, lambda rows: rows[0] if rows else None)
