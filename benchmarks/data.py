@@ -6,12 +6,13 @@ from benchmarks.harness import Bench, say, short, timed
 
 SMALL = "small"
 USERS = SKILLS = 1000
-VIEWS_A_USER = 100
+SMALL_VIEWS_A_USER = 20
 
 BIG = "big"
 BIG_SKILLS = 100_000
+VIEWS_A_USER = 100
 
-# A user of the small organisation has viewed every tenth skill, from another one on. Half of them changed since.
+# A user of the small organisation has viewed twenty skills, ten apart. Half of them changed since.
 _SMALL = f"""
 INSERT INTO tenants (id, name, slug) VALUES ('{SMALL}', 'Small', '{SMALL}');
 INSERT INTO users (tenant_id, id, email) SELECT '{SMALL}', n, n || '@example.com' FROM generate_series(1, {USERS}) AS n;
@@ -21,7 +22,7 @@ SELECT '{SMALL}', n, 'Skill ' || n, 'skill-' || n, 'What it does', 'testing', 3,
 FROM generate_series(1, {SKILLS}) AS n;
 INSERT INTO user_skill_views (tenant_id, user_id, skill_id, last_viewed_version, last_viewed_at)
 SELECT '{SMALL}', u, 1 + (u * 7 + k * 10) % {SKILLS}, 3, now() - interval '2 days'
-FROM generate_series(1, {USERS}) AS u, generate_series(1, {VIEWS_A_USER}) AS k;
+FROM generate_series(1, {USERS}) AS u, generate_series(1, {SMALL_VIEWS_A_USER}) AS k;
 INSERT INTO skill_versions (
     tenant_id, id, skill_id, version, content_url, content_hash, content_type, name, description
 )

@@ -8,7 +8,7 @@ from itertools import chain
 import psycopg
 
 from benchmarks import clients
-from benchmarks.data import VIEWS_A_USER
+from benchmarks.data import SMALL_VIEWS_A_USER
 from benchmarks.delay import delayed
 from benchmarks.harness import (
     Bench,
@@ -77,7 +77,7 @@ def skill_page(bench: Bench, dsn: str) -> tuple[list[Check], Table]:
     """Six reads and the view recorded: skilldb in one round trip, the others read by read or in one transaction."""
 
     def page() -> list[Work]:
-        user, skill = "1", str(8 + 10 * bench.random.randint(1, VIEWS_A_USER - 1))
+        user, skill = "1", str(8 + 10 * bench.random.randint(1, SMALL_VIEWS_A_USER - 1))
         return [
             work(build)
             for build in (

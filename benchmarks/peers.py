@@ -21,7 +21,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 import skilldb
-from benchmarks.data import SKILLS, SMALL, USERS, VIEWS_A_USER
+from benchmarks.data import SKILLS, SMALL, SMALL_VIEWS_A_USER, USERS
 from benchmarks.harness import Bench, address
 from benchmarks.orm import Orm
 from skilldb import embedded
@@ -65,7 +65,7 @@ def some(bench: Bench, operation: str, count: int) -> list[Work]:
     def one() -> Work:
         number = bench.random.randint(1, USERS)
         user = str(number)
-        skill = str(1 + (number * 7 + bench.random.randint(1, VIEWS_A_USER) * 10) % SKILLS)
+        skill = str(1 + (number * 7 + bench.random.randint(1, SMALL_VIEWS_A_USER) * 10) % SKILLS)
         return work(lambda: OPERATIONS[operation](user, skill), operation, user, skill)
 
     return [one() for _ in range(count)]
@@ -406,7 +406,7 @@ class Pgbench:
         script = "\n".join(
             [
                 f"\\set user_id random(1, {USERS})",
-                f"\\set skill_id 1 + (:user_id * 7 + random(1, {VIEWS_A_USER}) * 10) % {SKILLS}",
+                f"\\set skill_id 1 + (:user_id * 7 + random(1, {SMALL_VIEWS_A_USER}) * 10) % {SKILLS}",
                 around[0],
                 tenant,
                 f"{query};",

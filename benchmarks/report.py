@@ -41,8 +41,8 @@ TAIL = """## Where we lose, and why
 - **Against pgbench.** It is written in C, sends constants and throws the answers away. What lies between it and psycopg
   pipelined is Python; what lies between that and skilldb is checking the parameters, the statement as a value, and
   reading the answers into dataclasses.
-- **Where the server has much to do.** `get_whats_new_for_user` looks up each of the user's hundred views. All clients
-  wait for that alike, so over a Unix socket the ratios of that operation come close to 1 for everybody. They come back
+- **Where the server has much to do.** `get_whats_new_for_user` looks up each of the user's views. All clients wait for
+  that alike, so the more views, the closer to 1 are the ratios of that operation over a Unix socket. They come back
   with the network.
 - **Async on one machine.** An event loop costs more than a blocking call; psycopg's async face by hand pays the same.
 - **Batches against COPY.** COPY under row-level security is not allowed at all, so this is the price of isolation, of
