@@ -20,9 +20,10 @@ SELECT set_config('search_path', %(schema_name)s::text, true);
 
 -- name: list_statements()
 -- Our queries by the comment behind their first word, and NULL for all other statements of this database together.
--- A query has an entry for each role, and for each text where it was changed.
+-- A query has an entry for each role, and for each text where it was changed. From PostgreSQL 18 on its text is that of
+-- PREPARE where it was first seen in one, as the doctor's are.
 SELECT
-    substring(s.query FROM '^\w+ /\* ([a-z_]+\.[a-z0-9_]+) \*/') AS name,
+    substring(s.query FROM '^(?:PREPARE .* AS )?\w+ /\* ([a-z_]+\.[a-z0-9_]+) \*/') AS name,
     sum(s.calls)::bigint AS calls,
     sum(s.total_exec_time) AS total_ms,
     sum(s.rows)::bigint AS returned

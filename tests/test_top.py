@@ -135,6 +135,7 @@ def test_queries_are_listed_by_name_with_calls_rows_and_share_and_the_others_las
 def test_a_name_is_one_line_whatever_its_text_and_who_ran_it_in_this_database_only(ready: Addresses) -> None:
     work(ready)
     rows(ready.admin, "SELECT /* views.get_user_view */ 1")
+    rows(ready.admin, "EXPLAIN SELECT /* views.get_user_view */ 1")
     rows(ready.owner, "SELECT /* views.get_user_view */ 1, 2")
     elsewhere = make_conninfo(ready.admin, dbname="postgres")
     rows(elsewhere, "SELECT /* views.get_user_view */ 1, 2, 3")
@@ -187,6 +188,13 @@ def test_an_extension_of_an_older_version_is_to_be_updated(on_server: Addresses)
         top.top(on_server.owner)
     admin(on_server, "ALTER EXTENSION pg_stat_statements UPDATE")
     assert top.top(on_server.owner)
+
+
+def test_a_query_first_seen_while_the_doctor_planned_it_has_its_name_too(ready: Addresses) -> None:
+    list(doctor.examine(ready.owner, ready.service))
+    work(ready)
+    calls = {use.name: use.calls for use in top.top(ready.owner)}
+    assert (calls["views.get_user_view"], calls["views.record_skill_view"]) == (4, 7)
 
 
 def test_the_doctor_finds_nothing_wrong_with_the_extension(ready: Addresses) -> None:
