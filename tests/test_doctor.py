@@ -346,7 +346,7 @@ def test_dead_rows_and_old_statistics_of_a_large_table_are_named(addresses: Addr
     assert bad(addresses) == []
 
 
-@pytest.mark.skipif(TEST_DSN is not None, reason="takes most connections of the server, which others may need")
+@pytest.mark.skipif(bool(TEST_DSN), reason="takes most connections of the server, which others may need")
 def test_a_server_that_runs_out_of_connections_is_named(addresses: Addresses) -> None:
     with ExitStack() as stack:
         while len(bad(addresses)) == 0:

@@ -205,7 +205,7 @@ def test_the_doctor_finds_nothing_wrong_with_the_extension(ready: Addresses) -> 
     )
 
 
-@pytest.mark.skipif(TEST_DSN is not None, reason="the embedded server is known not to have the extension")
+@pytest.mark.skipif(bool(TEST_DSN), reason="the embedded server is known not to have the extension")
 def test_where_the_server_has_not_the_extension_all_of_the_way_is_said(addresses: Addresses) -> None:
     with pytest.raises(SkilldbError, match=r"install .*; then add .* to shared_preload_libraries and restart .*; then"):
         top.top(addresses.owner)
