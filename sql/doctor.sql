@@ -93,9 +93,8 @@ WHERE
     AND b.options[0:a.width - 1] = a.options[0:a.width - 1]
     AND a.columns[a.width:] <@ b.columns
     AND CASE
-        WHEN NOT a.enforces AND (b.enforces OR b.width > a.width) THEN true
+        WHEN NOT a.enforces AND (b.enforces OR cardinality(b.columns) > cardinality(a.columns)) THEN true
         WHEN a.enforces <> b.enforces OR b.width > a.width OR a.nulls_equal <> b.nulls_equal THEN false
-        WHEN b.columns <> a.columns AND a.columns @> b.columns THEN false
         ELSE (a.constrained, -a.oid::bigint) < (b.constrained, -b.oid::bigint)
     END
 ORDER BY a.oid, b.oid;
