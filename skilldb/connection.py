@@ -166,7 +166,8 @@ def connected(dsn: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     dsn = Dsn(dsn)
     parse(dsn)
     try:
-        with psycopg.connect(dsn, autocommit=True) as conn:
+        # Nothing is prepared unasked: after a rollback psycopg would drop all that is prepared, the doctor's too.
+        with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as conn:
             yield conn
     except psycopg.Error as error:
         raise translate(error, {}) from bare(error)

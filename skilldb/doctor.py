@@ -190,7 +190,6 @@ def _owner(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 def _queries(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     """Plan each of the service's queries, which needs its tables, columns, functions and grants, and runs nothing."""
     conn = patient.service
-    conn.prepare_threshold = None  # psycopg drops what it prepared, and all else that is, when a statement fails
     files = [module.name for module in pkgutil.iter_modules(repositories.__path__)]
     with conn.transaction(force_rollback=True):
         conn.execute(_SQL["set_generic_plans"].sql)

@@ -312,11 +312,14 @@ def test_of_two_equal_indexes_the_one_behind_a_constraint_stays(addresses: Addre
         "CREATE UNIQUE INDEX stricter ON ratings (tenant_id, comment) NULLS NOT DISTINCT",
         "CREATE UNIQUE INDEX strict ON ratings (tenant_id, created_at)",
         "ALTER TABLE ratings ADD CONSTRAINT lax UNIQUE (tenant_id, created_at, updated_at)",
+        "CREATE INDEX first ON ratings (tenant_id, updated_at)",
+        "CREATE UNIQUE INDEX second ON ratings (tenant_id, updated_at)",
     )
     assert [finding.found for finding in bad(addresses)] == [
         "older does nothing that younger does not",
         "same does nothing that plain does not",
         "narrow does nothing that wide does not",
+        "first does nothing that second does not",
     ]
 
 
