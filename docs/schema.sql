@@ -292,7 +292,8 @@ CREATE TABLE public.skills (
     CONSTRAINT skills_tags_check CHECK ((array_position(tags, NULL::text) IS NULL)),
     CONSTRAINT skills_token_cost_check CHECK (((priced_measurement_count >= 0) AND (token_cost_sum_microcents >= 0))),
     CONSTRAINT skills_total_uses_check CHECK ((total_uses >= 0))
-);
+)
+WITH (fillfactor='90');
 
 ALTER TABLE ONLY public.skills FORCE ROW LEVEL SECURITY;
 
@@ -432,7 +433,8 @@ CREATE TABLE public.user_skill_views (
     view_count integer DEFAULT 1 NOT NULL,
     CONSTRAINT user_skill_views_last_viewed_version_check CHECK ((last_viewed_version >= 1)),
     CONSTRAINT user_skill_views_view_count_check CHECK ((view_count >= 1))
-);
+)
+WITH (fillfactor='90');
 
 ALTER TABLE ONLY public.user_skill_views FORCE ROW LEVEL SECURITY;
 

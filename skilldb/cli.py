@@ -238,13 +238,13 @@ def psql(
     if program is None:
         raise SkilldbError("psql is not on the PATH: install PostgreSQL's client")
     dsn = owner_dsn() if owner else service_dsn()
-    with connection.connected(dsn):
-        pass  # psql would not say what to do where the server is away.
     given = connection.parse(dsn)
     # A password belongs in no command line, where every user of the machine can read it.
     environment = {"PGPASSWORD": str(given.pop("password"))} if given.get("password") else {}
     for name in SECRETS & given.keys():
         raise SkilldbError(f"{name} in the address would show in psql's command line: leave it out of SKILLDB_DSN")
+    with connection.connected(dsn):
+        pass  # psql would not say what to do where the server is away.
     if tenant is not None:
         escaped = tenant.replace("\\", "\\\\").replace(" ", "\\ ")
         given["options"] = f"{given.get('options') or ''} -c app.current_tenant_id={escaped}".strip()

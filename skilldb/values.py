@@ -11,7 +11,7 @@ from uuid import UUID
 from skilldb.errors import InvalidValueError, shown
 
 MAX_DAYS = 36_525
-"""A hundred years: the most that a trend shows day by day."""
+"""A hundred years: the most that a query looks back."""
 
 Adapt = Callable[[str, Any], Any]
 

@@ -442,12 +442,6 @@ class Organisation:
                 self.count(event.skill_id, uses=1)
         return len(new)
 
-    def ago(self, days: int) -> datetime:
-        try:
-            return self.instant - timedelta(days=days)
-        except OverflowError:  # The calendar has a beginning, PostgreSQL's too.
-            raise Refused((InvalidValueError, "days")) from None
-
     def days(self, days: int) -> list[date]:
         refuse((not 1 <= days <= 36_525, InvalidValueError, "days"))
         today = self.instant.astimezone(UTC).date()
@@ -458,8 +452,10 @@ class Organisation:
         return [DailyUses(day=day, uses=counts[day]) for day in self.days(days)]
 
     def get_top_skills(self, days: int = 30, limit: int = 10) -> list[SkillUses]:
-        refuse(*below(1, days=days), (not 1 <= limit < 2**63, InvalidValueError, "limit"))
-        since = self.ago(days)
+        refuse(
+            (not 1 <= days <= 36_525, InvalidValueError, "days"), (not 1 <= limit < 2**63, InvalidValueError, "limit")
+        )
+        since = self.instant - timedelta(days=days)
         counts = Counter(e.skill_id for e in self.events.values() if e.skill_id is not None and e.created_at >= since)
         top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
         return [
@@ -535,8 +531,10 @@ class Organisation:
         return {id: self.views[user_id, id] for id in skill_ids if (user_id, id) in self.views}
 
     def get_whats_new_for_user(self, user_id: str, limit: int = 10, days: int = 30) -> list[WhatsNewItem]:
-        refuse(*below(1, days=days), (not 1 <= limit < 2**63, InvalidValueError, "limit"))
-        since = self.ago(days)
+        refuse(
+            (not 1 <= days <= 36_525, InvalidValueError, "days"), (not 1 <= limit < 2**63, InvalidValueError, "limit")
+        )
+        since = self.instant - timedelta(days=days)
         seen = [(self.skills[view.skill_id], view) for (user, _), view in self.views.items() if user == user_id]
         news = [
             (skill, view)

@@ -103,7 +103,8 @@ def held(observer: Conn, conn: Conn) -> dict[str, str]:
 def claimed(conn: Conn, statement: str, catalogue: locks.Catalogue) -> dict[str, str]:
     """What the dry run says of the tables that were there before."""
     found = locks.of_statement(statement, catalogue)
-    assert found.unknown == []
+    # What PL/pgSQL puts together as it runs, nobody knows before.
+    assert [part for part in found.unknown if not part.startswith("EXECUTE ")] == []
     if conn.info.server_version < 180000 and re.match("GRANT|REVOKE", statement):
         found.modes.clear()
     return {table: mode for table, mode in found.modes.items() if table not in found.created}
@@ -285,7 +286,8 @@ def test_a_dry_run_on_an_empty_database_plans_all_and_writes_nothing(addresses: 
         try:
             planned = migrate.plan(admin.dsn(dbname, "skilldb_owner"))
             assert [migration.id for migration in planned] == sorted(migrate.read())
-            assert [s.sql for m in planned for s in m.statements if s.locks.unknown] == []
+            unknown = {m.id: part for m in planned for s in m.statements for part in s.locks.unknown}
+            assert unknown == {"0016_revoke_temporary_from_public": "EXECUTE format('', current_database())"}
             assert rows(admin.dsn(dbname), "SELECT relname FROM pg_class WHERE relname ~ 'yoyo'") == []
         finally:
             conn.execute(f"DROP DATABASE {dbname}".encode())

@@ -315,7 +315,7 @@ def parts(page: str) -> tuple[str, str, str]:
     if not found:
         return page, "", ""
     own, following, after = rest.partition("\n## ")
-    return before, found + own + ("\n" if following else ""), f"## {after}" if following else ""
+    return before, found + own.rstrip("\n") + "\n", f"## {after}" if following else ""
 
 
 def main() -> None:

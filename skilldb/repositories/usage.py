@@ -66,6 +66,9 @@ def count_uses_by_day(skill_id: str, days: int = 30) -> Statement[list[DailyUses
 def get_top_skills(days: int = 30, limit: int = 10) -> Statement[list[SkillUses]]:
     """The skills with the most recorded uses in the last `days` * 24 hours, most used first.
 
-    InvalidValueError: a limit or number of days below 1.
+    InvalidValueError: a limit below 1, fewer than one day or more than a hundred years.
     """
-    return Statement(many(SkillUses), _SQL["get_top_skills"](days=bounded("days", days), limit=bounded("limit", limit)))
+    return Statement(
+        many(SkillUses),
+        _SQL["get_top_skills"](days=bounded("days", days, 1, MAX_DAYS), limit=bounded("limit", limit)),
+    )

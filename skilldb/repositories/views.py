@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from skilldb import queries
 from skilldb.models import SkillChanges, UserSkillView, WhatsNewItem
 from skilldb.statement import NOTHING, Statement, by_key, many, optional
-from skilldb.values import ADAPT, bounded
+from skilldb.values import ADAPT, MAX_DAYS, bounded
 
 _SQL = queries.load("views")
 
@@ -39,11 +39,14 @@ def get_whats_new_for_user(user_id: str, limit: int = 10, days: int = 30) -> Sta
     """Published skills that the user has viewed and that changed since, within the last `days`, newest first.
 
     Changed: a change of content after the view, or a higher version than the one seen. Empty for a user who has
-    viewed nothing or does not exist. InvalidValueError: a limit or number of days below 1.
+    viewed nothing or does not exist. InvalidValueError: a limit below 1, fewer than one day, or more than a hundred
+    years.
     """
     return Statement(
         many(WhatsNewItem),
-        _SQL["get_whats_new_for_user"](user_id=user_id, limit=bounded("limit", limit), days=bounded("days", days)),
+        _SQL["get_whats_new_for_user"](
+            user_id=user_id, limit=bounded("limit", limit), days=bounded("days", days, 1, MAX_DAYS)
+        ),
     )
 
 
