@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from skilldb import queries
 from tests import plans, scaled, schema
 from tests.conftest import Addresses, rows
 
@@ -48,7 +49,14 @@ def test_the_file_is_what_the_migrations_make(
     if pytestconfig.getoption("write_docs"):
         file.write_text(found, encoding="utf-8")
     written = file.read_text(encoding="utf-8")
-    schema.compare(name, written if index_uses is not None else schema.without_uses(written), found)
+    schema.compare(name, schema.without_uses(written), schema.without_uses(found))
+    if name == "schema.md" and index_uses is not None:
+        # Of two indexes that cost the same a plan takes either: what must not be missing is the query.
+        named = set(re.findall(r"`(\w+\.\w+)`", "".join(re.findall(r"^    - used by .*$", written, re.MULTILINE))))
+        assert named <= queries.load_all().keys(), "docs/schema.md is stale: run `make schema`"
+        assert {query for uses in index_uses.values() for query in uses} <= named, (
+            "docs/schema.md is stale: run `make schema`"
+        )
 
 
 @pytest.mark.parametrize("name", FILES)
