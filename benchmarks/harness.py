@@ -28,7 +28,7 @@ ROUNDS = 5
 # Of the server, beside PostgreSQL's defaults, fsync and full_page_writes among them.
 SETTINGS = {
     "max_connections": "200",
-    "shared_buffers": "2GB",
+    "shared_buffers": "4GB",
     "max_wal_size": "16GB",
     "checkpoint_timeout": "30min",
     "maintenance_work_mem": "512MB",
