@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import random
+import shutil
 import statistics
 import sys
 import tempfile
@@ -162,6 +164,9 @@ def server(quick: bool) -> Iterator[Bench]:
     """A new server in a folder that goes with it, migrated."""
     with tempfile.TemporaryDirectory(prefix="skilldb-bench-") as name:
         folder = Path(name)
+        # The server's library locks its folder once more when this process ends, and makes it anew for that. What was
+        # registered first comes last.
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         started = embedded.start(folder)
         with psycopg.connect(started.admin_dsn, autocommit=True) as conn:
             for setting, value in SETTINGS.items():
