@@ -215,7 +215,7 @@ def test_the_reader_sees_one_organisation_and_writes_nothing(server: Bare) -> No
 def test_the_roles_own_timeouts_count_where_none_are_sent(server: Bare) -> None:
     server.psql(*blocks("Behind pgbouncer", "sql"))
     shown = "SELECT current_setting('statement_timeout'), current_setting('lock_timeout')"
-    assert rows(server.dsn("my_service"), shown) == [("30s", "10s")]
+    assert rows(server.dsn("my_service"), shown) == [("1min", "10s")]
     server.psql("ALTER ROLE my_service RESET ALL")
 
 
