@@ -113,10 +113,10 @@ def _start(server: PostgresServer, data: Path) -> str:
             time.sleep(0.2)
 
 
-def program(name: str) -> Path:
-    """The path of one of PostgreSQL's client programs, psql or pg_dump, of the newest version that is installed."""
+def program(name: str, version: int | None = None) -> Path:
+    """The path of one of PostgreSQL's client programs, psql or pg_dump, by default of the newest version installed."""
     versions = _library().POSTGRES_VERSIONS
-    path: Path = versions[max(versions)] / name
+    path: Path = versions[version or max(versions)] / name
     return path
 
 
