@@ -81,8 +81,8 @@ def bare(folder: Path, version: str | None = None) -> Iterator[Bare]:
             conn.execute("DROP DATABASE skilldb")
             conn.execute("DROP ROLE skilldb_app, skilldb_owner, skilldb_service")
             assert conn.execute("SELECT count(*) FROM pg_roles WHERE rolname !~ '^pg_'").fetchone() == (1,)
-            version = conn.info.server_version // 10_000
-        yield Bare(host=str(conninfo_to_dict(dsn)["host"]), folder=folder, version=version)
+            major = conn.info.server_version // 10_000
+        yield Bare(host=str(conninfo_to_dict(dsn)["host"]), folder=folder, version=major)
     finally:
         embedded.stop(folder / "server")
 
