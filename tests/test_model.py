@@ -225,10 +225,10 @@ LEAKS = {
         becomes="WHERE v.skill_id",
         sql=unprotected("skill_versions"),
     ),
-    "a slug unique among all": Sabotage(sql="CREATE UNIQUE INDEX ON skills (slug) WHERE slug NOT IN ('sql', 'go')"),
     "an event id unique among all": Sabotage(sql="CREATE UNIQUE INDEX ON usage_events (id)"),
 }
 ERRORS = {
+    "a slug unique among all": Sabotage(sql="CREATE UNIQUE INDEX ON skills (slug) WHERE slug NOT IN ('sql', 'go')"),
     "a rating replaced and counted twice": Sabotage(
         query="ratings.rate_skill",
         was="- coalesce((SELECT former.rating FROM former), 0)",
