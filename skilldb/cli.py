@@ -268,8 +268,7 @@ def explain_(
         bool,
         typer.Option(
             "--generic",
-            help="The plan for any parameters, which PostgreSQL may use once it has prepared the query, "
-            "instead of the plan for these.",
+            help="The plan for any parameters, as skilldb's own connections have it, instead of the plan for these.",
         ),
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,

@@ -206,11 +206,9 @@ def _queries(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 
 
 def _plan(conn: Conn, query: queries.Query) -> None:
-    numbers: dict[str, str] = {}
-    sql = re.sub(r"%\((\w+)\)s", lambda name: numbers.setdefault(name[1], f"${len(numbers) + 1}"), query.sql.decode())
-    nothing = f"({', '.join(['NULL'] * len(numbers))})" if numbers else ""
+    nothing = f"({', '.join(['NULL'] * len(query.types))})" if query.types else ""
     with conn.transaction():
-        conn.execute(f"PREPARE skilldb_doctor AS {sql.replace('%%', '%')}".encode())
+        conn.execute(b"PREPARE skilldb_doctor AS " + query.numbered())
     try:
         with conn.transaction():
             conn.execute(f"EXPLAIN EXECUTE skilldb_doctor {nothing}".encode())

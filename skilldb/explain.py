@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -153,8 +152,8 @@ def explain(
     """Run a query as `dsn`'s role in a transaction that is rolled back, and say how PostgreSQL ran it.
 
     `tenant_id` is None for the owner's queries. `given`: parameters as text, in place of the examples; see parse().
-    `generic`: the plan that does not know the parameters, as a prepared query may get it. `examples`: those of an
-    earlier find_examples(), to save finding them again.
+    `generic`: the plan that does not know the parameters, as skilldb's own connections have it. `examples`: those of
+    an earlier find_examples(), to save finding them again.
 
     It really runs: rows are locked and written until the rollback. Raises the query's own errors, NotFoundError for an
     unknown tenant or query, InvalidValueError for a parameter that the query does not take.
@@ -212,14 +211,12 @@ def analyse(
     if not generic:
         cursor = conn.execute(explain + query.sql, params)
     else:
-        numbers = {name: f"${number}".encode() for number, name in enumerate(query.types, start=1)}
-        numbered = re.sub(rb"%\((\w+)\)s|%%", lambda m: numbers[m[1].decode()] if m[1] else b"%", query.sql)
         conn.execute(b"SET LOCAL plan_cache_mode = force_generic_plan")
-        conn.execute(b"PREPARE skilldb_explained AS " + numbered)
-        arguments = b"(" + b", ".join([b"%s"] * len(numbers)) + b")" if numbers else b""
+        conn.execute(b"PREPARE skilldb_explained AS " + query.numbered())
+        arguments = b"(" + b", ".join([b"%s"] * len(query.types)) + b")" if query.types else b""
         # EXECUTE takes no parameters of the protocol, only literals.
         cursor = psycopg.ClientCursor(conn).execute(
-            explain + b"EXECUTE skilldb_explained " + arguments, [params[name] for name in numbers]
+            explain + b"EXECUTE skilldb_explained " + arguments, [params[name] for name in query.types]
         )
         conn.execute(b"DEALLOCATE skilldb_explained")
     rows = cursor.fetchall()

@@ -41,6 +41,11 @@ class Query:
             {n: None if v is None else ADAPT[self.types[n]](n, v) for n, v in params.items()},
         )
 
+    def numbered(self) -> bytes:
+        """The SQL as PREPARE takes it: $1, $2 and so on for the parameters, in the order of `types`."""
+        numbers = {name: f"${number}".encode() for number, name in enumerate(self.types, start=1)}
+        return re.sub(rb"%\((\w+)\)s|%%", lambda m: numbers[m[1].decode()] if m[1] else b"%", self.sql)
+
 
 def folder(name: str) -> Path:
     """Where `sql` or `migrations` lie: inside the installed package, or beside it in a checkout."""
