@@ -16,6 +16,9 @@ import psycopg
 from benchmarks import batches, clients, crowd, data, footprint, growth, inplace, network, report
 from benchmarks.harness import SETTINGS, Bench, say, server
 
+TOPICS = {
+    topic.__name__.rpartition(".")[2]: topic for topic in (clients, network, crowd, batches, inplace, growth, footprint)
+}
 LIBRARIES = ("psycopg", "psycopg-pool", "asyncpg", "SQLAlchemy")
 
 
@@ -23,6 +26,7 @@ def main() -> None:
     """Run them."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller sizes and counts: whether it works, no figures")
+    parser.add_argument("--topic", action="append", choices=TOPICS, help="this one only; again for another")
     parser.add_argument("folder", type=Path, help="where performance.md and its pictures go")
     arguments = parser.parse_args()
     warnings.simplefilter("error")
@@ -31,9 +35,11 @@ def main() -> None:
     with server(arguments.quick) as bench:
         data.load_small(bench)
         data.load_big(bench)
-        for topic in (clients, network, crowd, batches, inplace, growth, footprint):
-            say(f"{perf_counter() - start:4.0f} s: {topic.__name__}")
-            topics.append(topic.run(bench))
+        for name in arguments.topic or TOPICS:
+            say(f"{perf_counter() - start:4.0f} s: {name}")
+            topics.append(TOPICS[name].run(bench))
+            for check in topics[-1].checks:
+                say(f"    {check.work}: {check.measured}, {check.target}{'' if check.met else ': NOT MET'}")
         machine = describe(bench)
     minutes = (perf_counter() - start) / 60
     say(f"{minutes:.1f} minutes")
