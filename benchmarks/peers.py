@@ -18,6 +18,7 @@ from typing import Any
 
 import asyncpg
 import psycopg
+from psycopg.rows import class_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 import skilldb
@@ -26,7 +27,7 @@ from benchmarks.harness import Bench, address
 from benchmarks.orm import Orm
 from skilldb import embedded
 from skilldb.repositories import metrics, views
-from skilldb.statement import SET_TENANT, Statement
+from skilldb.statement import SET_TENANT, Instances, Statement
 
 # As skilldb has it: one plan a query and connection. The ORM's queries are its own, and so is how they are planned.
 PLANS = "-c plan_cache_mode=force_generic_plan"
@@ -56,7 +57,10 @@ def work(build: Callable[[], Statement[Any]], operation: str = "", user: str = "
     """The work of a statement."""
     statement = build()
     steps = [(step.query.sql, {**step.params, "tenant_id": SMALL}) for step in statement.steps]
-    return Work(operation, user, skill, build, steps, statement.reader.row_factory)
+    rows = statement.reader.rows
+    return Work(
+        operation, user, skill, build, steps, class_row(rows.model) if isinstance(rows, Instances) else tuple_row
+    )
 
 
 def some(bench: Bench, operation: str, count: int) -> list[Work]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +16,8 @@ from psycopg_pool import AsyncConnectionPool
 
 from skilldb import connection
 from skilldb.errors import DatabaseUnavailableError, SkilldbError, translate
-from skilldb.statement import Statement, Step, answers, require_tenant
+from skilldb.session import Exchange, Session
+from skilldb.statement import Statement, answers, require_tenant
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -30,11 +30,11 @@ F = TypeVar("F")
 class Conn(psycopg.AsyncConnection[tuple[Any, ...]]):
     """A connection of this package: on it no answer is waited for longer than its settings say."""
 
-    settings: connection.Settings
+    session: Session
 
     async def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
         """psycopg's one place to wait in."""
-        return await super().wait(connection.bounded(self.pgconn, gen, self.settings.patience), *args, **kwargs)
+        return await super().wait(connection.bounded(self.pgconn, gen, self.session.settings.patience), *args, **kwargs)
 
 
 class AsyncExecutor(ABC):
@@ -100,7 +100,7 @@ class AsyncTenant(AsyncExecutor):
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
         async with _checked_out(self._pool) as conn:
-            return await _run(conn, self.id, statements)
+            return await _run(conn, Exchange(conn, conn.session, self.id, statements))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncTransaction]:
@@ -142,8 +142,9 @@ class AsyncTransaction(AsyncExecutor):
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
         first, self._begun = not self._begun, True
+        exchange = Exchange(self._conn, self._conn.session, self._tenant_id, statements, begin=first, set_tenant=first)
         try:
-            return await _run(self._conn, self._tenant_id, statements, begin=first, set_tenant=first)
+            return await _run(self._conn, exchange)
         except SkilldbError as error:
             self.error = error
             raise
@@ -154,7 +155,7 @@ class AsyncDatabase:
 
     def __init__(self, settings: connection.Settings) -> None:
         async def configure(conn: Conn) -> None:
-            conn.settings = settings
+            conn.session = Session(settings)
 
         self._settings = settings
         self._pool: AsyncConnectionPool[Conn] = AsyncConnectionPool(
@@ -171,13 +172,13 @@ class AsyncDatabase:
         settings = self._settings
         try:
             async with await Conn.connect(settings.conninfo, **settings.connect) as conn:
-                conn.settings = settings
+                conn.session = Session(settings)
                 async with conn.pipeline():
                     reasons = await conn.execute(connection.ROLE_CHECK)
                     backend = await conn.execute(connection.BACKEND)
                 connection.refuse_unsafe(await reasons.fetchall())
                 pooled = await backend.fetchone() != (conn.info.backend_pid,)
-            if pooled and settings.connect["prepare_threshold"] is not None:
+            if pooled and settings.prepare_threshold is not None:
                 await asyncio.to_thread(connection.refuse_shared_statements, settings)
             try:
                 await self._pool.open(wait=True, timeout=self._pool.timeout)
@@ -270,62 +271,17 @@ async def _checked_out(pool: AsyncConnectionPool[Conn]) -> AsyncIterator[Conn]:
             raise
 
 
-async def _run(
-    conn: Conn, tenant_id: str, statements: Sequence[Statement[Any]], *, begin: bool = False, set_tenant: bool = True
-) -> Any:
-    """Send everything in one pipeline, and read the answers after its one synchronisation point.
-
-    On an autocommit connection PostgreSQL runs what stands between two synchronisation points as one transaction
-    (documentation, libpq, "Pipeline Mode"); the tenant setting ends with it.
-    """
-    steps: list[Step] = []
-    cursors: list[psycopg.AsyncCursor[Any]] = []
-    last: list[psycopg.AsyncCursor[Any] | None] = []
-    refusal: psycopg.Error | None = None
-    handled = sys.exc_info()[1]
-    try:
-        async with conn.pipeline():
-            try:
-                if begin:
-                    await conn.execute(b"BEGIN")
-                if set_tenant:
-                    await conn.execute(conn.settings.begin, {"tenant_id": tenant_id})
-                for statement in statements:
-                    for step in statement.steps:
-                        cursor = conn.cursor(row_factory=statement.reader.row_factory)
-                        steps.append(step)
-                        cursors.append(cursor)
-                        await cursor.execute(step.query.sql, {**step.params, "tenant_id": tenant_id})
-                    last.append(cursors[-1] if statement.steps else None)
-            except psycopg.Error as error:
-                # A refusal can arrive while later steps are still being sent. The transaction is lost already; the
-                # pipeline's end synchronises. Raising through it would make psycopg log the rest as warnings.
-                if error.sqlstate is None:
-                    await conn.close()
-                    raise
-                refusal = error
-            except BaseException:
-                # Interrupted: the pipeline's end would synchronise, and thereby commit, what was sent so far.
-                await conn.close()
-                raise
-    except psycopg.Error as error:
-        interrupt = connection.interruption(error, handled)
-        if interrupt is not None:
+async def _run(conn: Conn, exchange: Exchange) -> Any:
+    """The results of the exchange. Interrupted or broken off, it may have been committed: the connection is closed."""
+    async with conn.lock:
+        try:
+            if exchange.is_large:
+                await conn.wait(exchange.push())
+            await conn.wait(exchange.run())
+        except psycopg.Error as error:
             await conn.close()
-            raise interrupt from None
-        refusal = refusal or error
-    except BaseException:
-        # Interrupted at the pipeline's end: whether it was committed is unknown, and so is what psycopg has prepared.
-        await conn.close()
-        raise
-    if refusal is not None:
-        # psycopg (3.3) takes a query for prepared once it has sent its Parse in a pipeline, also where the server then
-        # skipped that message, and would run it by a name that the server does not know. It forgets all on a rollback.
-        conn._prepared.clear()
-        failed = next((n for n, cursor in enumerate(cursors) if cursor.pgresult is None), 0)
-        params = steps[failed].params if steps else {}
-        raise translate(refusal, {**params, "tenant_id": tenant_id}) from refusal
-    # A cursor has no row number where its step, an INSERT without RETURNING, has no rows to give.
-    return answers(
-        statements, [await cursor.fetchall() if cursor and cursor.rownumber is not None else [] for cursor in last]
-    )
+            raise translate(error, {}) from error
+        except BaseException:
+            await conn.close()
+            raise
+        return exchange.results()

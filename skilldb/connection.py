@@ -7,16 +7,15 @@ import secrets
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from time import monotonic
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
-from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn
-from psycopg.types.numeric import Int8Dumper
 
 from skilldb.errors import (
     DatabaseUnavailableError,
@@ -25,6 +24,7 @@ from skilldb.errors import (
     UnsafeRoleError,
     translate,
 )
+from skilldb.queries import Query
 from skilldb.statement import SET_TENANT
 from skilldb.values import ADAPT
 
@@ -74,8 +74,10 @@ class Settings:
     conninfo: Dsn
     connect: dict[str, Any]
     pool: dict[str, Any]
-    begin: bytes
+    begin: Query
     """Begins what travels in one transaction: sets the tenant and, for that transaction too, the limits."""
+    prepare_threshold: int | None
+    """How often a query is run on a connection before it is prepared there; None for never."""
     patience: float | None
     """Seconds that one answer of the server may take; None for any number."""
 
@@ -121,9 +123,6 @@ def settings(
         "plan_cache_mode": "force_generic_plan",
     }
     local = "".join(f", set_config('{name}', '{value}', true)" for name, value in chosen.items())
-    adapters = AdaptersMap(psycopg.adapters)
-    # psycopg sends an int as the smallest type that holds it, and prepares the query for each. One type, one plan.
-    adapters.register_dumper(int, Int8Dumper)
     return Settings(
         conninfo=Dsn(
             make_conninfo(
@@ -135,7 +134,8 @@ def settings(
             )
         ),
         # Autocommit: a pipeline is then one transaction of its own.
-        connect={"autocommit": True, "prepare_threshold": prepare_threshold, "context": _Context(adapters)},
+        # What is prepared Session says; psycopg, left to itself, is to prepare nothing.
+        connect={"autocommit": True, "prepare_threshold": None},
         pool={
             "min_size": min_size,
             "max_size": max_size,
@@ -145,7 +145,8 @@ def settings(
             # Once it has given up, the next caller makes it try at once.
             "reconnect_timeout": timeout,
         },
-        begin=SET_TENANT + local.encode(),
+        begin=Query("set_tenant", SET_TENANT + local.encode(), {"tenant_id": "text"}),
+        prepare_threshold=prepare_threshold,
         patience=statement_timeout + timeout if statement_timeout else None,
     )
 
@@ -182,18 +183,14 @@ def bare(error: psycopg.Error) -> psycopg.Error:
     return error
 
 
-def bounded(pgconn: PGconn, waiting: PQGen[T], seconds: float | None) -> PQGen[T]:
+def bounded(pgconn: PGconn, waiting: PQGen[T], seconds: float | None) -> Generator[Any, Any, T]:
     """What psycopg waits for, but no longer than so many seconds: then the connection is given up, OperationalError.
 
     psycopg lets no more than a tenth of a second pass before it looks again whether something has come. Without this
     nothing ends the wait for a server that fell silent: its own timeouts do not reach us, and where something between
     still confirms what was sent, TCP finds nothing amiss.
     """
-    return waiting if seconds is None else _bounded(pgconn, waiting, seconds)
-
-
-def _bounded(pgconn: PGconn, waiting: PQGen[T], seconds: float) -> Generator[Any, Any, T]:
-    deadline = monotonic() + seconds
+    deadline = inf if seconds is None else monotonic() + seconds
     ready = None
     while True:
         try:
@@ -202,36 +199,15 @@ def _bounded(pgconn: PGconn, waiting: PQGen[T], seconds: float) -> Generator[Any
             answer: T = done.value
             return answer
         try:
-            ready = yield asked
-            if not ready and monotonic() > deadline:
-                raise psycopg.OperationalError(f"the server did not answer within {seconds:g} seconds")
+            while not (ready := (yield asked)):
+                if monotonic() > deadline:
+                    raise psycopg.OperationalError(f"the server did not answer within {seconds:g} seconds")
         except BaseException:
             # Given up, or interrupted here. What waits would go on with a connection that still stands.
             pgconn.finish()
             with suppress(psycopg.Error):
                 waiting.close()
             raise
-
-
-def interruption(error: BaseException | None, handled: BaseException | None) -> BaseException | None:
-    """The interrupt that psycopg's own end of a pipeline covered up with this error; None where there was none.
-
-    `handled`: what the caller was handling already, which stands behind the error too.
-    """
-    while error is not None and error is not handled:
-        if not isinstance(error, Exception):
-            return error
-        error = error.__context__
-    return None
-
-
-class _Context:
-    """psycopg's AdaptContext without a connection."""
-
-    connection = None
-
-    def __init__(self, adapters: AdaptersMap) -> None:
-        self.adapters = adapters
 
 
 def refuse_shared_statements(settings: Settings) -> None:
@@ -242,19 +218,18 @@ def refuse_shared_statements(settings: Settings) -> None:
     its own, what another one has prepared, and runs it. Here two clients do just that. That neither notices although
     the server processes are shared takes a pooler under load that gives both the same ones again and again.
     """
-    number = secrets.randbits(62)  # Behind a pooler that shares, the names stay: they must not be anyone else's.
+    # Behind a pooler that shares, what is prepared stays there: its name must not be anyone else's.
+    name = f"skilldb_{secrets.token_hex(8)}".encode()
     with (
         psycopg.connect(settings.conninfo, **settings.connect) as first,
         psycopg.connect(settings.conninfo, **settings.connect) as second,
     ):
-        for conn in (first, second):
-            conn._prepared._prepared_idx = number
-        for word, conn in (("first", first), ("second", second)) * 3:
-            try:
-                answer = conn.execute(f"SELECT '{word}'".encode(), prepare=True).fetchone()
-            except (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlStatementName):
-                answer = None
-            if answer != (word,):
+        clients = {b"first": first.pgconn, b"second": second.pgconn}
+        for word, client in clients.items():
+            client.prepare(name, b"SELECT '" + word + b"'")
+        for word, client in [*clients.items()] * 2:
+            answer = client.exec_prepared(name, [])
+            if answer.status != ExecStatus.TUPLES_OK or answer.get_value(0, 0) != word:
                 raise UnsafePoolerError(
                     "a pooler between shares connections and does not follow prepared statements: one client would run "
                     "another's. Open with prepare_threshold=None, or use session pooling or pgbouncer 1.21 or newer "

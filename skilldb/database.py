@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,8 @@ from psycopg_pool.pool import WaitingClient
 
 from skilldb import connection
 from skilldb.errors import DatabaseUnavailableError, SkilldbError, translate
-from skilldb.statement import Statement, Step, answers, require_tenant
+from skilldb.session import Exchange, Session
+from skilldb.statement import Statement, answers, require_tenant
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -31,11 +31,11 @@ F = TypeVar("F")
 class Conn(psycopg.Connection[tuple[Any, ...]]):
     """A connection of this package: on it no answer is waited for longer than its settings say."""
 
-    settings: connection.Settings
+    session: Session
 
     def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
         """psycopg's one place to wait in."""
-        return super().wait(connection.bounded(self.pgconn, gen, self.settings.patience), *args, **kwargs)
+        return super().wait(connection.bounded(self.pgconn, gen, self.session.settings.patience), *args, **kwargs)
 
 
 class Executor(ABC):
@@ -99,7 +99,7 @@ class Tenant(Executor):
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
         with _checked_out(self._pool) as conn:
-            return _run(conn, self.id, statements)
+            return _run(conn, Exchange(conn, conn.session, self.id, statements))
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -141,8 +141,9 @@ class Transaction(Executor):
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
         first, self._begun = not self._begun, True
+        exchange = Exchange(self._conn, self._conn.session, self._tenant_id, statements, begin=first, set_tenant=first)
         try:
-            return _run(self._conn, self._tenant_id, statements, begin=first, set_tenant=first)
+            return _run(self._conn, exchange)
         except SkilldbError as error:
             self.error = error
             raise
@@ -154,19 +155,19 @@ class Database:
     def __init__(self, settings: connection.Settings) -> None:
         try:
             with Conn.connect(settings.conninfo, **settings.connect) as conn:
-                conn.settings = settings
+                conn.session = Session(settings)
                 with conn.pipeline():
                     reasons = conn.execute(connection.ROLE_CHECK)
                     backend = conn.execute(connection.BACKEND)
                 connection.refuse_unsafe(reasons.fetchall())
                 pooled = backend.fetchone() != (conn.info.backend_pid,)
-            if pooled and settings.connect["prepare_threshold"] is not None:
+            if pooled and settings.prepare_threshold is not None:
                 connection.refuse_shared_statements(settings)
             self._pool: ConnectionPool[Conn] = ConnectionPool(
                 settings.conninfo,
                 connection_class=Conn,
                 kwargs=settings.connect,
-                configure=lambda conn: setattr(conn, "settings", settings),
+                configure=lambda conn: setattr(conn, "session", Session(settings)),
                 open=False,
                 **settings.pool,
             )
@@ -268,62 +269,17 @@ def _leave_queue(pool: ConnectionPool[Conn], error: BaseException) -> None:
             pool.putconn(place.conn)
 
 
-def _run(
-    conn: Conn, tenant_id: str, statements: Sequence[Statement[Any]], *, begin: bool = False, set_tenant: bool = True
-) -> Any:
-    """Send everything in one pipeline, and read the answers after its one synchronisation point.
-
-    On an autocommit connection PostgreSQL runs what stands between two synchronisation points as one transaction
-    (documentation, libpq, "Pipeline Mode"); the tenant setting ends with it.
-    """
-    steps: list[Step] = []
-    cursors: list[psycopg.Cursor[Any]] = []
-    last: list[psycopg.Cursor[Any] | None] = []
-    refusal: psycopg.Error | None = None
-    handled = sys.exc_info()[1]
-    try:
-        with conn.pipeline():
-            try:
-                if begin:
-                    conn.execute(b"BEGIN")
-                if set_tenant:
-                    conn.execute(conn.settings.begin, {"tenant_id": tenant_id})
-                for statement in statements:
-                    for step in statement.steps:
-                        cursor = conn.cursor(row_factory=statement.reader.row_factory)
-                        steps.append(step)
-                        cursors.append(cursor)
-                        cursor.execute(step.query.sql, {**step.params, "tenant_id": tenant_id})
-                    last.append(cursors[-1] if statement.steps else None)
-            except psycopg.Error as error:
-                # A refusal can arrive while later steps are still being sent. The transaction is lost already; the
-                # pipeline's end synchronises. Raising through it would make psycopg log the rest as warnings.
-                if error.sqlstate is None:
-                    conn.close()
-                    raise
-                refusal = error
-            except BaseException:
-                # Interrupted: the pipeline's end would synchronise, and thereby commit, what was sent so far.
-                conn.close()
-                raise
-    except psycopg.Error as error:
-        interrupt = connection.interruption(error, handled)
-        if interrupt is not None:
+def _run(conn: Conn, exchange: Exchange) -> Any:
+    """The results of the exchange. Interrupted or broken off, it may have been committed: the connection is closed."""
+    with conn.lock:
+        try:
+            if exchange.is_large:
+                conn.wait(exchange.push())
+            conn.wait(exchange.run())
+        except psycopg.Error as error:
             conn.close()
-            raise interrupt from None
-        refusal = refusal or error
-    except BaseException:
-        # Interrupted at the pipeline's end: whether it was committed is unknown, and so is what psycopg has prepared.
-        conn.close()
-        raise
-    if refusal is not None:
-        # psycopg (3.3) takes a query for prepared once it has sent its Parse in a pipeline, also where the server then
-        # skipped that message, and would run it by a name that the server does not know. It forgets all on a rollback.
-        conn._prepared.clear()
-        failed = next((n for n, cursor in enumerate(cursors) if cursor.pgresult is None), 0)
-        params = steps[failed].params if steps else {}
-        raise translate(refusal, {**params, "tenant_id": tenant_id}) from refusal
-    # A cursor has no row number where its step, an INSERT without RETURNING, has no rows to give.
-    return answers(
-        statements, [cursor.fetchall() if cursor and cursor.rownumber is not None else [] for cursor in last]
-    )
+            raise translate(error, {}) from error
+        except BaseException:
+            conn.close()
+            raise
+        return exchange.results()

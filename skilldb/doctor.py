@@ -208,7 +208,7 @@ def _queries(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 def _plan(conn: Conn, query: queries.Query) -> None:
     nothing = f"({', '.join(['NULL'] * len(query.types))})" if query.types else ""
     with conn.transaction():
-        conn.execute(b"PREPARE skilldb_doctor AS " + query.numbered())
+        conn.execute(b"PREPARE skilldb_doctor AS " + query.numbered)
     try:
         with conn.transaction():
             conn.execute(f"EXPLAIN EXECUTE skilldb_doctor {nothing}".encode())

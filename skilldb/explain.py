@@ -212,7 +212,7 @@ def analyse(
         cursor = conn.execute(explain + query.sql, params)
     else:
         conn.execute(b"SET LOCAL plan_cache_mode = force_generic_plan")
-        conn.execute(b"PREPARE skilldb_explained AS " + query.numbered())
+        conn.execute(b"PREPARE skilldb_explained AS " + query.numbered)
         arguments = b"(" + b", ".join([b"%s"] * len(query.types)) + b")" if query.types else b""
         # EXECUTE takes no parameters of the protocol, only literals.
         cursor = psycopg.ClientCursor(conn).execute(

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from skilldb.errors import InvalidValueError, shown
 from skilldb.models import Page
-from skilldb.statement import Reader, rows_of
+from skilldb.statement import Instances, Reader
 from skilldb.values import bounded
 
 Row = TypeVar("Row")
@@ -43,4 +43,4 @@ def page(model: type[Row], limit: int, key: Callable[[Row], tuple[datetime, str]
         items = rows[:limit]
         return Page(items=items, after=encode(*key(items[-1])) if len(rows) > limit else None)
 
-    return Reader(rows_of(model), read)
+    return Reader(Instances(model), read)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,13 @@ class Query:
     sql: bytes
     types: Mapping[str, str]
     reads_all: str | None = None
+    numbered: bytes = field(init=False, repr=False, compare=False)
+    """The SQL as the protocol and PREPARE take it: $1, $2 and so on for the parameters, in the order of `types`."""
+
+    def __post_init__(self) -> None:
+        numbers = {name: f"${number}".encode() for number, name in enumerate(self.types, start=1)}
+        numbered = re.sub(rb"%\((\w+)\)s|%%", lambda m: numbers[m[1].decode()] if m[1] else b"%", self.sql)
+        object.__setattr__(self, "numbered", numbered)
 
     def __call__(self, **params: Any) -> Step:
         """A step that runs this query. Raises InvalidValueError for a value that its parameter cannot take."""
@@ -40,11 +47,6 @@ class Query:
             self,
             {n: None if v is None else ADAPT[self.types[n]](n, v) for n, v in params.items()},
         )
-
-    def numbered(self) -> bytes:
-        """The SQL as PREPARE takes it: $1, $2 and so on for the parameters, in the order of `types`."""
-        numbers = {name: f"${number}".encode() for number, name in enumerate(self.types, start=1)}
-        return re.sub(rb"%\((\w+)\)s|%%", lambda m: numbers[m[1].decode()] if m[1] else b"%", self.sql)
 
 
 def folder(name: str) -> Path:

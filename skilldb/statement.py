@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
-
-from psycopg.rows import BaseRowFactory, RowMaker, class_row, scalar_row, tuple_row
+from functools import cache
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from skilldb.errors import InvalidValueError, TenantRequiredError
 from skilldb.values import ADAPT
 
 if TYPE_CHECKING:
-    from psycopg._cursor_base import BaseCursor
-
     from skilldb.queries import Query
 
 T = TypeVar("T")
@@ -30,11 +28,17 @@ class Step:
     params: Mapping[str, Any]
 
 
+RowMaker = Callable[[Sequence[Any]], Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Reader(Generic[T]):
-    """How to read the rows of a statement's last step: each row by `row_factory`, all of them by `read`."""
+    """How to read the rows of a statement's last step.
 
-    row_factory: BaseRowFactory[Any]
+    `rows` is given the names of the columns and returns what makes a row of its values, `read` all of those rows.
+    """
+
+    rows: Callable[[tuple[bytes, ...]], RowMaker]
     read: Callable[[list[Any]], T]
 
 
@@ -53,60 +57,75 @@ class Statement(Generic[T]):
         object.__setattr__(self, "steps", steps)
 
 
-_SLOTS: dict[type[Any], dict[bytes | None, Callable[[object, Any], None]]] = {}
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """Rows as instances of a model, whose fields the columns are."""
+
+    model: type[Any]
+
+    def __call__(self, names: tuple[bytes, ...]) -> RowMaker:
+        """Raises TypeError for other names."""
+        return _filled(self.model, names)  # type: ignore[arg-type]  # To mypy a type is not hashable.
 
 
-def rows_of(model: type[T]) -> BaseRowFactory[T]:
-    """psycopg's class_row for the models: it fills their slots, in half the time that keyword arguments take."""
-    if model not in _SLOTS:
-        _SLOTS[model] = {f.name.encode(): getattr(model, f.name).__set__ for f in fields(cast(Any, model))}
-    slots = _SLOTS[model]
+@cache
+def _filled(model: type[Any], names: tuple[bytes, ...]) -> RowMaker:
+    """Fills the model's slots, in half the time that keyword arguments take."""
+    slots = {f.name.encode(): getattr(model, f.name).__set__ for f in fields(model)}
+    if slots.keys() != set(names):
+        raise TypeError(f"{model.__name__} has the fields {sorted(slots)}, not {sorted(names)}")
+    setters = [slots[name] for name in names]
 
-    def factory(cursor: BaseCursor[Any, Any]) -> RowMaker[T]:
-        result = cursor.pgresult
-        names = [result.fname(column) for column in range(result.nfields)] if result else []
-        if slots.keys() != set(names):
-            return class_row(model)(cursor)  # It says what is wrong, once a row is read: a lock's never is.
-        setters = [slots[name] for name in names]
+    def row(values: Sequence[Any]) -> Any:
+        made = object.__new__(model)
+        for fill, value in zip(setters, values):  # noqa: B905  there are as many values as names
+            fill(made, value)
+        return made
 
-        def row(values: Sequence[Any]) -> T:
-            made = object.__new__(model)
-            for fill, value in zip(setters, values):  # noqa: B905  psycopg gives as many values as names
-                fill(made, value)
-            return made
+    return row
 
-        return row
 
-    return factory
+def dicts(names: tuple[bytes, ...]) -> RowMaker:
+    """Rows as dicts."""
+    keys = [name.decode() for name in names]
+    return lambda values: dict(zip(keys, values, strict=True))
+
+
+def _firsts(names: tuple[bytes, ...]) -> RowMaker:
+    return itemgetter(0)
+
+
+def _tuples(names: tuple[bytes, ...]) -> RowMaker:
+    return tuple
 
 
 def one(model: type[T]) -> Reader[T]:
     """The only row."""
-    return Reader(rows_of(model), lambda rows: rows[0])
+    return Reader(Instances(model), lambda rows: rows[0])
 
 
 def optional(model: type[T]) -> Reader[T | None]:
     """The only row, or None."""
-    return Reader(rows_of(model), lambda rows: rows[0] if rows else None)
+    return Reader(Instances(model), lambda rows: rows[0] if rows else None)
 
 
 def many(model: type[T]) -> Reader[list[T]]:
     """All rows."""
-    return Reader(rows_of(model), lambda rows: rows)
+    return Reader(Instances(model), lambda rows: rows)
 
 
 def by_key(model: type[T], key: Callable[[T], Key]) -> Reader[dict[Key, T]]:
     """All rows, by a key of theirs."""
-    return Reader(rows_of(model), lambda rows: {key(row): row for row in rows})
+    return Reader(Instances(model), lambda rows: {key(row): row for row in rows})
 
 
-VALUE: Reader[Any] = Reader(scalar_row, lambda rows: rows[0] if rows else None)
+VALUE: Reader[Any] = Reader(_firsts, lambda rows: rows[0] if rows else None)
 """The only column of the only row, None where there is no row."""
 
-EXISTS: Reader[bool] = Reader(tuple_row, bool)
+EXISTS: Reader[bool] = Reader(_tuples, bool)
 """Whether there is a row."""
 
-NOTHING: Reader[None] = Reader(tuple_row, lambda rows: None)
+NOTHING: Reader[None] = Reader(_tuples, lambda rows: None)
 
 
 def require_tenant(tenant_id: Any) -> str:

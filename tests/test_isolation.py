@@ -15,7 +15,6 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
-from psycopg.rows import tuple_row
 
 import skilldb
 from skilldb.isolation import (
@@ -34,7 +33,7 @@ from skilldb.isolation import (
 )
 from skilldb.queries import Query
 from skilldb.repositories import metrics, skills, tenants
-from skilldb.statement import Reader, Statement
+from skilldb.statement import EXISTS, Reader, Statement
 from tests import isolation
 from tests.conftest import Addresses, Admin
 from tests.functions import (
@@ -219,7 +218,7 @@ def test_an_id_of_another_tenant_is_told_from_a_missing_one_by_nothing(seeded: A
 
 
 def _asked(text: bytes) -> Statement[tuple[int, str]]:
-    return Statement(Reader(tuple_row, lambda rows: rows[0]), Query("asked", text, {})())
+    return Statement(Reader(EXISTS.rows, lambda rows: rows[0]), Query("asked", text, {})())
 
 
 # A finished transaction leaves the setting as the empty string; before the first it is NULL.

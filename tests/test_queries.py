@@ -16,12 +16,11 @@ from typing import Any, Union
 
 import psycopg
 import pytest
-from psycopg.rows import scalar_row
 
 from skilldb import queries, repositories
 from skilldb.models import Page
 from skilldb.queries import Query
-from skilldb.statement import Statement
+from skilldb.statement import VALUE, Statement
 from tests.conftest import Addresses, rows
 from tests.functions import FUNCTIONS
 
@@ -313,7 +312,7 @@ def wrong_columns(conn: psycopg.Connection[Any], statement: Statement[Any], resu
         if sorted(fields) != sorted(column.name for column in columns):
             return [f"columns {[c.name for c in columns]}, but fields {list(fields)}"]
         expected = [fields[column.name] for column in columns]
-    elif row is type(None) or statement.reader.row_factory is not scalar_row:
+    elif row is type(None) or statement.reader.rows is not VALUE.rows:
         # Rows that are only counted, if that.
         return [] if row is type(None) or columns else ["no rows"]
     else:

@@ -108,13 +108,6 @@ def test_preparing_the_queries_costs_no_round_trip(acme: Face, wire: Proxy, addr
     assert acme.execute(prepared) == 1
 
 
-def test_forgetting_prepared_queries_costs_no_round_trip(acme: Face, wire: Proxy) -> None:
-    # psycopg keeps 100 on a connection, and lets the server forget the others.
-    many = [ask(f"SELECT {number}") for number in range(110)]
-    counts = {trips(wire, lambda: acme.execute(*(statement for _ in range(6)))) for statement in many}  # noqa: B023
-    assert counts == {1}
-
-
 def test_nothing_is_sent_for_no_ids(acme: Face, wire: Proxy) -> None:
     nothing = views.get_user_views_for_skills("u1", [])
     assert trips(wire, lambda: acme.execute(nothing)) == 0

@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from psycopg.rows import dict_row
-
 from skilldb import queries
 from skilldb.errors import InvalidValueError
 from skilldb.models import (
@@ -16,7 +14,7 @@ from skilldb.models import (
     NewBenchmarkResult,
     NewBenchmarkRun,
 )
-from skilldb.statement import VALUE, Reader, Statement, many, one
+from skilldb.statement import VALUE, Reader, Statement, dicts, many, one
 from skilldb.values import ADAPT, bounded, optional_bounded
 
 _SQL = queries.load("benchmarks")
@@ -123,7 +121,7 @@ def get_latest_benchmark_run(skill_id: str) -> Statement[BenchmarkRunWithResults
 
     Of runs created in one transaction the last by id.
     """
-    return Statement(Reader(dict_row, _with_results), _SQL["get_latest_benchmark_run"](skill_id=skill_id))
+    return Statement(Reader(dicts, _with_results), _SQL["get_latest_benchmark_run"](skill_id=skill_id))
 
 
 def _with_results(rows: list[dict[str, Any]]) -> BenchmarkRunWithResults | None:

@@ -36,7 +36,7 @@ def record_token_measurements(
     measurements: Iterable[NewTokenMeasurement], *, prices: Mapping[str, Price] = DEFAULT_PRICES
 ) -> Statement[int]:
     """Record any number of measurements, all or none. Returns how many; errors as for one."""
-    reader = Reader(many(TokenMeasurement).row_factory, len)
+    reader = Reader(many(TokenMeasurement).rows, len)
     measurements = list(measurements)
     return Statement(reader, *_steps(measurements, prices)) if measurements else Statement(reader)
 

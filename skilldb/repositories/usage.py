@@ -36,7 +36,7 @@ def record_usage_events(events: Iterable[NewUsageEvent]) -> Statement[int]:
     """
     events = list(events)
     if not events:
-        return Statement(Reader(VALUE.row_factory, len))
+        return Statement(Reader(VALUE.rows, len))
     ids, user_ids, skill_ids = [e.id for e in events], [e.user_id for e in events], [e.skill_id for e in events]
     return Statement(
         VALUE,

@@ -1,0 +1,178 @@
+"""What both faces share of a connection: its state, and one exchange of steps and answers over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg.abc import PQGen
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.errors import error_from_result
+from psycopg.generators import fetch_many, send
+from psycopg.pq import ConnStatus, ExecStatus
+
+from skilldb.errors import translate
+from skilldb.queries import Query
+from skilldb.statement import Statement, Step, answers
+
+if TYPE_CHECKING:
+    from psycopg import BaseConnection
+    from psycopg.pq.abc import PGresult
+
+    from skilldb.connection import Settings
+
+_BEGIN = Step(Query("begin", b"BEGIN", {}), {})
+# A prepared query that does not fit its tables any more; one that is not there.
+_OUTDATED = ("0A000", "26000")
+# Bytes of values. A Unix socket takes some 200,000 at once, TCP less.
+_LARGE = 16_384
+
+
+class Session:
+    """A connection's settings, and which queries are prepared on it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.prepared: dict[bytes, bytes] = {}
+        """The name of each prepared query, by its SQL."""
+        self._runs: dict[bytes, int] = {}
+        self._names = 0
+
+    def is_due(self, query: Query) -> bool:
+        """Whether a query that is not prepared has been run often enough to be. Counts this run."""
+        threshold = self.settings.prepare_threshold
+        if threshold is None:
+            return False
+        runs = self._runs[query.sql] = self._runs.get(query.sql, 0) + 1
+        return runs > threshold
+
+    def new_name(self, query: Query) -> bytes:
+        """One that nothing was prepared by."""
+        self._names += 1
+        return f"{query.name}_{self._names}".encode()
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A message of a step, and its answer. `values` is None where the step is only prepared, by `name`."""
+
+    step: Step
+    name: bytes | None
+    values: Sequence[Any] | None
+    answer: PGresult | None = None
+
+
+class Exchange:
+    """Some statements of one organisation, sent in one pipeline and answered after its one synchronisation point.
+
+    On an autocommit connection PostgreSQL runs what stands between two synchronisation points as one transaction
+    (documentation, libpq, "Pipeline Mode"); the tenant setting ends with it.
+    """
+
+    def __init__(
+        self,
+        conn: BaseConnection[Any],
+        session: Session,
+        tenant_id: str,
+        statements: Sequence[Statement[Any]],
+        *,
+        begin: bool = False,
+        set_tenant: bool = True,
+    ) -> None:
+        self._pgconn = conn.pgconn
+        self._transformer = Transformer(conn)
+        self._session = session
+        self._tenant_id = tenant_id
+        self._statements = statements
+        self._names = session.prepared.copy()
+        self._sent: list[_Sent] = []
+        self._last: list[_Sent | None] = []
+        self._end: PGresult | None = None
+        self._size = 0
+        if begin:
+            self._add(_BEGIN)
+        if set_tenant:
+            self._add(Step(session.settings.begin, {}))
+        for statement in statements:
+            for step in statement.steps:
+                self._add(step)
+            self._last.append(self._sent[-1] if statement.steps else None)
+
+    def _add(self, step: Step) -> None:
+        query = step.query
+        values = [self._tenant_id if name == "tenant_id" else step.params[name] for name in query.types]
+        # As text, whose type the query's casts tell the server: a query is prepared once, whichever values are None.
+        dumped = self._transformer.dump_sequence(values, [PyFormat.TEXT] * len(values))
+        self._size += sum(len(value) for value in dumped if value is not None)
+        name = self._names.get(query.sql)
+        if name is None and self._session.is_due(query):
+            name = self._names[query.sql] = self._session.new_name(query)
+            self._sent.append(_Sent(step, name, None))
+        self._sent.append(_Sent(step, name, dumped))
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the server may have to read before all of it can be sent."""
+        return self._size > _LARGE
+
+    def push(self) -> PQGen[None]:
+        """Send the steps of a large one, for psycopg's wait(), but not what commits them: broken off, nothing is."""
+        self._queue()
+        yield from send(self._pgconn)
+
+    def run(self) -> PQGen[None]:
+        """Send all that was not pushed, and receive the answers, for psycopg's wait()."""
+        pgconn = self._pgconn
+        if not self.is_large:
+            self._queue()
+        pgconn.pipeline_sync()
+        yield from send(pgconn)
+        for sent in self._sent:
+            (sent.answer, *_) = yield from fetch_many(pgconn)
+            if sent.answer.status == ExecStatus.FATAL_ERROR and pgconn.status == ConnStatus.BAD:
+                return  # The server says why it ends the connection.
+        (self._end, *_) = yield from fetch_many(pgconn)
+        pgconn.exit_pipeline_mode()
+
+    def _queue(self) -> None:
+        """Hand the steps to libpq."""
+        pgconn = self._pgconn
+        pgconn.enter_pipeline_mode()
+        for sent in self._sent:
+            query = sent.step.query
+            if sent.name is None:
+                pgconn.send_query_params(query.numbered, sent.values)
+            elif sent.values is None:
+                pgconn.send_prepare(sent.name, query.numbered)
+            else:
+                pgconn.send_query_prepared(sent.name, sent.values)
+
+    def results(self) -> Any:
+        """The result of one statement, or the tuple of several, once it has run. Raises what the server refused."""
+        for sent in self._sent:
+            self._check(sent)
+        assert self._end is not None  # Without it run() raises, or an answer is an error.
+        if self._end.status != ExecStatus.PIPELINE_SYNC:
+            raise translate(error_from_result(self._end, "utf-8"), {})
+        return answers(self._statements, [self._rows(*each) for each in zip(self._statements, self._last, strict=True)])
+
+    def _check(self, sent: _Sent) -> None:
+        session, sql = self._session, sent.step.query.sql
+        if sent.answer is not None and sent.answer.status == ExecStatus.FATAL_ERROR:
+            error = error_from_result(sent.answer, "utf-8")
+            if error.sqlstate in _OUTDATED:
+                session.prepared.pop(sql, None)
+            raise translate(error, {**sent.step.params, "tenant_id": self._tenant_id}) from error
+        # What stands behind a refused step the server skips, preparations too.
+        if sent.name is not None and sent.values is None:
+            session.prepared[sql] = sent.name
+
+    def _rows(self, statement: Statement[Any], sent: _Sent | None) -> list[Any]:
+        # An INSERT without RETURNING has no rows to give.
+        if sent is None or sent.answer is None or sent.answer.status != ExecStatus.TUPLES_OK:
+            return []
+        result = sent.answer
+        make = statement.reader.rows(tuple(result.fname(column) or b"" for column in range(result.nfields)))
+        self._transformer.set_pgresult(result)
+        return self._transformer.load_rows(0, result.ntuples, make)
