@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 
 import skilldb
+from skilldb.queries import Query
 from skilldb.statement import Statement, Step
 
 BURSTS = 300
@@ -98,4 +99,10 @@ def altered(step: Step, *changes: tuple[str, str]) -> Step:
     for old, new in changes:
         assert sql.count(old) == 1, f"{old!r} stands {sql.count(old)} times in {step.query.name}"
         sql = sql.replace(old, new)
-    return Step(replace(step.query, sql=sql.encode()), step.params)
+    return Step(rewritten(step.query, sql), step.params)
+
+
+def rewritten(query: Query, sql: str) -> Query:
+    """The query with another text, which may have fewer parameters."""
+    types = {name: type_ for name, type_ in query.types.items() if f"%({name})s" in sql}
+    return replace(query, sql=sql.encode(), types=types)

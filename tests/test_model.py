@@ -243,7 +243,9 @@ ERRORS = {
         query="usage.record_usage_event", was="ON CONFLICT (tenant_id, id) DO NOTHING", becomes=""
     ),
     "a deletion that leaves the ratings counted": Sabotage(
-        query="users.withdraw_ratings_of_user", was="r.user_id = %(user_id)s", becomes="false"
+        query="users.withdraw_ratings_of_user",
+        was="r.user_id = %(user_id)s",
+        becomes="false AND r.user_id = %(user_id)s",
     ),
 }
 

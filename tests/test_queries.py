@@ -21,6 +21,7 @@ from skilldb import queries, repositories
 from skilldb.models import Page
 from skilldb.queries import Query
 from skilldb.statement import VALUE, Statement
+from tests.bursts import rewritten
 from tests.conftest import Addresses, rows
 from tests.functions import FUNCTIONS
 
@@ -447,7 +448,7 @@ def test_a_column_that_does_not_fit_is_reported(owner: psycopg.Connection[Any]) 
 
 
 def altered(query: Query, was: str, becomes: str) -> Query:
-    """The query with its last `was` replaced, its types as before."""
+    """The query with its last `was` replaced."""
     before, found, after = query.sql.decode().rpartition(was)
     assert found, f"{query.name} has no {was}"
-    return dataclasses.replace(query, sql=f"{before}{becomes}{after}".encode())
+    return rewritten(query, f"{before}{becomes}{after}")
