@@ -78,6 +78,8 @@ class Check:
     target: str
     measured: Spread | str
     met: bool
+    why: str = ""
+    """Why it is not met, where it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +112,16 @@ class Topic:
     pictures: list[Picture] = field(default_factory=list)
 
 
-def at_least(work: str, target: float, measured: Spread, unit: str = "x") -> Check:
+def at_least(work: str, target: float, measured: Spread, unit: str = "x", why: str = "") -> Check:
     """A check of a lower bound, by the median."""
-    return Check(work=work, target=f"at least {target:g}{unit}", measured=measured, met=measured.median >= target)
+    met = measured.median >= target
+    return Check(work=work, target=f"at least {target:g}{unit}", measured=measured, met=met, why=why)
 
 
-def at_most(work: str, target: float, measured: Spread, unit: str = "x") -> Check:
+def at_most(work: str, target: float, measured: Spread, unit: str = "x", why: str = "") -> Check:
     """A check of an upper bound, by the median."""
-    return Check(work=work, target=f"at most {target:g}{unit}", measured=measured, met=measured.median <= target)
+    met = measured.median <= target
+    return Check(work=work, target=f"at most {target:g}{unit}", measured=measured, met=met, why=why)
 
 
 def interleaved(runs: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, list[float]]:

@@ -29,6 +29,10 @@ from skilldb.repositories import feedback, ratings, skills, tokens, usage, views
 
 ROUND_TRIP = 0.001
 CLIENTS = 16
+WORK = (
+    "four trips are four times one trip only where client and server need no time: with 1.3 ms a trip, as the proxy "
+    "makes it, 0.4 ms of work leave 3.3"
+)
 
 
 def run(bench: Bench) -> Topic:
@@ -48,7 +52,7 @@ def run(bench: Bench) -> Topic:
         "millisecond after it came; none waits for another. Measured with a query that does nothing, the proxy makes "
         f"a round trip {added} ms longer, and {idle} ms where it holds nothing back: its own work and two more "
         "sockets. What is left over 1 ms is how late the timers wake it.",
-        [*clients.worst(times, targets), *page_checks, *row_checks],
+        [*clients.worst(times, targets, WORK), *page_checks, *row_checks],
         [clients.table(times), clients.ratios(times, targets), page_table, row_table],
         [
             Picture(
@@ -103,7 +107,7 @@ def skill_page(bench: Bench, dsn: str) -> tuple[list[Check], Table]:
         peer.close()
     return (
         [
-            at_least(f"skill page: skilldb against {name}", 10, ratio(found[name], found["skilldb"]))
+            at_least(f"skill page: skilldb against {name}", 10, ratio(found[name], found["skilldb"]), why=WORK)
             for name in ("psycopg, 4 trips a read", "asyncpg, no reset a read")
         ],
         Table(
@@ -139,7 +143,12 @@ def one_row(bench: Bench, dsn: str) -> tuple[list[Check], Table]:
     assert not errors, errors[0]
     return (
         [
-            at_least(f"one skill, {CLIENTS} clients: skilldb against {name}", 5, ratio(found[name], found["skilldb"]))
+            at_least(
+                f"one skill, {CLIENTS} clients: skilldb against {name}",
+                5,
+                ratio(found[name], found["skilldb"]),
+                why="clients, proxy and server share two processors, and these are busy before the row is",
+            )
             for name in FOUR_TRIPS
         ],
         Table(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 from uuid import UUID
 
@@ -58,6 +58,16 @@ def opened(face: str, dsn: str, **settings: Any) -> Iterator[tuple[Execute, Any]
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def not_put_back(pool: Any) -> list[dict[str, int]]:
+    """The pool's figures where connections of it are with nobody and do not come back; those being made anew may."""
+    for _ in range(500):
+        stats: dict[str, int] = pool.get_stats()
+        if stats["pool_available"] == stats["pool_size"]:
+            return []
+        sleep(0.01)
+    return [stats]
 
 
 @dataclass

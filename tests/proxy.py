@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Thread
+from time import sleep
 from typing import BinaryIO, Literal
 
 # Message types and codes: PostgreSQL documentation, "Message Formats".
 FLUSH, SYNC, QUERY, TERMINATE = b"H", b"S", b"Q", b"X"
 AUTHENTICATION, READY = b"R", b"Z"
 AUTHENTICATION_OK, SASL_FINAL = 0, 12
+DELAY = 0.3
+"""Seconds: longer than psycopg waits before it looks whether a call has taken too long, a tenth of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +28,13 @@ class Fault:
     """What happens to the request, or to the answer, of a round trip: so much of it gets through, and then that.
 
     cut: both sides are closed. stall: nothing more comes until the client has gone, or the proxy's patience is over.
-    crawl: the rest comes byte by byte. A fault of the answer comes when the server has done its work.
+    delay: the rest comes after DELAY seconds. crawl: it comes byte by byte. A fault of the answer comes when the server
+    has done its work.
     """
 
     of: Literal["request", "answer"]
     share: float
-    then: Literal["cut", "stall", "crawl"]
+    then: Literal["cut", "stall", "delay", "crawl"]
 
 
 class Proxy(ThreadingTCPServer):
@@ -40,7 +44,8 @@ class Proxy(ThreadingTCPServer):
     answers until it is ready for more. That is one round trip; `round_trips` counts them. So a client that waits for
     an answer any earlier gets none: after `patience` seconds its connection is closed.
 
-    `faults` are those of the next round trips, None for none. `when_stalled` is called when one of them stalls.
+    `faults` are those of the next round trips, None for none. `when_stalled` is called when one of them stalls, or
+    delays.
     """
 
     daemon_threads = True
@@ -98,6 +103,10 @@ class _Relay(BaseRequestHandler):
         """Send a part of it as the fault says, and return the rest, where one is still to be sent."""
         through = int(len(message) * fault.share)
         to.sendall(message[:through])
+        if fault.then == "delay":
+            self.server.when_stalled()
+            sleep(DELAY)
+            return message[through:]
         if fault.then == "crawl":
             for number in range(through, len(message)):
                 to.sendall(message[number : number + 1])

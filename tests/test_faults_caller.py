@@ -116,7 +116,9 @@ async def cancelled_everywhere(work: Work, by: str, dsn: str, addresses: Address
         for nth in count(1):
             for lock in (pool._lock, *(conn.lock for conn in pool._pool)):
                 wait_for_the(lock)
-            complete = await cancelled_at(nth, work(acme, nth), by)
+            suspended, ended = await cancelled_at(nth, work(acme, nth), by)
+            complete = suspended < nth
+            wrong += [f"at {nth}: it goes on as if nothing were"] * (ended and not complete and by == "cancel")
             wrong += [f"at {nth}, {what}" for what in half_done(addresses)]
             try:
                 if await globex.execute(READ) is not None:
@@ -143,22 +145,25 @@ def wait_for_the(lock: Any) -> None:
     lock.acquire = acquire
 
 
-async def cancelled_at(nth: int, work: Coroutine[Any, Any, None], by: str) -> bool:
-    """Cancel it where it is suspended for the nth time. Whether it ended before."""
+async def cancelled_at(nth: int, work: Coroutine[Any, Any, None], by: str) -> tuple[int, bool]:
+    """Cancel it where it is suspended for the nth time. How often it was suspended, and whether it came to its end."""
     if by == "cancel":
-        task = asyncio.create_task(awaited(Paced(work, nth, lambda: task.cancel())))
+        paced = Paced(work, nth, lambda: task.cancel())
+        task = asyncio.create_task(awaited(paced))
     else:
+        paced = Paced(work, nth, lambda: limit.reschedule(0))
+        limit = asyncio.timeout(None)
 
         async def limited() -> None:
-            async with asyncio.timeout(None) as limit:
-                await Paced(work, nth, lambda: limit.reschedule(0))
+            async with limit:
+                await paced
 
         task = asyncio.create_task(limited())
     try:
         await task
     except (asyncio.CancelledError, TimeoutError):
-        return False
-    return True
+        return paced.suspended, False
+    return paced.suspended, True
 
 
 async def awaited(work: Awaitable[None]) -> None:

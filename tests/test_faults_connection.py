@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from skilldb.models import NewUsageEvent
 from skilldb.repositories import metrics, skills, tenants, usage
 from skilldb.statement import Statement
 from tests.conftest import Addresses, Admin, direct_only, new_skill, rows
-from tests.ledger import Execute, ledgers, losses, opened, writing
+from tests.ledger import Execute, ledgers, losses, not_put_back, opened, writing
 from tests.proxy import Fault, Proxy, proxy
 from tests.reliability import record, size
 from tests.test_round_trip import through
@@ -60,7 +61,7 @@ FAULTS = [
     Fault(of, share, then)  # type: ignore[arg-type]
     for of, shares in (("request", (0, 0.5)), ("answer", (0, 0.5, 1)))
     for share in shares
-    for then in ("cut", "stall", "crawl")
+    for then in ("cut", "stall", "delay", "crawl")
     if not (share == 1 and then != "cut")
 ]
 
@@ -91,18 +92,19 @@ def test_whatever_the_network_does_a_use_is_counted_once_and_the_pool_stays_whol
                 else:
                     wrong += told is not True
                 if fault.share < 1:
-                    wrong += failed == (fault.then == "crawl")
+                    wrong += failed == (fault.then in ("delay", "crawl"))
                 else:  # The connection dies with the answer: the next caller meets it.
                     with contextlib.suppress(DatabaseUnavailableError):
                         execute(READ)
                 again = execute(event(number))
                 wrong += again != (fault.of == "request" and failed)
                 wrong += uses(addresses) != (number, number)
-                leaks += pool.get_stats()["pool_size"] != 1
+                leaks += len(not_put_back(pool))
     record(
         f"Whatever the network does, nothing is lost and nothing counted twice ({face})",
-        tested="a proxy cuts, stalls and crawls before, within and after request and answer; the use is tried again",
-        ablation="uses tried again without their ids; no bound on the wait for an answer",
+        tested="a proxy cuts, stalls, delays, crawls before, within and after request and answer; uses are tried again",
+        ablation="uses tried again without their ids; no bound on the wait for an answer, ten times the bound, or none "
+        "of it",
         figures={"faults": number},
         losses=wrong,
         leaks=leaks,
@@ -134,6 +136,28 @@ def test_a_silent_server_is_given_up_after_the_timeouts_of_the_caller(
         with pytest.raises(DatabaseUnavailableError) as raised:
             execute(READ)
         assert ("did not answer within 0.5 seconds" in str(raised.value)) == bound
+        assert execute(READ).id == "s1"
+
+
+@FACES
+@direct_only
+@pytest.mark.parametrize(("then", "passed"), [("stall", 201), ("delay", 199)])
+def test_an_answer_is_waited_for_as_long_as_the_timeouts_say_and_no_longer(
+    face: str, then: Any, passed: int, acme: None, addresses: Addresses, wire: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two timeouts are 200 seconds together, and so many pass while the proxy holds the answer back."""
+    begun = monotonic()
+    clock = [begun]
+    monkeypatch.setattr(connection, "monotonic", lambda: clock[0])
+    wire.when_stalled = lambda: clock.__setitem__(0, begun + passed)
+    with opened(face, through(wire, addresses.service), max_size=1, timeout=150, statement_timeout=50) as (execute, _):
+        wire.faults = [Fault("answer", 0, then)]
+        if then == "delay":
+            assert execute(READ).id == "s1"
+        else:
+            with pytest.raises(DatabaseUnavailableError, match="did not answer within 200 seconds"):
+                execute(READ)
+        clock[0] = begun
         assert execute(READ).id == "s1"
 
 
@@ -212,7 +236,7 @@ def run_with_terminations(
         lost = losses(addresses.admin, execute, books)
         open_still = rows(addresses.admin, f"SELECT pid {BACKENDS} AND state LIKE 'idle in%%'")
         execute(*[READ] * 2)
-        leaks = [*open_still, *[pool.get_stats()] * (pool.get_stats()["pool_size"] > 4)]
+        leaks = [*open_still, *not_put_back(pool)]
     return (
         lost,
         leaks,

@@ -14,7 +14,7 @@ from skilldb.errors import DatabaseUnavailableError
 from skilldb.models import NewUsageEvent
 from skilldb.repositories import metrics, skills, tenants, usage
 from tests.conftest import Addresses, new_skill, rows
-from tests.ledger import Execute, opened
+from tests.ledger import Execute, not_put_back, opened
 from tests.reliability import record, size
 from tests.test_core import locked
 
@@ -85,7 +85,7 @@ def test_a_crowd_is_served_and_nobody_starves(face: str, acme: None, addresses: 
         (before,) = rows(addresses.admin, "SELECT total_uses FROM skills")[0]
         with opened(face, addresses.service, max_size=CONNECTIONS, timeout=60, lock_timeout=60) as (execute, pool):
             served, told, _ = crowd(execute, pool, addresses, until_served=True)
-            leaks += pool.get_stats()["pool_size"] > CONNECTIONS
+            leaks += len(not_put_back(pool))
         lost += len(told) + (sorted(served) != [*range(CALLERS)])
         lost += rows(addresses.admin, "SELECT total_uses FROM skills") != [(before + CALLERS,)]
         overtaken = max(overtaken, most_overtaken(served))
@@ -122,7 +122,7 @@ def test_a_crowd_that_cannot_be_served_is_told_so(face: str, acme: None, address
             wrong += (served, len(told)) != ([], CALLERS)
             wrong += sum("lock_timeout" not in said and "couldn't get a connection" not in said for said in told)
             leaks += sum(execute(READ).id != "s1" for _ in range(2 * CONNECTIONS))
-            leaks += pool.get_stats()["pool_size"] > CONNECTIONS or pool.get_stats()["requests_waiting"] > 0
+            leaks += len(not_put_back(pool)) + pool.get_stats()["requests_waiting"]
     record(
         f"Who cannot be served is told within the timeout ({face})",
         tested="200 callers on a pool of 4 whose connections wait for a lock that stays",

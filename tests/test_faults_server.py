@@ -19,7 +19,7 @@ from skilldb.errors import DatabaseUnavailableError
 from skilldb.repositories import metrics, skills
 from skilldb.statement import Statement
 from tests.conftest import TEST_DSN, rows
-from tests.ledger import Execute, Ledger, ledgers, losses, opened, writing
+from tests.ledger import Execute, Ledger, ledgers, losses, not_put_back, opened, writing
 from tests.reliability import FIGURES, record, size
 
 pytestmark = [
@@ -263,7 +263,7 @@ def test_a_server_without_a_free_connection_says_so_and_the_pool_goes_on(face: s
         lost = losses(make_conninfo(server.admin_dsn, dbname="skilldb"), execute, books)
         with opened(face, server.service_dsn) as (execute_anew, _):
             assert execute_anew(READ).id == "s0"
-        leaks = int(pool.get_stats()["pool_size"] > 4)
+        leaks = len(not_put_back(pool))
     record(
         f"Where the server has no connection left, those who have one go on ({face})",
         tested="others take every connection of the server under a pool, and leave",

@@ -29,6 +29,7 @@ from skilldb.errors import SkilldbError
 from skilldb.repositories import tenants
 from tests.reliability import record
 
+pytestmark = pytest.mark.torture
 PASSWORD = "Geheim-5d0e4b39"
 SKILLDB = Path(sys.executable).with_name("skilldb")
 
@@ -76,7 +77,6 @@ def written(error: BaseException) -> str:
     return "".join(shown.format()) + repr(error)
 
 
-@pytest.mark.torture
 def test_a_password_shows_in_no_error_traceback_or_log_line(locked: str, caplog: pytest.LogCaptureFixture) -> None:
     ways: list[Callable[[str], None]] = [blocking, nonblocking, maintenance]
     caplog.set_level(logging.DEBUG)
