@@ -234,7 +234,7 @@ def connect_async(
     such a pooler is between and statements would be prepared, and DatabaseUnavailableError where the server cannot be
     reached. Raises InvalidValueError for an argument that makes no sense.
     """
-    dsn = connection.Dsn(dsn or "")
+    dsn = connection.Secret(dsn or "")
     return AsyncDatabase(
         connection.settings(
             dsn,

@@ -58,8 +58,8 @@ AND (
 BACKEND = b"SELECT pg_backend_pid()"
 
 
-class Dsn(str):
-    """A connection string that does not show where the variables of a traceback are shown: it may hold a password."""
+class Secret(str):
+    """A connection string or password, which does not show where the variables of a traceback are shown."""
 
     __slots__ = ()
 
@@ -71,7 +71,7 @@ class Dsn(str):
 class Settings:
     """How to connect: psycopg's connection string and arguments, and those of the pool."""
 
-    conninfo: Dsn
+    conninfo: Secret
     connect: dict[str, Any]
     pool: dict[str, Any]
     begin: Query
@@ -97,7 +97,7 @@ def settings(
 
     Raises InvalidValueError for one that makes no sense, DatabaseUnavailableError where there is no address.
     """
-    dsn = Dsn(dsn or os.environ.get("SKILLDB_DSN") or "")
+    dsn = Secret(dsn or os.environ.get("SKILLDB_DSN") or "")
     if not dsn:
         raise DatabaseUnavailableError("no database address: pass a DSN or set SKILLDB_DSN")
     if not 0 <= min_size <= max_size or max_size < 1:
@@ -124,7 +124,7 @@ def settings(
     }
     local = "".join(f", set_config('{name}', '{value}', true)" for name, value in chosen.items())
     return Settings(
-        conninfo=Dsn(
+        conninfo=Secret(
             make_conninfo(
                 dsn,
                 application_name=application_name,
@@ -164,7 +164,7 @@ def parse(dsn: str) -> dict[str, Any]:
 @contextmanager
 def connected(dsn: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     """One autocommit connection, for maintenance. Raises our errors for psycopg's."""
-    dsn = Dsn(dsn)
+    dsn = Secret(dsn)
     parse(dsn)
     try:
         # Nothing is prepared unasked: after a rollback psycopg would drop all that is prepared, the doctor's too.

@@ -224,7 +224,7 @@ def connect(
     pooler is between and statements would be prepared, DatabaseUnavailableError where the server cannot be reached,
     InvalidValueError for an argument that makes no sense.
     """
-    dsn = connection.Dsn(dsn or "")
+    dsn = connection.Secret(dsn or "")
     return Database(
         connection.settings(
             dsn,

@@ -79,6 +79,7 @@ class MigrationLock:
 
 def status(dsn: str) -> list[MigrationStatus]:
     """Every migration, in order. `dsn` is the owner's. Writes nothing, takes no lock."""
+    dsn = connection.Secret(dsn)
     files = read()
     with connection.connected(dsn) as conn:
         applied = _applied(conn)
@@ -93,6 +94,7 @@ def migrate(dsn: str, *, wait: float = 10.0) -> Iterator[MigrationDone]:
     MigrationError: an applied migration was edited or has no file, another process migrates, or the role lacks
     BYPASSRLS, without which a migration would not see the rows it must change.
     """
+    dsn = connection.Secret(dsn)
     files = read()
     with _locked(dsn, wait) as backend:
         applied = _applied(backend.connection)
@@ -111,6 +113,7 @@ def plan(dsn: str) -> list[PlannedMigration]:
 
     MigrationError: an applied migration was edited or has no file.
     """
+    dsn = connection.Secret(dsn)
     files = read()
     with connection.connected(dsn) as conn:
         applied = _applied(conn)
@@ -134,6 +137,7 @@ def rollback(dsn: str, count: int | None = 1, *, wait: float = 10.0) -> Iterator
     What the migrations created is dropped, with its rows. MigrationError: another process migrates, or a migration has
     no file.
     """
+    dsn = connection.Secret(dsn)
     files = read()
     with _locked(dsn, wait) as backend:
         if gone := _applied(backend.connection).keys() - files.keys():
@@ -146,12 +150,14 @@ def rollback(dsn: str, count: int | None = 1, *, wait: float = 10.0) -> Iterator
 
 def get_lock(dsn: str) -> MigrationLock | None:
     """The lock of a run that is at work, or that crashed; None where there is none. `dsn` is the owner's."""
+    dsn = connection.Secret(dsn)
     with connection.connected(dsn) as conn:
         return _lock(conn)
 
 
 def unlock(dsn: str, lock: MigrationLock) -> bool:
     """Remove the lock that a crashed run left behind. False where it was removed meanwhile."""
+    dsn = connection.Secret(dsn)
     with connection.connected(dsn) as conn:
         found = conn.execute(_SQL["remove_lock"].sql, {"process": lock.process, "since": lock.since})
         return found.fetchone() is not None
@@ -221,6 +227,8 @@ def _at(time: datetime) -> str:
 def _opened(dsn: str) -> Iterator[Any]:
     """yoyo's backend, with row_security off: a role that policies hold is then refused instead of seeing no rows."""
     given = connection.parse(dsn)
+    if "password" in given:
+        given["password"] = connection.Secret(given["password"])
     options = f"{given.pop('options', None) or ''} -c row_security=off".strip()
     uri = DatabaseURI(
         scheme="postgresql+psycopg",
@@ -236,7 +244,7 @@ def _opened(dsn: str) -> Iterator[Any]:
             backend.init_database()
             yield backend
     except psycopg.Error as error:
-        raise translate(error, {}) from error
+        raise translate(error, {}) from connection.bare(error)
 
 
 @contextmanager

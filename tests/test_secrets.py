@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 from psycopg.conninfo import make_conninfo
 
 import skilldb
-from skilldb import cli, connection, embedded
+from skilldb import cli, connection, embedded, migrate
 from skilldb.errors import SkilldbError
 from skilldb.repositories import tenants
 from tests.reliability import record
@@ -66,6 +66,22 @@ def maintenance(dsn: str) -> None:
         conn.execute("SELECT FROM missing")
 
 
+def migrating(dsn: str) -> None:
+    list(migrate.migrate(dsn, wait=0))
+
+
+def rolling_back(dsn: str) -> None:
+    list(migrate.rollback(dsn, wait=0))
+
+
+def of_migrations(dsn: str) -> None:
+    migrate.status(dsn)
+    if lock := migrate.get_lock(dsn):
+        migrate.unlock(dsn, lock)
+    migrate.plan(dsn)
+    raise SkilldbError("all went well")
+
+
 def written(error: BaseException) -> str:
     """The traceback with the variables of each of the package's frames, and of those below them."""
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
@@ -78,7 +94,14 @@ def written(error: BaseException) -> str:
 
 
 def test_a_password_shows_in_no_error_traceback_or_log_line(locked: str, caplog: pytest.LogCaptureFixture) -> None:
-    ways: list[Callable[[str], None]] = [blocking, nonblocking, maintenance]
+    ways: list[Callable[[str], None]] = [
+        blocking,
+        nonblocking,
+        maintenance,
+        migrating,
+        rolling_back,
+        of_migrations,
+    ]
     caplog.set_level(logging.DEBUG)
     right = {"user": "locked", "password": PASSWORD}
     tried = [
@@ -131,8 +154,8 @@ def test_a_password_shows_in_no_repr(locked: str) -> None:
     shown: dict[type, str] = {}
 
     def note(*made: Any) -> None:
-        shown.update({type(one): f"{one!r} {one}" for one in made if type(one) is not connection.Dsn})
-        shown.update({type(one): repr(one) for one in made if type(one) is connection.Dsn})
+        shown.update({type(one): f"{one!r} {one}" for one in made if type(one) is not connection.Secret})
+        shown.update({type(one): repr(one) for one in made if type(one) is connection.Secret})
 
     async def run() -> None:
         async with skilldb.connect_async(dsn) as db, db.tenant("acme").transaction() as tx:
