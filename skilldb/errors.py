@@ -114,7 +114,10 @@ def translate(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
 
 def shown(value: Any) -> str:
     """The value as an error shows it: as Python writes it, cut after 100 characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits.
+        text = f"an int of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__}"
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 

@@ -37,7 +37,7 @@ def _integer(bits: int) -> Adapt:
         if type(value) is not int:
             raise InvalidValueError(f"{name} must be an int, not {shown(value)}")
         if not -bound <= value < bound:
-            raise InvalidValueError(f"{name} {value} is out of range: {-bound} to {bound - 1}")
+            raise InvalidValueError(f"{name} {shown(value)} is out of range: {-bound} to {bound - 1}")
         return value
 
     return adapt
@@ -71,9 +71,22 @@ def _jsonb(name: str, value: Any) -> str:
     if not isinstance(value, Mapping):
         raise InvalidValueError(f"{name} must be a dict, not {shown(value)}")
     try:
+        _refuse_other_keys(value)
         return json.dumps(dict(value), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidValueError(f"{name} must be representable as JSON: {error}") from error
+
+
+def _refuse_other_keys(value: Any) -> None:
+    """Raise TypeError for a key that is no text: json.dumps would make it one, perhaps the same as another."""
+    if isinstance(value, Mapping):
+        if others := [key for key in value if not isinstance(key, str)]:
+            raise TypeError(f"keys must be str, not {shown(others[0])}")
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return
+    for each in value:
+        _refuse_other_keys(each)
 
 
 def _array(element: Adapt) -> Adapt:
@@ -90,9 +103,9 @@ def bounded(name: str, value: int, least: int = 1, most: int | None = None) -> i
     if type(value) is not int:
         raise InvalidValueError(f"{name} must be an int, not {shown(value)}")
     if value < least:
-        raise InvalidValueError(f"{name} must be at least {least}, not {value}")
+        raise InvalidValueError(f"{name} must be at least {least}, not {shown(value)}")
     if most is not None and value > most:
-        raise InvalidValueError(f"{name} must be at most {most}, not {value}")
+        raise InvalidValueError(f"{name} must be at most {most}, not {shown(value)}")
     return value
 
 

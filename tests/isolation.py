@@ -105,7 +105,7 @@ def seed(conn: Conn, *, shared: bool = True) -> None:
             for tenant, id in [(A, A), (PEER, PEER), (B, B), (B, A)]:
                 if (tenant, id) != (B, A) or (shared and table.name != "tenants"):
                     values = row(table, tenant=tenant, id=id, parent=id)
-                    conn.execute(_insertion(table, values), values)
+                    conn.execute(insertion(table, values), values)
 
 
 def row(table: Table, *, tenant: str, id: str, parent: str, number: int = 1) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def delete_all(conn: Conn, table: Table) -> None:
         pass
 
 
-def _insertion(table: Table, values: Mapping[str, Any]) -> sql.Composed:
+def insertion(table: Table, values: Mapping[str, Any]) -> sql.Composed:
     return sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
         table.identifier,
         sql.SQL(", ").join(map(sql.Identifier, values)),
@@ -229,7 +229,7 @@ def _without_tenant(conn: Conn, state: str) -> list[str]:
             found.append(f"{table.name}: deleted with the tenant {state}")
         for tenant in (A, ""):
             values = row(table, tenant=tenant, id=NEW, parent=A)
-            inserted = attempt(conn, _insertion(table, values), values)
+            inserted = attempt(conn, insertion(table, values), values)
             # The empty tenant passes the policy while it is set, and fails because no such tenant can exist.
             if inserted.sqlstate is None or (tenant and inserted.sqlstate != "42501"):
                 found.append(f"{table.name}: {inserted} on insert for {tenant!r} with the tenant {state}")
@@ -269,7 +269,7 @@ def _closed_to_others(conn: Conn, table: Table) -> Iterator[str]:
     added = {}
     for other in (B, NOWHERE):
         values = row(table, tenant=other, id=NEW, parent=other)
-        added[other] = attempt(conn, _insertion(table, values), values)
+        added[other] = attempt(conn, insertion(table, values), values)
     if added[B].sqlstate != "42501" or added[B].without(B) != added[NOWHERE].without(NOWHERE):
         yield f"{table.name}: {added} on insert for others"
 
@@ -289,7 +289,7 @@ def _undetected(conn: Conn, table: Table) -> Iterator[str]:
         for other in (B, NOWHERE):
             reference = dict.fromkeys(key.own_columns, other)
             values = row(table, tenant=A, id=NEW, parent=A, number=2) | reference
-            inserts[other] = attempt(conn, _insertion(table, values), values)
+            inserts[other] = attempt(conn, insertion(table, values), values)
             changes = sql.SQL(", ").join(
                 sql.SQL("{} = {}").format(sql.Identifier(column), sql.Placeholder(column)) for column in reference
             )
@@ -301,12 +301,12 @@ def _undetected(conn: Conn, table: Table) -> Iterator[str]:
             if outcomes[B].sqlstate != expected or outcomes[B].without(B) != outcomes[NOWHERE].without(NOWHERE):
                 yield f"{table.name}: {key.name} tells {outcomes}"
     values = row(table, tenant=A, id=B, parent=A, number=2)
-    taken = attempt(conn, _insertion(table, values), values)
+    taken = attempt(conn, insertion(table, values), values)
     if taken.sqlstate == "23505":
         # The conflict may be with A's own row, whose parents are the same.
         with acting_for(conn, A):
             delete_all(conn, table)
-            taken = attempt(conn, _insertion(table, values), values)
+            taken = attempt(conn, insertion(table, values), values)
     if taken != Outcome(rowcount=1):
         yield f"{table.name}: {taken} on taking what B has too"
 

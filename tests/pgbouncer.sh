@@ -7,4 +7,4 @@ if ! PATH="$PATH:/usr/sbin" command -v pgbouncer > /dev/null; then
     $sudo apt-get update -qq
     DEBIAN_FRONTEND=noninteractive $sudo apt-get install -qq --no-install-recommends pgbouncer > /dev/null
 fi
-SKILLDB_TEST_POOLER=1 exec .venv/bin/pytest -n 2 -rs "$@"
+SKILLDB_TEST_POOLER=1 exec .venv/bin/pytest -n 2 --dist loadgroup -rs "$@"

@@ -61,6 +61,11 @@ def half_done(addresses: Addresses) -> list[str]:
     return [f"half: {half}" for half in numbered ^ people] + [f"{total} uses"] * (total != {str(len(events))})
 
 
+def done(addresses: Addresses) -> set[int]:
+    """The numbers of the writes that are there, whole or by half."""
+    return {int(id.removeprefix("u")) for (id,) in rows(addresses.admin, "SELECT id FROM users WHERE id ~ '^u[0-9]+$'")}
+
+
 # Tasks
 
 
@@ -118,6 +123,8 @@ async def cancelled_everywhere(work: Work, by: str, dsn: str, addresses: Address
                 wait_for_the(lock)
             suspended, ended = await cancelled_at(nth, work(acme, nth), by)
             complete = suspended < nth
+            if complete and nth not in done(addresses):
+                wrong.append(f"at {nth}: uses and users that were done are not there")
             wrong += [f"at {nth}: it goes on as if nothing were"] * (ended and not complete and by == "cancel")
             wrong += [f"at {nth}, {what}" for what in half_done(addresses)]
             try:
@@ -300,6 +307,10 @@ def test_a_thread_interrupted_wherever_it_waits_leaves_all_or_nothing_and_the_po
                         left = conn.execute(SETTING).fetchone()
                         wrong += [f"left behind {left}"] * (left not in ((None,), ("",)))
                     wrong += ["a connection is lost"] * (opened._pool.get_stats()["pool_size"] != 1)
+            number += 1
+            work()
+            if number not in done(addresses):
+                wrong.append("uses and users that were done are not there")
     record(
         f"An interrupted thread leaves all or nothing, and nothing to the next caller ({interrupted.__name__})",
         tested="a proxy holds request or answer back, whole or in half, and the exception is raised in the thread",

@@ -89,7 +89,8 @@ def test_a_crowd_is_served_and_nobody_starves(face: str, acme: None, addresses: 
         lost += len(told) + (sorted(served) != [*range(CALLERS)])
         lost += rows(addresses.admin, "SELECT total_uses FROM skills") != [(before + CALLERS,)]
         overtaken = max(overtaken, most_overtaken(served))
-    assert overtaken < CALLERS / 2
+    # Whoever gets a connection first may be the last of those who have one to be let in.
+    assert overtaken < 4 * CONNECTIONS
     record(
         f"With more callers than connections each is served, and none starves ({face})",
         tested="200 callers one after the other on a pool of 4 whose connections wait for a lock",
@@ -120,7 +121,7 @@ def test_a_crowd_that_cannot_be_served_is_told_so(face: str, acme: None, address
             served, told, slowest = crowd(execute, pool, addresses, until_served=False)
             longest = max(longest, slowest)
             wrong += (served, len(told)) != ([], CALLERS)
-            wrong += sum("lock_timeout" not in said and "couldn't get a connection" not in said for said in told)
+            wrong += sum("lock_timeout" not in said and "connection after 1.00 sec" not in said for said in told)
             leaks += sum(execute(READ).id != "s1" for _ in range(2 * CONNECTIONS))
             leaks += len(not_put_back(pool)) + pool.get_stats()["requests_waiting"]
     record(

@@ -102,7 +102,7 @@ def test_no_acknowledged_write_is_lost_or_counted_twice_when_the_server_is_kille
     record(
         f"What was acknowledged survives the server's death, once ({face})",
         tested="SIGKILL of the whole server under 8 writers; uses tried again by their ids until acknowledged",
-        ablation="commits that do not wait for the log",
+        ablation="commits that do not wait for the log; skills that are not locked",
         figures=figures,
         losses=len(lost),
     )

@@ -60,7 +60,10 @@ TEXTS = (
     5,
     ["list"],
 )
-NUMBERS = (0, -1, 1, 2**31 - 1, 2**31, -(2**31) - 1, 2**63, -(2**63) - 1, 10**40, math.nan, math.inf, 1.0, True, "1")
+NUMBERS = (
+    *(0, -1, 1, 2**31 - 1, 2**31, -(2**31) - 1, 2**63, -(2**63) - 1, 10**40, 10**5_000),
+    *(math.nan, math.inf, 1.0, True, "1"),
+)
 TIMES = (
     datetime(2026, 1, 1),
     datetime(1, 1, 1, tzinfo=UTC),
@@ -77,6 +80,9 @@ OBJECTS: tuple[Any, ...] = (
     {"a": "\0"},
     {"a": "\ud800"},
     {"a": math.nan},
+    {"\0": 1},
+    {1: "a", "1": "b"},
+    {"a": [{None: 1}]},
     [],
     "{}",
     5,
@@ -116,6 +122,8 @@ def _encodes(value: str) -> bool:
 
 
 def _is_json(value: Any) -> bool:
+    if "{1:" in repr(value) or "{None:" in repr(value):  # Keys that are no text.
+        return False
     try:
         text = json.dumps(value, allow_nan=False)
     except ValueError:
@@ -270,6 +278,9 @@ def test_what_is_given_is_stored_and_read_back_or_refused_by_its_name(
     )
 
 
+READ_HERE = ("after", "event.id", "events.id")
+
+
 @pytest.mark.torture
 def test_a_huge_text_is_stored_whole_or_refused_shortly(
     seeded: tuple[World, skilldb.Tenant, psycopg.Connection[Any]],
@@ -287,6 +298,8 @@ def test_a_huge_text_is_stored_whole_or_refused_shortly(
         answer = world.answer("acme", (name, given))
         if isinstance(answer, SkilldbError):
             assert len(str(answer)) < 2_000, (name, path)
+            # PostgreSQL refuses it, for an index or a CHECK; this package only where it must read it itself.
+            assert isinstance(answer.__cause__, psycopg.Error) or path in READ_HERE, (name, path, answer)
             assert "words of globex" not in everything(answer)
         if not isinstance(answer, InvalidValueError):
             world.compare("acme", (name, given), answer)

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 import skilldb
-from skilldb import queries
+from skilldb import paging, queries
 from tests.conftest import Addresses
 from tests.functions import FUNCTIONS, everything
 from tests.reliability import record, size
@@ -101,11 +101,14 @@ class Run:
 
 
 class Masked:
-    """Texts without what differs between two runs anyway: each time is <time>, the nth made-up id is <id n>."""
+    """Texts without what differs between two runs anyway.
+
+    Each time is <time>, in a cursor too, and the nth made-up id is <id n>.
+    """
 
     TIME = re.compile(r"datetime\.datetime\((?:[^()]|\([^()]*\))*\)|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[.\d]*(\+\d\d)?")
     ID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
-    CURSOR = re.compile(r"(after=)'[\w=-]{20,}'|('after': )'[\w=-]{20,}'")
+    CURSOR = re.compile(r"(?<=after=|ter': )'([\w=-]{20,})'")
 
     def __init__(self) -> None:
         self.ids = {id: id for id in IDS}
@@ -114,7 +117,7 @@ class Masked:
         text = self.ID.sub(
             lambda id: self.ids.setdefault(id[0], f"<id {len(self.ids)}>"), self.TIME.sub("<time>", text)
         )
-        return self.CURSOR.sub("<cursor>", text)
+        return self.CURSOR.sub(lambda cursor: f"<cursor of {self.of(paging.decode(cursor[1])[1] or '')}>", text)
 
 
 def fewest(items: Sequence[Any], fails: Callable[[Sequence[Any]], bool]) -> Sequence[Any]:

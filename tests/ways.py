@@ -15,7 +15,8 @@ class Way:
 
     First `before` is run on that connection, with globex set, then `globex` on another one of globex', and then
     `tried`, one statement after the other. The last is refused with one of `states`, where there are any. What they
-    tell, notices, notifications and the error included, shows what it `shows`, or nothing of globex.
+    tell, notices, notifications and the error included, shows what it `shows` or, where that is nothing, neither
+    {secret} nor what it `hides`.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Way:
     why: str
     states: tuple[str, ...] = ()
     shows: str = ""
+    hides: str = "{secret}"
     before: tuple[str, ...] = ()
     globex: tuple[str, ...] = ()
 
@@ -32,12 +34,19 @@ class Way:
         return f"{became} ({' or '.join(self.states)})" if self.states else became
 
 
-def refused(name: str, *tried: str, why: str, states: tuple[str, ...] = ("42501",)) -> Way:
-    return Way(name=name, tried=tried, why=why, states=states)
+def refused(name: str, *tried: str, why: str, states: tuple[str, ...] = ("42501",), hides: str = "{secret}") -> Way:
+    return Way(name=name, tried=tried, why=why, states=states, hides=hides)
 
 
-def harmless(name: str, *tried: str, why: str, before: tuple[str, ...] = (), globex: tuple[str, ...] = ()) -> Way:
-    return Way(name=name, tried=tried, why=why, before=before, globex=globex)
+def harmless(
+    name: str,
+    *tried: str,
+    why: str,
+    hides: str = "{secret}",
+    before: tuple[str, ...] = (),
+    globex: tuple[str, ...] = (),
+) -> Way:
+    return Way(name=name, tried=tried, why=why, hides=hides, before=before, globex=globex)
 
 
 def remains(
@@ -87,6 +96,15 @@ WAYS = (
     refused("COPY from a file", "COPY users FROM '/etc/passwd'", why="no pg_read_server_files"),
     refused("COPY to a program", "COPY (SELECT name FROM skills) TO PROGRAM 'cat'", why="no pg_execute_server_program"),
     refused("COPY into a table", "COPY users FROM STDIN", why="not under row-level security", states=("0A000",)),
+    harmless(
+        "all tables at once",
+        "DO $$ DECLARE t TEXT; r TEXT; BEGIN FOR t IN SELECT relname FROM pg_class WHERE relkind = 'r' "
+        "AND relnamespace = 'public'::regnamespace AND has_any_column_privilege(oid, 'SELECT') LOOP "
+        "FOR r IN EXECUTE format('SELECT row_to_json(t)::text FROM %I AS t', t) LOOP RAISE NOTICE '%', r; END LOOP; "
+        "END LOOP; END $$",
+        why=UNDER,
+        hides="globex",
+    ),
     harmless("COPY a table out", "COPY skills TO STDOUT", why="copies what can be seen"),
     refused(
         "a table that refers to skills",
@@ -150,7 +168,12 @@ WAYS = (
         before=("DECLARE kept CURSOR WITH HOLD FOR SELECT name FROM skills",),
         why="Its rows were read for the former tenant. No query of sql/ declares a cursor, which a test checks.",
     ),
-    harmless("sequences", "SELECT last_value FROM pg_sequences", why="there is none: ids are random"),
+    harmless(
+        "sequences",
+        "SELECT format('there is %s', sequencename) FROM pg_sequences",
+        why="there is none: ids are random",
+        hides="there is",
+    ),
     refused(
         "a foreign key as a probe",
         "INSERT INTO ratings (tenant_id, user_id, skill_id, rating) VALUES ('acme', 'ann', '{theirs}', 5)",
@@ -178,6 +201,7 @@ WAYS = (
         "INSERT INTO users (tenant_id, id, email) VALUES ('acme', 'ann', 'ann@example.com')",
         why="under row-level security PostgreSQL leaves the values out",
         states=("23505",),
+        hides="(acme, ann)",
     ),
     harmless(
         "pg_stats",
