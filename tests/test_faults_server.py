@@ -19,11 +19,12 @@ from skilldb import embedded, migrate
 from skilldb.errors import DatabaseUnavailableError
 from skilldb.repositories import metrics, skills
 from skilldb.statement import Statement
-from tests.conftest import TEST_DSN, rows
+from tests.conftest import TEST_DSN, direct_only, rows
 from tests.ledger import Execute, Ledger, ledgers, losses, not_put_back, opened, writing
 from tests.reliability import FIGURES, record, size
 
 pytestmark = [
+    direct_only,
     pytest.mark.torture,
     pytest.mark.skipif(TEST_DSN is not None, reason="kills and starts servers of its own"),
 ]

@@ -60,7 +60,7 @@ from tests.isolation import (
 
 
 @contextmanager
-def database(admin: Admin, template: Any, name: str) -> Iterator[Addresses]:
+def database(admin: Admin, entrance: Admin, template: Any, name: str) -> Iterator[Addresses]:
     """A database for many tests, each of which sees to it that no other feels what it did."""
     dbname = f"{template.dbname}_{name}"
     with psycopg.connect(admin.dsn("postgres"), autocommit=True) as conn:
@@ -70,14 +70,14 @@ def database(admin: Admin, template: Any, name: str) -> Iterator[Addresses]:
         yield Addresses(
             admin=admin.dsn(dbname),
             owner=admin.dsn(dbname, "skilldb_owner"),
-            service=admin.dsn(dbname, "skilldb_service"),
+            service=entrance.dsn(dbname, "skilldb_service"),
         )
-        conn.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(dbname)))
+        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(dbname)))
 
 
 @pytest.fixture(scope="module")
-def kept(admin: Admin, template: Any) -> Iterator[Addresses]:
-    with database(admin, template, "kept") as addresses:
+def kept(admin: Admin, entrance: Admin, template: Any) -> Iterator[Addresses]:
+    with database(admin, entrance, template, "kept") as addresses:
         yield addresses
 
 
@@ -550,9 +550,9 @@ MUTANTS = [
 
 
 @pytest.fixture(scope="module")
-def seeded_once(admin: Admin, template: Any) -> Iterator[str]:
+def seeded_once(admin: Admin, entrance: Admin, template: Any) -> Iterator[str]:
     """The superuser's address of a database for all mutants, each of which is rolled back."""
-    with database(admin, template, "mutants") as addresses:
+    with database(admin, entrance, template, "mutants") as addresses:
         with psycopg.connect(addresses.admin) as conn:
             isolation.seed(conn, shared=False)
         yield addresses.admin

@@ -16,11 +16,12 @@ from skilldb.models import NewSkill
 from skilldb.repositories import skills, tenants, users
 from skilldb.statement import VALUE, Statement
 from tests import isolation
-from tests.conftest import Addresses, Admin
+from tests.conftest import Addresses, Admin, direct_only
 from tests.isolation import B
 from tests.reliability import record
 from tests.ways import PAGE, WAYS, Way, parts, section
 
+pytestmark = direct_only
 SECRET = "the secret of globex"
 THEIRS = "globex-7"
 
