@@ -52,15 +52,16 @@ def two(dsn: str) -> Iterator[tuple[psycopg.Connection[tuple[str]], psycopg.Conn
 
 
 def test_a_pooler_runs_another_clients_prepared_statement_and_says_nothing(pooled: Pooled) -> None:
+    mine, yours = "SELECT 'mine: ' || %s::text", "SELECT 'yours: ' || %s::text"
     with two(pooled("transaction")) as (one, other):
-        assert one.execute("SELECT 'mine'", prepare=True).fetchone() == ("mine",)
+        assert one.execute(mine, ["a"], prepare=True).fetchone() == ("mine: a",)
         with one.transaction():
             one.execute("SELECT 1", prepare=False)
             # The server process of the other transaction is another one; there too the first name is the first.
-            assert other.execute("SELECT 'yours'", prepare=True).fetchone() == ("yours",)
+            assert other.execute(yours, ["b"], prepare=True).fetchone() == ("yours: b",)
         with other.transaction():
             other.execute("SELECT 1", prepare=False)
-            assert one.execute("SELECT 'mine'", prepare=True).fetchone() == ("yours",)
+            assert one.execute(mine, ["a"], prepare=True).fetchone() == ("yours: a",)
 
 
 @FACES
