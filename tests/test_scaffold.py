@@ -48,7 +48,7 @@ def test_a_pair_for_a_table_works_as_written(
     lint(*paths)
     for _ in range(2):
         assert [done.id for done in migrate.migrate(addresses.owner)] == [paths[0].stem]
-        with psycopg.connect(addresses.service) as conn:
+        with psycopg.connect(addresses.service, prepare_threshold=None) as conn:
             assert "skill_tags" in [table.name for table in isolation.tables(conn)]
             found = {check.__name__: check(conn) for check in isolation.STRUCTURE}
             assert found == {name: [] for name in found}
@@ -62,7 +62,7 @@ def test_a_table_as_written_is_closed_to_others(addresses: Addresses, files: Pat
     assert len(list(migrate.migrate(addresses.owner))) == 1
     with psycopg.connect(addresses.admin) as conn:
         isolation.seed(conn)
-    with psycopg.connect(addresses.service) as conn:
+    with psycopg.connect(addresses.service, prepare_threshold=None) as conn:
         assert check(conn) == []
 
 

@@ -14,7 +14,7 @@ import skilldb
 from skilldb.errors import AlreadyExistsError
 from skilldb.repositories import tenants
 from tests import isolation
-from tests.conftest import Addresses, new_skill, rows
+from tests.conftest import Addresses, direct_only, new_skill, rows
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "tenancy.md"
 
@@ -94,6 +94,7 @@ def test_sizes_show_and_values_do_not(service: Conn, addresses: Addresses) -> No
         assert others > nobody
 
 
+@direct_only
 def test_another_session_of_the_login_shows_its_sql_and_no_values(
     service: Conn, addresses: Addresses, acme: skilldb.Tenant
 ) -> None:
