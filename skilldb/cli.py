@@ -63,6 +63,11 @@ def _dsn(name: str, other: str) -> str | None:
     found = os.environ.get(name)
     if not found and os.environ.get(other):
         raise SkilldbError(f"{other} is set and {name} is not: set both, or neither for the embedded server")
+    if found:
+        try:
+            connection.parse(found)
+        except InvalidValueError as error:
+            raise InvalidValueError(f"{name}: {error}") from None
     return found
 
 
@@ -114,7 +119,7 @@ def _shown_plan(planned: migrate.PlannedMigration) -> str:
         new |= statement.locks.created
         modes = sorted(statement.locks.modes.items(), key=lambda lock: -list(MODES).index(lock[1]))
         shown = [f"-- {mode} on {table}: {MODES[mode]}" for table, mode in modes if table not in new]
-        shown += [f"-- unknown: read it ({part[:60]})" for part in statement.locks.unknown]
+        shown += [f"-- unknown, at worst ACCESS EXCLUSIVE: read it ({part[:60]})" for part in statement.locks.unknown]
         if not shown:
             touched = ", ".join(sorted(new & (statement.locks.modes.keys() | statement.locks.created)))
             shown = [f"-- no lock that others wait for: {touched} is new" if touched else "-- no lock on a table"]
@@ -142,7 +147,10 @@ def rollback(
 
 @app.command()
 def status() -> None:
-    """Show each migration as applied, pending, edited since it was applied, or missing; status 1 for the last two."""
+    """Show each migration as applied, pending, edited since it was applied, or missing; status 1 for the last two.
+
+    One is unverified where a run was killed before it noted what it applied: compare the database with the file.
+    """
     table = Table("migration", "state", "applied at")
     found = migrate.status(owner_dsn())
     for migration in found:

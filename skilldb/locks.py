@@ -16,8 +16,8 @@ _SQL = queries.load("migrate")
 # Weakest first, and what other sessions cannot do meanwhile (PostgreSQL documentation, "Table-Level Locks").
 MODES = {
     "ACCESS SHARE": "blocks neither reads nor writes",
-    "ROW SHARE": "blocks neither reads nor writes",
-    "ROW EXCLUSIVE": "blocks neither reads nor writes",
+    "ROW SHARE": "blocks neither reads nor writes, but of the rows that it locks",
+    "ROW EXCLUSIVE": "blocks neither reads nor writes, but of the rows that it writes",
     "SHARE UPDATE EXCLUSIVE": "blocks neither reads nor writes",
     "SHARE": "blocks writes",
     "SHARE ROW EXCLUSIVE": "blocks writes",
@@ -92,7 +92,14 @@ STATEMENTS = (
     Kind(r"REINDEX TABLE CONCURRENTLY {table}", "SHARE UPDATE EXCLUSIVE"),
     Kind(r"REINDEX TABLE {table}", "SHARE"),
     Kind(r"ALTER INDEX {index} (RENAME TO|SET \(|RESET \()", None),
+    Kind(r"CREATE TABLE (IF NOT EXISTS )?\S+ PARTITION OF {table}", "ACCESS EXCLUSIVE", parents="SHARE ROW EXCLUSIVE"),
+    Kind(r"CREATE TABLE .*\bINHERITS ?\( ?{table}", "SHARE UPDATE EXCLUSIVE"),
     Kind(r"CREATE TABLE {table}", None),
+    Kind(r"CREATE (OR REPLACE )?VIEW", None, reads="ACCESS SHARE"),
+    Kind(r"TRUNCATE (TABLE )?{table}", "ACCESS EXCLUSIVE", children="ACCESS EXCLUSIVE"),
+    Kind(r"LOCK (TABLE )?{table}", "ACCESS EXCLUSIVE"),
+    Kind(r"(VACUUM (FULL|\([^)]*\bFULL\b[^)]*\))|CLUSTER)[^;]*? {table}", "ACCESS EXCLUSIVE"),
+    Kind(r"VACUUM (\([^)]*\) )?(ANALYZE )?{table}", "SHARE UPDATE EXCLUSIVE"),
     Kind(r"DROP TABLE {table} CASCADE", "ACCESS EXCLUSIVE", parents="ACCESS EXCLUSIVE", children="ACCESS EXCLUSIVE"),
     Kind(r"DROP TABLE {table}", "ACCESS EXCLUSIVE", parents="ACCESS EXCLUSIVE"),
     Kind(r"CREATE POLICY \S+ ON {table}", "ACCESS EXCLUSIVE"),
@@ -107,7 +114,7 @@ STATEMENTS = (
     Kind(r"COMMENT ON (CONSTRAINT|POLICY) \S+ ON {table}", "ACCESS SHARE"),
     Kind(r"COMMENT ON (FUNCTION|INDEX|ROLE|SCHEMA)", None),
     # None before PostgreSQL 18.
-    Kind(r"(GRANT|REVOKE) .*?\bON (FUNCTION|SCHEMA|DATABASE)", None),
+    Kind(r"(GRANT|REVOKE) .*?\bON (ALL|FUNCTION|SCHEMA|DATABASE)", None),
     Kind(r"(GRANT|REVOKE) .*?\bON (TABLE )?{table}", "ACCESS SHARE"),
     Kind(r"(GRANT|REVOKE) \S+ (TO|FROM)", None),
     Kind(r"(CREATE|ALTER|DROP) ROLE", None),
@@ -199,8 +206,8 @@ def _classify(sql: str, catalogue: Catalogue, found: Locks) -> None:
         found.add(kind.children, [k.table for k in keys if k.parent in tables])
         if kind.reads:
             found.add(kind.reads, _read(part, catalogue))
-        if part.upper().startswith("CREATE TABLE"):
-            found.created |= set(tables)
+        if new := re.match(rf"CREATE TABLE {_TABLE}", part, flags=re.IGNORECASE):
+            found.created |= set(_names(new["table"]))
         if part.upper().startswith(("CREATE TABLE", "ADD ")):
             found.add("SHARE ROW EXCLUSIVE", re.findall(r"\bREFERENCES (?:\w+\.)*(\w+)", part, flags=re.IGNORECASE))
 

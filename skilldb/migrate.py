@@ -32,10 +32,14 @@ class MigrationError(SkilldbError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationStatus:
-    """A migration. `edited`: its file is no longer what was applied; `missing`: it was applied and has no file."""
+    """A migration.
+
+    `edited`: its file is no longer what was applied. `missing`: it was applied and has no file. `unverified`: whether
+    its file is what was applied was not noted, as where a run was killed just then.
+    """
 
     id: str
-    state: Literal["applied", "pending", "edited", "missing"]
+    state: Literal["applied", "pending", "edited", "missing", "unverified"]
     applied_at: datetime | None
 
 
@@ -156,9 +160,18 @@ def get_lock(dsn: str) -> MigrationLock | None:
 
 
 def unlock(dsn: str, lock: MigrationLock) -> bool:
-    """Remove the lock that a crashed run left behind. False where it was removed meanwhile."""
+    """Remove the lock that a crashed run left behind. False where it was removed meanwhile.
+
+    MigrationError: a session of `skilldb migrate` is connected, which may be at work.
+    """
     dsn = connection.Secret(dsn)
     with connection.connected(dsn) as conn:
+        present = _lock(conn)
+        if present and present.sessions:
+            raise MigrationError(
+                f"{present.sessions[0]}: wait for it or, where its client has gone, end it with pg_terminate_backend; "
+                "two runs at once would spoil the database"
+            )
         found = conn.execute(_SQL["remove_lock"].sql, {"process": lock.process, "since": lock.since})
         return found.fetchone() is not None
 
@@ -190,7 +203,9 @@ def _status(id: str, checksum: str | None, applied: tuple[datetime, str | None] 
     at, noted = applied
     if checksum is None:
         return MigrationStatus(id=id, state="missing", applied_at=at)
-    return MigrationStatus(id=id, state="edited" if noted not in (None, checksum) else "applied", applied_at=at)
+    if noted is None:
+        return MigrationStatus(id=id, state="unverified", applied_at=at)
+    return MigrationStatus(id=id, state="applied" if noted == checksum else "edited", applied_at=at)
 
 
 def _applied(conn: psycopg.Connection[Any]) -> dict[str, tuple[datetime, str | None]]:
@@ -202,7 +217,7 @@ def _applied(conn: psycopg.Connection[Any]) -> dict[str, tuple[datetime, str | N
 
 def _refuse_edited(files: dict[str, str], applied: dict[str, tuple[datetime, str | None]]) -> None:
     for id, row in applied.items():
-        if _status(id, files.get(id), row).state != "applied":
+        if _status(id, files.get(id), row).state in ("edited", "missing"):
             raise MigrationError(f"{id} is not what was applied: put the file back and write a new migration instead")
 
 
@@ -219,8 +234,8 @@ def _lock(conn: psycopg.Connection[Any]) -> MigrationLock | None:
     return MigrationLock(process=found[0], since=found[1], sessions=sessions)
 
 
-def _at(time: datetime) -> str:
-    return f"{time:%Y-%m-%d %H:%M:%S %Z}"
+def _at(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S %Z}" if time else "a time that this role may not see"
 
 
 @contextmanager

@@ -20,7 +20,7 @@ Conn = psycopg.Connection[Any]
 
 HELD = """
 SELECT c.relname, l.mode FROM pg_locks AS l INNER JOIN pg_class AS c ON c.oid = l.relation
-WHERE l.pid = %s AND l.granted AND c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
+WHERE l.pid = %s AND l.granted AND c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace
 """
 ROWS = """
 INSERT INTO tenants (id, name, slug) VALUES ('t', 't', 't');
@@ -36,6 +36,13 @@ STATEMENT_EXAMPLES = [
     "REINDEX TABLE ratings",
     "ALTER INDEX skills_updated_idx RENAME TO renamed",
     "CREATE TABLE IF NOT EXISTS notes (a TEXT REFERENCES public.tenants (id))",
+    "CREATE TABLE parted (LIKE tenants) PARTITION BY LIST (id);\nCREATE TABLE part PARTITION OF parted DEFAULT",
+    "CREATE TABLE heirs () INHERITS (public.tenants)",
+    "CREATE VIEW names AS SELECT s.name FROM skills AS s INNER JOIN users AS u USING (tenant_id)",
+    "TRUNCATE TABLE benchmark_runs CASCADE",
+    "LOCK TABLE skills",
+    "CLUSTER skills USING skills_pkey",
+    "GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO skilldb_app",
     'CREATE TABLE "notes" (a TEXT, b TEXT, FOREIGN KEY (a, b) REFERENCES skills (tenant_id, id))',
     "DROP TABLE IF EXISTS ratings, benchmark_results",
     "DROP TABLE skills CASCADE",
@@ -90,6 +97,8 @@ CONCURRENT_EXAMPLES = [
     "REINDEX INDEX CONCURRENTLY skills_updated_idx",
     "REINDEX TABLE CONCURRENTLY skills",
 ]
+# These too, and nothing but the lock on their table holds them up.
+VACUUM_EXAMPLES = ["VACUUM (FULL, VERBOSE) skills", "VACUUM FULL skills", "VACUUM (FREEZE) skills", "VACUUM skills"]
 
 
 def held(observer: Conn, conn: Conn) -> dict[str, str]:
@@ -143,8 +152,28 @@ def test_what_runs_in_no_transaction_takes_the_locks_that_are_claimed(addresses:
     assert claims == actual
 
 
+@pytest.mark.parametrize("statement", VACUUM_EXAMPLES)
+def test_what_vacuum_waits_for_is_the_lock_that_is_claimed(addresses: Addresses, statement: str) -> None:
+    waits = "SELECT mode FROM pg_locks WHERE pid = %s AND NOT granted AND relation = 'skills'::regclass"
+    with (
+        psycopg.connect(addresses.admin) as holder,
+        psycopg.connect(addresses.admin, autocommit=True) as runner,
+        psycopg.connect(addresses.admin, autocommit=True) as observer,
+    ):
+        holder.execute(b"LOCK TABLE skills IN SHARE UPDATE EXCLUSIVE MODE")
+        (claim,) = claimed(observer, statement, locks.catalogue(runner)).values()
+        running = threading.Thread(target=runner.execute, args=[statement.encode()])
+        running.start()
+        pid = runner.info.backend_pid
+        until(lambda: observer.execute(waits, [pid]).fetchall() != [])
+        ((mode,),) = observer.execute(waits, [pid]).fetchall()
+        holder.rollback()
+        running.join()
+    assert re.sub(r"(?<=[a-z])(?=[A-Z])", " ", mode.removesuffix("Lock")).upper() == claim
+
+
 def test_every_kind_has_an_example() -> None:
-    statements = [example.split(";\n")[-1] for example in STATEMENT_EXAMPLES + CONCURRENT_EXAMPLES]
+    statements = [example.split(";\n")[-1] for example in STATEMENT_EXAMPLES + CONCURRENT_EXAMPLES + VACUUM_EXAMPLES]
     found: set[Kind | None] = {match_kind(STATEMENTS, statement)[0] for statement in statements}
     # Of PL/pgSQL, in the DO blocks.
     found.add(match_kind(STATEMENTS, "RAISE NOTICE")[0])
@@ -189,7 +218,9 @@ def test_a_do_block_claims_every_branch() -> None:
     assert [part.split("(")[0] for part in found.unknown] == ["EXECUTE format"]
 
 
-@pytest.mark.parametrize("statement", ["CLUSTER skills", "TRUNCATE skills", "ALTER TABLE skills INHERIT other"])
+@pytest.mark.parametrize(
+    "statement", ["WITH s AS (SELECT) DELETE FROM skills", "CALL f()", "ALTER TABLE skills INHERIT other"]
+)
 def test_what_is_not_known_is_said(statement: str) -> None:
     assert len(locks.of_statement(statement, locks.Catalogue()).unknown) == 1
 
@@ -265,7 +296,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(addresses: Addresses, 
         "COMMENT ON TABLE notes IS 'Notes';",
         "-- SHARE on skills: blocks writes",
         "CREATE INDEX ON skills (name);",
-        "-- unknown: read it (INHERIT other)",
+        "-- unknown, at worst ACCESS EXCLUSIVE: read it (INHERIT other)",
         "ALTER TABLE skills INHERIT other;",
         f"-- {number + 1:04}_more: in no transaction",
         "-- SHARE UPDATE EXCLUSIVE on skills: blocks neither reads nor writes",

@@ -218,6 +218,22 @@ def test_a_lock_left_behind_is_explained_and_only_that_one_is_removed(addresses:
     assert list(migrate.migrate(addresses.owner)) == []
 
 
+def test_a_session_of_another_role_is_explained_as_far_as_it_shows(addresses: Addresses) -> None:
+    with psycopg.connect(addresses.admin, application_name="skilldb migrate") as other:
+        other.execute(b"INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 4711)")
+        other.commit()
+        with pytest.raises(MigrationError, match=r"4711 holds .* since a time that this role may not see"):
+            list(migrate.migrate(addresses.owner, wait=0.1))
+
+
+def test_a_migration_whose_checksum_was_not_noted_is_shown_as_unverified(addresses: Addresses) -> None:
+    rows(addresses.admin, "UPDATE _yoyo_log SET comment = NULL WHERE migration_id LIKE '0005%%' RETURNING 1")
+    found = {m.id[:4]: m.state for m in migrate.status(addresses.owner)}
+    assert found.pop("0005") == "unverified"
+    assert set(found.values()) == {"applied"}
+    assert list(migrate.migrate(addresses.owner)) == []
+
+
 def test_a_killed_run_is_explained_unlocked_and_ended_by_the_next(addresses: Addresses) -> None:
     """It is killed while a migration waits for a lock; its session lives on until it gets that lock."""
     list(migrate.rollback(addresses.owner, LAST - 11))
@@ -234,6 +250,11 @@ def test_a_killed_run_is_explained_unlocked_and_ended_by_the_next(addresses: Add
         assert lock is not None
         assert lock.process == crashed.pid
         assert "a session of `skilldb migrate` is connected from " in str(lock)
+        told = CliRunner().invoke(cli.app, ["unlock", "--yes"], env=env)
+        assert told.exit_code == 1
+        assert migrate.get_lock(addresses.owner) == lock
+        with pytest.raises(MigrationError, match="wait for it or"):
+            migrate.unlock(addresses.owner, lock)
         holder.rollback()
         until(lambda: (lock := migrate.get_lock(addresses.owner)) is not None and not lock.sessions)
     with pytest.raises(
