@@ -152,9 +152,9 @@ def test_a_backup_restored_into_an_empty_server_is_whole_and_isolated(
         new.sh(restore)
         ours = {"SKILLDB_OWNER_DSN": new.dsn("skilldb_owner"), "SKILLDB_DSN": new.dsn("my_service")}
         said = new.sh(verify, **ours)
-        assert said.count("applied") > len(migrate.read())
+        assert re.findall(r"^(?:warning|failure).*", said, flags=re.MULTILINE) == []
+        assert re.search(r"^ok +drift", said, flags=re.MULTILINE)
         assert {migration.state for migration in migrate.status(new.dsn("skilldb_owner"))} == {"applied"}
-        assert "2 organisations checked, 0 counters drifted" in said
         assert counts(old.dsn("postgres"))["usage_events"] == 20_000
         assert counts(new.dsn("postgres")) == counts(old.dsn("postgres"))
         assert without_xmin(new) == without_xmin(old)
