@@ -51,6 +51,57 @@ LEFT JOIN pg_stat_progress_create_index AS p ON p.index_relid = i.indexrelid AND
 WHERE n.nspname !~ '^(pg_|information_schema)'
 ORDER BY t.relname, c.relname;
 
+-- name: list_definitions()
+-- Every column, constraint and index of the schema's own tables, with what defines it. From PostgreSQL 18 on NOT NULL
+-- is a constraint too: the columns say it. The index behind a constraint is in the constraint's definition.
+WITH tables AS (
+    SELECT
+        c.oid,
+        c.relname AS name
+    FROM pg_class AS c
+    WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace AND c.relname !~ '^_?yoyo'
+),
+
+definitions (name, definition) AS (
+    SELECT
+        'column ' || t.name || '.' || a.attname,
+        concat_ws(
+            ' ',
+            format_type(a.atttypid, a.atttypmod),
+            CASE WHEN a.attnotnull THEN 'NOT NULL' END,
+            CASE a.attgenerated WHEN '' THEN 'DEFAULT ' WHEN 's' THEN 'STORED ' ELSE 'VIRTUAL ' END
+            || pg_get_expr(d.adbin, d.adrelid)
+        )
+    FROM pg_attribute AS a
+    INNER JOIN tables AS t ON t.oid = a.attrelid
+    LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL
+    SELECT
+        'constraint ' || t.name || '.' || k.conname,
+        pg_get_constraintdef(k.oid)
+    FROM pg_constraint AS k
+    INNER JOIN tables AS t ON t.oid = k.conrelid
+    WHERE k.contype <> 'n'
+    UNION ALL
+    SELECT
+        'index ' || c.relname,
+        pg_get_indexdef(i.indexrelid)
+    FROM pg_index AS i
+    INNER JOIN pg_class AS c ON c.oid = i.indexrelid
+    INNER JOIN tables AS t ON t.oid = i.indrelid
+    WHERE NOT EXISTS (
+        SELECT FROM pg_constraint AS k
+        WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
+    )
+)
+
+SELECT
+    name,
+    definition
+FROM definitions
+ORDER BY name COLLATE "C";
+
 -- name: list_redundant_indexes()
 -- Index `name` does nothing that `other` does not: it has the same columns, or, where it enforces nothing, the first
 -- ones of them. Of two that are the same, the one behind a constraint stays, or the older one.

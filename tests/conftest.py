@@ -42,7 +42,7 @@ direct_only = pytest.mark.skipif(bool(POOLER), reason="is about connections that
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--write-docs", action="store_true", help="write docs/schema.sql and docs/schema.md; do not compare"
+        "--write-docs", action="store_true", help="write docs/schema.* and sql/definitions.txt; do not compare"
     )
 
 

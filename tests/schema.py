@@ -1,4 +1,4 @@
-"""The schema on paper: what docs/schema.sql and docs/schema.md must say, from the catalogue of a migrated database."""
+"""The schema on paper, as `make schema` writes it, from the catalogue of a migrated database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from skilldb import embedded
+from skilldb import doctor, embedded
 
 Conn = psycopg.Connection[tuple[Any, ...]]
 
@@ -56,18 +56,21 @@ def markdown(conn: Conn, uses: Mapping[str, Sequence[str]] | None = None) -> str
     return "\n".join([_INTRODUCTION, *_diagram(conn), *_tables(conn, uses), *_functions(conn)]).strip() + "\n"
 
 
+def definitions(conn: Conn) -> str:
+    """What the doctor expects, a line each."""
+    return "".join(f"{name}: {definition}\n" for name, definition in doctor.definitions(conn).items())
+
+
 def without_uses(text: str) -> str:
     """The Markdown as it is where the queries that use an index are not known."""
     return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(_USED_BY))
 
 
 def compare(name: str, written: str, now: str) -> None:
-    """AssertionError where the file of docs/ is not what it would be now, with the lines that differ."""
-    differing = list(
-        difflib.unified_diff(written.splitlines(), now.splitlines(), f"docs/{name}", "database", "", "", 1)
-    )
+    """AssertionError where the file is not what it would be now, with the lines that differ."""
+    differing = list(difflib.unified_diff(written.splitlines(), now.splitlines(), name, "database", "", "", 1))
     more = [f"... and {len(differing) - 40} more lines"] if len(differing) > 40 else []
-    assert not differing, "\n".join([f"docs/{name} is stale: run `make schema`", *differing[:40], *more])
+    assert not differing, "\n".join([f"{name} is stale: run `make schema`", *differing[:40], *more])
 
 
 def _rows(conn: Conn, query: str) -> dict[str, list[Any]]:

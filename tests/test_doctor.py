@@ -6,7 +6,6 @@ import json
 import re
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from pathlib import Path
 from uuid import UUID
 
 import psycopg
@@ -82,7 +81,7 @@ def test_every_check_gives_a_line_and_json_has_the_same_findings(addresses: Addr
     found = examine(addresses)
     assert {finding.check for finding in found} >= {
         *("connection", "migrations", "opening", "roles", "row security", "policies", "privileges", "owner", "queries"),
-        *("missing indexes", "invalid indexes", "duplicate indexes", "unused indexes", "drift", "tables"),
+        *("definitions", "invalid indexes", "duplicate indexes", "unused indexes", "drift", "tables"),
         *("connections", "settings", "statements"),
     }
     assert all(finding.found for finding in found)
@@ -97,30 +96,6 @@ def test_every_check_gives_a_line_and_json_has_the_same_findings(addresses: Addr
     assert all(finding.check in line for finding, line in zip(found, lines, strict=True))
 
 
-def test_the_migrations_make_the_indexes_that_are_expected(addresses: Addresses) -> None:
-    actual = rows(
-        addresses.owner,
-        "SELECT c.relname FROM pg_class AS c INNER JOIN pg_index AS i ON i.indexrelid = c.oid "
-        "WHERE c.relnamespace = 'public'::regnamespace AND i.indrelid::regclass::text NOT LIKE '%yoyo%'",
-    )
-    assert sorted(doctor.expected_indexes(sorted(migrate.read()))) == sorted(name for (name,) in actual)
-
-
-def test_expected_indexes_are_those_made_and_not_dropped(files: Path) -> None:
-    (files / "0001_a.sql").write_text(
-        "CREATE TABLE t (a INT CONSTRAINT t_key UNIQUE, CONSTRAINT t_pkey PRIMARY KEY (a), CONSTRAINT e CHECK (a > 0));"
-        "-- CREATE INDEX commented ON t (a);\n"
-        "CREATE INDEX a ON t (a);\nCREATE UNIQUE INDEX IF NOT EXISTS b\nON t (a);\n"
-        "CREATE INDEX CONCURRENTLY IF NOT EXISTS c ON t (a);\nCREATE INDEX d ON t (a);"
-    )
-    (files / "0002_b.sql").write_text(
-        "DROP INDEX CONCURRENTLY IF EXISTS a;\nDROP INDEX b, c;\nALTER TABLE t DROP CONSTRAINT t_key;\n"
-        "CREATE INDEX c ON t (a);"
-    )
-    assert sorted(doctor.expected_indexes(["0001_a"])) == ["a", "b", "c", "d", "t_key", "t_pkey"]
-    assert doctor.expected_indexes(["0001_a", "0002_b"]) == {"t_pkey": "0001_a", "d": "0001_a", "c": "0002_b"}
-
-
 # An unsound one
 
 
@@ -128,6 +103,7 @@ def test_five_faults_at_once_are_all_named_and_the_status_is_2(addresses: Addres
     new_skill(acme, "s1")
     new_skill(acme, "s2")
     dropped = an_index(addresses)
+    ((definition,),) = rows(addresses.owner, f"SELECT pg_get_indexdef('{dropped}'::regclass)")
     change(
         addresses,
         "ALTER TABLE users DISABLE ROW LEVEL SECURITY",
@@ -145,7 +121,7 @@ def test_five_faults_at_once_are_all_named_and_the_status_is_2(addresses: Addres
     assert [found.split(maxsplit=1)[1] for found, _ in wrong] == [
         "row security: users: row-level security is not enabled",
         "privileges: relation ratings: TRUNCATE for skilldb_app",
-        f"missing indexes: {dropped} is missing",
+        f"definitions: index {dropped} is missing: expected {definition}",
         "invalid indexes: unfinished on skills is invalid: it costs writes, serves no query and enforces nothing",
         "drift: organisation acme: 1 counters are not what their rows say",
     ]
@@ -173,7 +149,7 @@ FAULTS = {
     "a key never validated": (
         "ALTER TABLE users DROP CONSTRAINT users_tenant_fk, ADD CONSTRAINT users_tenant_fk "
         "FOREIGN KEY (tenant_id) REFERENCES tenants (id) NOT VALID",
-        {"foreign keys": "failure"},
+        {"foreign keys": "failure", "definitions": "failure"},
         "users_tenant_fk",
     ),
     "a key across tenants": ("CREATE UNIQUE INDEX lone ON users (email)", {"unique keys": "failure"}, "lone"),
@@ -210,7 +186,11 @@ FAULTS = {
         {"queries": "failure"},
         "locks.check_skill_version",
     ),
-    "a column gone": ("ALTER TABLE ratings DROP COLUMN comment", {"queries": "failure"}, "ratings.rate_skill"),
+    "a column gone": (
+        "ALTER TABLE ratings DROP COLUMN comment",
+        {"queries": "failure", "definitions": "failure"},
+        "ratings.rate_skill",
+    ),
     "an index again": ("CREATE INDEX again ON ratings (tenant_id, id)", {"duplicate indexes": "warning"}, "again"),
     "a pending migration": (
         "DELETE FROM _yoyo_migration WHERE migration_id LIKE '0014%'",
@@ -271,6 +251,80 @@ def test_a_role_that_may_bypass_isolation_and_an_owner_that_may_not_are_named(ad
     found = {(finding.check, finding.level) for finding in swapped}
     assert {("opening", "failure"), ("roles", "failure"), ("owner", "failure")} <= found
     assert any("skilldb_service is held by the policies" in finding.found for finding in swapped)
+
+
+AUTHOR_IDX = "CREATE INDEX skills_author_idx"
+AUTHOR_IDX_DIFFERS = (
+    f"index skills_author_idx differs: expected {AUTHOR_IDX} ON public.skills USING btree (tenant_id, author_id) "
+    "WHERE (author_id IS NOT NULL)"
+)
+# Each with what the doctor says of it, expected and found.
+CHANGED = {
+    "an index of that name on another table": (
+        f"DROP INDEX skills_author_idx; {AUTHOR_IDX} ON users (tenant_id, name)",
+        f"{AUTHOR_IDX_DIFFERS}, found {AUTHOR_IDX} ON public.users USING btree (tenant_id, name)",
+    ),
+    "an index without the tenant": (
+        f"DROP INDEX skills_author_idx; {AUTHOR_IDX} ON skills (author_id) WHERE author_id IS NOT NULL",
+        f"{AUTHOR_IDX_DIFFERS}, found {AUTHOR_IDX} ON public.skills USING btree (author_id) WHERE",
+    ),
+    "an index without its condition": (
+        f"DROP INDEX skills_author_idx; {AUTHOR_IDX} ON skills (tenant_id, author_id)",
+        f"{AUTHOR_IDX_DIFFERS}, found {AUTHOR_IDX} ON public.skills USING btree (tenant_id, author_id)",
+    ),
+    "a key dropped": (
+        "ALTER TABLE ratings DROP CONSTRAINT ratings_user_fk",
+        "constraint ratings.ratings_user_fk is missing: expected FOREIGN KEY",
+    ),
+    "a check of other values": (
+        "ALTER TABLE ratings DROP CONSTRAINT ratings_rating_check;"
+        "ALTER TABLE ratings ADD CONSTRAINT ratings_rating_check CHECK (rating < 9)",
+        "constraint ratings.ratings_rating_check differs: expected CHECK (((rating >= 1) AND (rating <= 5))), "
+        "found CHECK ((rating < 9))",
+    ),
+    "a unique key dropped": (
+        "ALTER TABLE skills DROP CONSTRAINT skills_slug_key",
+        "constraint skills.skills_slug_key is missing: expected UNIQUE (tenant_id, slug)",
+    ),
+    "a column that may be NULL": (
+        "ALTER TABLE skills ALTER name DROP NOT NULL",
+        "column skills.name differs: expected text NOT NULL, found text",
+    ),
+    "a column without its default": (
+        "ALTER TABLE skills ALTER created_at DROP DEFAULT",
+        "column skills.created_at differs: expected timestamp(3) with time zone NOT NULL DEFAULT now(), "
+        "found timestamp(3) with time zone NOT NULL",
+    ),
+    "a column of another type": (
+        "ALTER TABLE ratings ALTER comment TYPE varchar(9)",
+        "column ratings.comment differs: expected text, found character varying(9)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("statements", "told"), CHANGED.values(), ids=CHANGED)
+def test_a_definition_that_is_not_what_the_migrations_made_is_named(
+    addresses: Addresses, statements: str, told: str
+) -> None:
+    change(addresses, *statements.split(";"))
+    (found,) = (finding for finding in bad(addresses) if finding.check == "definitions")
+    assert (found.level, found.found[: len(told)]) == ("failure", told)
+
+
+def test_what_an_operator_adds_is_no_fault(addresses: Addresses) -> None:
+    change(
+        addresses,
+        "CREATE INDEX added ON ratings (tenant_id, hours_saved_estimate)",
+        "ALTER TABLE ratings ADD COLUMN note TEXT, ADD CONSTRAINT note_check CHECK (note <> '')",
+    )
+    assert bad(addresses) == []
+
+
+@pytest.mark.parametrize("migrations", ["a pending migration", "an edited migration", "a migration without a file"])
+def test_definitions_are_not_compared_with_those_of_other_migrations(addresses: Addresses, migrations: str) -> None:
+    change(addresses, "ALTER TABLE skills ALTER name DROP NOT NULL", FAULTS[migrations][0])
+    (found,) = (finding for finding in examine(addresses) if finding.check == "definitions")
+    assert (found.level, found.found.split(":")[0]) == ("ok", "not compared")
 
 
 REDUNDANT = {
