@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from skilldb.queries import Query
 
 T = TypeVar("T")
-Key = TypeVar("Key")
 
 SET_TENANT = b"SELECT set_config('app.current_tenant_id', %(tenant_id)s, true)"
 
@@ -112,11 +111,6 @@ def optional(model: type[T]) -> Reader[T | None]:
 def many(model: type[T]) -> Reader[list[T]]:
     """All rows."""
     return Reader(Instances(model), lambda rows: rows)
-
-
-def by_key(model: type[T], key: Callable[[T], Key]) -> Reader[dict[Key, T]]:
-    """All rows, by a key of theirs."""
-    return Reader(Instances(model), lambda rows: {key(row): row for row in rows})
 
 
 VALUE: Reader[Any] = Reader(_firsts, lambda rows: rows[0] if rows else None)

@@ -154,6 +154,8 @@ def test_views_of_many_skills_are_found_by_skill_in_one_query(acme: Face) -> Non
     assert acme.execute(statement) == {"s1": s1, "s2": s2}
     assert s2.view_count == 2
     assert acme.execute(views.get_user_views_for_skills("u1", iter(wanted))) == {"s1": s1, "s2": s2}
+    for order in (["s1", "s2"], ["s2", "s1"]):
+        assert list(acme.execute(views.get_user_views_for_skills("u1", order))) == order
     assert acme.execute(views.get_user_views_for_skills("nobody", wanted)) == {}
 
 

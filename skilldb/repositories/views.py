@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from skilldb import queries
 from skilldb.models import SkillChanges, UserSkillView, WhatsNewItem
-from skilldb.statement import NOTHING, Statement, by_key, many, optional
+from skilldb.statement import NOTHING, Instances, Reader, Statement, many, optional
 from skilldb.values import ADAPT, MAX_DAYS, bounded
 
 _SQL = queries.load("views")
@@ -27,9 +27,17 @@ def get_user_view(user_id: str, skill_id: str) -> Statement[UserSkillView | None
 
 
 def get_user_views_for_skills(user_id: str, skill_ids: Iterable[str]) -> Statement[dict[str, UserSkillView]]:
-    """The user's last views by skill id, one query whatever the number; skills never viewed are left out."""
-    reader = by_key(UserSkillView, lambda view: view.skill_id)
+    """The user's last views by skill id, one query whatever the number; skills never viewed are left out.
+
+    In the order of the ids, and not in that of the table, which other organisations have a share in.
+    """
     skill_ids = ADAPT["text[]"]("skill_ids", skill_ids)
+
+    def by_id(rows: list[UserSkillView]) -> dict[str, UserSkillView]:
+        found = {view.skill_id: view for view in rows}
+        return {id: found[id] for id in skill_ids if id in found}
+
+    reader = Reader(Instances(UserSkillView), by_id)
     if not skill_ids:
         return Statement(reader)
     return Statement(reader, _SQL["get_user_views_for_skills"](user_id=user_id, skill_ids=skill_ids))
