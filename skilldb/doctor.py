@@ -223,7 +223,10 @@ def _migrations(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     if pending := [found.id for found in states if found.state == "pending"]:
         yield "warning", f"{len(pending)} pending, the first {pending[0]}", "`skilldb migrate`"
     for found in states:
-        if found.state not in ("applied", "pending"):
+        if found.state == "unverified":
+            advice = "compare its file with what the database has: the check of definitions does that in part"
+            yield "warning", f"{found.id} is applied, but what its file was then was not noted", advice
+        elif found.state not in ("applied", "pending"):
             yield (
                 "failure",
                 f"{found.id} is {found.state}: its file is not what was applied",
@@ -345,7 +348,15 @@ def _drift(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 
 def _tables(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     rows = patient.owner.execute(_SQL["list_large_tables"].sql, {"least": LARGE}).fetchall()
-    for table, live, dead, changed, vacuumed_at, analysed_at in rows:
+    for (table,) in patient.owner.execute(_SQL["list_unlogged_tables"].sql).fetchall():
+        advice = f"ALTER TABLE {table} SET LOGGED, which writes it anew and blocks reads and writes meanwhile"
+        yield "failure", f"{table} is unlogged: a crash empties it, and no standby has its rows", advice
+    for (name,) in patient.owner.execute(_SQL["list_switched_off"].sql).fetchall():
+        advice = f"as a superuser: ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf()"
+        yield "warning", f"{name} is off: dead rows stay, and plans go by old statistics", advice
+    for table, live, dead, changed, vacuumed_at, analysed_at, never_analysed in rows:
+        if never_analysed and not changed:  # What has changed is told below; a crash or a reset forgets it.
+            yield "warning", f"{table} was never analysed: its plans are guesses", f"ANALYZE {table}"
         if dead * 100 > DEAD * (live + dead):
             found = f"{table}: {dead * 100 // (live + dead)} % of its rows are dead, vacuumed {_at(vacuumed_at)}"
             advice = f"VACUUM {table}; look for old transactions in pg_stat_activity, and let autovacuum work harder"

@@ -151,17 +151,41 @@ WHERE
 ORDER BY a.oid, b.oid;
 
 -- name: list_large_tables(least)
--- Tables with at least so many rows, dead ones included, and how far vacuum and analyse have come.
+-- Tables with at least so many rows, dead ones included, and how far vacuum and analyse have come. A crash, an upgrade
+-- and pg_stat_reset() leave the counts at 0: then reltuples counts or, where the table was never analysed (-1), its
+-- size, at a hundred rows a page.
 SELECT
-    relname AS table_name,
-    n_live_tup AS live,
-    n_dead_tup AS dead,
-    n_mod_since_analyze AS changed,
-    greatest(last_vacuum, last_autovacuum) AS vacuumed_at,
-    greatest(last_analyze, last_autoanalyze) AS analysed_at
-FROM pg_stat_user_tables
-WHERE n_live_tup + n_dead_tup >= %(least)s::bigint
+    s.relname AS table_name,
+    s.n_live_tup AS live,
+    s.n_dead_tup AS dead,
+    s.n_mod_since_analyze AS changed,
+    greatest(s.last_vacuum, s.last_autovacuum) AS vacuumed_at,
+    greatest(s.last_analyze, s.last_autoanalyze) AS analysed_at,
+    c.reltuples < 0 AS never_analysed
+FROM pg_stat_user_tables AS s
+INNER JOIN pg_class AS c ON c.oid = s.relid
+WHERE
+    greatest(
+        s.n_live_tup + s.n_dead_tup,
+        CASE
+            WHEN c.reltuples < 0 THEN 100 * pg_relation_size(c.oid) / current_setting('block_size')::integer
+            ELSE c.reltuples
+        END
+    ) >= %(least)s::bigint
+ORDER BY s.relname;
+
+-- name: list_unlogged_tables()
+SELECT oid::regclass::text AS table_name
+FROM pg_class
+WHERE relkind IN ('r', 'p') AND relpersistence = 'u' AND relnamespace = 'public'::regnamespace
 ORDER BY relname;
+
+-- name: list_switched_off()
+-- Settings of the server without which the tables are not seen to.
+SELECT name
+FROM pg_settings
+WHERE name IN ('autovacuum', 'track_counts') AND setting = 'off'
+ORDER BY name;
 
 -- name: get_connections()
 -- Connections to all databases of the server, and how many there can be, those kept for superusers left out.

@@ -227,6 +227,16 @@ FAULTS = {
         {"settings": "warning"},
         "idle_in_transaction_session_timeout of skilldb_service is 0",
     ),
+    "an unlogged table": (
+        "ALTER TABLE token_measurements SET UNLOGGED",
+        {"tables": "failure"},
+        "token_measurements is unlogged",
+    ),
+    "a migration of which nothing was noted": (
+        "UPDATE _yoyo_log SET comment = NULL WHERE migration_id LIKE '0005%'",
+        {"migrations": "warning"},
+        "0005",
+    ),
 }
 
 
@@ -405,6 +415,10 @@ def test_an_unused_index_of_a_large_busy_table_is_named_unless_its_comment_expla
 
 def test_dead_rows_and_old_statistics_of_a_large_table_are_named(addresses: Addresses) -> None:
     fill(addresses, 2 * doctor.LARGE)
+    change(addresses, "SELECT pg_stat_reset()")
+    (forgotten,) = bad(addresses)
+    assert (forgotten.check, forgotten.found) == ("tables", "usage_events was never analysed: its plans are guesses")
+    rows(addresses.admin, "UPDATE usage_events SET tool_name = 't' RETURNING 1")
     (stale,) = bad(addresses)
     assert (stale.check, stale.level) == ("tables", "warning")
     assert "usage_events: 100000 of its 100000 rows changed since it was analysed, never" in stale.found
