@@ -415,13 +415,12 @@ def test_an_unused_index_of_a_large_busy_table_is_named_unless_its_comment_expla
 
 def test_dead_rows_and_old_statistics_of_a_large_table_are_named(addresses: Addresses) -> None:
     fill(addresses, 2 * doctor.LARGE)
-    change(addresses, "SELECT pg_stat_reset()")
-    (forgotten,) = bad(addresses)
-    assert (forgotten.check, forgotten.found) == ("tables", "usage_events was never analysed: its plans are guesses")
-    rows(addresses.admin, "UPDATE usage_events SET tool_name = 't' RETURNING 1")
     (stale,) = bad(addresses)
     assert (stale.check, stale.level) == ("tables", "warning")
     assert "usage_events: 100000 of its 100000 rows changed since it was analysed, never" in stale.found
+    change(addresses, "SELECT pg_stat_reset()")
+    (forgotten,) = bad(addresses)
+    assert (forgotten.check, forgotten.found) == ("tables", "usage_events was never analysed: its plans are guesses")
 
     change(addresses, "ANALYZE usage_events")
     assert bad(addresses) == []
