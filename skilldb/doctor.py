@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Literal
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import class_row
 
 from skilldb import connection, database, isolation, maintenance, migrate, queries, repositories, top
@@ -30,6 +31,8 @@ BUSY = 1_000
 """Scans of a large table, by whatever way, after which an index that none of them used is called unused."""
 STALE, DEAD, CONNECTIONS = 30, 30, 80
 """Percent: rows changed since analyse, dead rows, connections in use. Autovacuum sees to a table at 10 and 20."""
+LOCK_TIMEOUT = 2
+"""Seconds to wait for a lock: everybody else waits behind who waits for it."""
 
 _SQL = queries.load("doctor")
 _MIGRATE = queries.load("migrate")
@@ -65,14 +68,15 @@ def examine(owner_dsn: str, service_dsn: str, *, drift: bool = True) -> Iterator
     `drift`: compare the counters too, which reads every row that they count.
     """
     with ExitStack() as stack:
-        conns = []
-        for who, dsn in (("owner", owner_dsn), ("service", service_dsn)):
-            try:
-                conns.append(stack.enter_context(connection.connected(dsn)))
-            except SkilldbError as error:
-                yield unreachable(error, f"as the {who}: ")
-                return
-        owner, service = conns
+        who = "owner"
+        try:
+            owner_dsn = _impatient(owner_dsn)
+            owner = stack.enter_context(connection.connected(owner_dsn))
+            who = "service"
+            service = stack.enter_context(connection.connected(service_dsn))
+        except SkilldbError as error:
+            yield unreachable(error, f"as the {who}: ")
+            return
         version, name, role = owner.execute(_SQL["get_server"].sql).fetchall()[0]
         _, same, worker = service.execute(_SQL["get_server"].sql).fetchall()[0]
         where = f"PostgreSQL {version}, database {name}, owner {role}, service {worker}"
@@ -105,6 +109,12 @@ def unreachable(error: SkilldbError, who: str = "") -> Finding:
     return Finding(check="connection", level="failure", found=f"{who}{error}", advice=UNREACHABLE)
 
 
+def _impatient(dsn: str) -> str:
+    """The owner's address with a lock_timeout. In the service's a pooler would refuse it."""
+    options = connection.parse(dsn).get("options") or ""
+    return make_conninfo(dsn, options=f"{options} -c lock_timeout={LOCK_TIMEOUT}s".strip())
+
+
 def _report(name: str, check: Check, sound: str, patient: Patient) -> Iterator[Finding]:
     problems = 0
     try:
@@ -113,12 +123,21 @@ def _report(name: str, check: Check, sound: str, patient: Patient) -> Iterator[F
             yield Finding(check=name, level=level, found=found, advice=advice)
     except (SkilldbError, psycopg.Error) as error:
         problems += 1
-        reason = translate(error, {}) if isinstance(error, psycopg.Error) else error
-        yield Finding(
-            check=name, level="failure", found=f"cannot be checked: {reason}", advice="mend what is said, and run again"
-        )
+        if isinstance(error.__cause__ or error, psycopg.errors.LockNotAvailable):
+            reason = "; ".join(_locks(patient)) or "a table was locked, and is no more"
+            level, advice = "warning", "wait for that transaction, or end it, and run again"
+        else:
+            reason = str(translate(error, {}) if isinstance(error, psycopg.Error) else error)
+            level, advice = "failure", "mend what is said, and run again"
+        yield Finding(check=name, level=level, found=f"cannot be checked: {reason}", advice=advice)
     if not problems:
         yield Finding(check=name, level="ok", found=sound)
+
+
+def _locks(patient: Patient) -> Iterator[str]:
+    for table, granted, pid, since in patient.owner.execute(_SQL["list_locks"].sql).fetchall():
+        locked = "is locked" if granted else "is about to be locked"
+        yield f"{table} {locked} by process {pid}{f' since {since:%Y-%m-%d %H:%M:%S %Z}' if since else ''}"
 
 
 # Roles, grants, isolation.
@@ -166,7 +185,14 @@ _ISOLATION: dict[isolation.Check, tuple[str, str]] = {
 
 
 def _isolated(check: isolation.Check, advice: str) -> Check:
-    return lambda patient: (("failure", found, advice) for found in check(patient.service))
+    def run(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+        with patient.service.transaction():
+            patient.service.execute(_SQL["set_lock_timeout"].sql, {"timeout": f"{LOCK_TIMEOUT}s"})
+            problems = check(patient.service)
+        for found in problems:
+            yield "failure", found, advice
+
+    return run
 
 
 def _owner(patient: Patient) -> Iterator[tuple[Level, str, str]]:
@@ -192,11 +218,13 @@ def _queries(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     files = [module.name for module in pkgutil.iter_modules(repositories.__path__)]
     with conn.transaction(force_rollback=True):
         conn.execute(_SQL["set_generic_plans"].sql)
-        conn.execute(_SQL["set_lock_timeout"].sql)
+        conn.execute(_SQL["set_lock_timeout"].sql, {"timeout": f"{LOCK_TIMEOUT}s"})
         for file in [*files, "locks"]:
             for query in queries.load(file).values():
                 try:
                     _plan(conn, query)
+                except psycopg.errors.LockNotAvailable:
+                    raise  # Those that are left may wait for the same one.
                 except psycopg.errors.InsufficientPrivilege as error:
                     advice = "GRANT it to skilldb_app, as the table's migration does"
                     yield "failure", f"{file}.{query.name}: {error.diag.message_primary}", advice
@@ -339,7 +367,9 @@ def _unused(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 
 def _drift(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     organisations = [id for id, _ in maintenance.list_tenants(patient.owner_dsn)]
-    with database.connect(patient.service_dsn, statement_timeout=0, application_name="skilldb doctor") as db:
+    with database.connect(
+        patient.service_dsn, statement_timeout=0, lock_timeout=LOCK_TIMEOUT, application_name="skilldb doctor"
+    ) as db:
         counted = Counter(id for id, _ in maintenance.check(db, organisations))
     for id, count in counted.items():
         found = f"organisation {id}: {count} counters are not what their rows say"

@@ -22,9 +22,27 @@ ORDER BY c.relname;
 -- A plan for any parameters: one for NULL would leave out what NULL makes unreachable, and not ask for its grants.
 SET LOCAL plan_cache_mode = force_generic_plan;
 
--- name: set_lock_timeout()
+-- name: set_lock_timeout(timeout)
 -- A plan waits behind ALTER TABLE, and everybody else behind the plan.
-SET LOCAL lock_timeout = '2s';
+SELECT set_config('lock_timeout', %(timeout)s, true) AS lock_timeout;
+
+-- name: list_locks()
+-- Who holds, or waits for, a lock on a table that keeps writers or readers out. `since`: the transaction's beginning,
+-- NULL where the role may not see it.
+SELECT
+    c.oid::regclass::text AS table_name,
+    l.granted,
+    l.pid,
+    a.xact_start AS since
+FROM pg_locks AS l
+INNER JOIN pg_class AS c ON c.oid = l.relation
+INNER JOIN pg_database AS d ON d.oid = l.database
+LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+WHERE
+    d.datname = current_database()
+    AND c.relkind IN ('r', 'p')
+    AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+ORDER BY c.relname ASC, l.granted DESC, l.pid ASC;
 
 -- name: list_indexes()
 -- Every index with its use since `counted_since`, NULL where the statistics were never reset. `enforces`: it is there

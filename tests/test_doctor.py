@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from uuid import UUID
@@ -335,6 +336,28 @@ def test_definitions_are_not_compared_with_those_of_other_migrations(addresses: 
     change(addresses, "ALTER TABLE skills ALTER name DROP NOT NULL", FAULTS[migrations][0])
     (found,) = (finding for finding in examine(addresses) if finding.check == "definitions")
     assert (found.level, found.found.split(":")[0]) == ("ok", "not compared")
+
+
+LOCKED = {
+    "ratings": ["policies", "queries", "definitions", "drift"],
+    "tenants": ["policies", "queries", "definitions", "drift"],
+    "_yoyo_migration": ["migrations", "definitions"],
+}
+
+
+@pytest.mark.parametrize("table", LOCKED)
+def test_a_locked_table_is_a_warning_that_names_who_holds_it_and_keeps_nobody_waiting(
+    addresses: Addresses, acme: skilldb.Tenant, table: str
+) -> None:
+    with psycopg.connect(addresses.owner) as conn:
+        conn.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
+        start = time.monotonic()
+        found = bad(addresses)
+        assert time.monotonic() - start < 30
+        told = f"cannot be checked: {table} is locked by process {conn.info.backend_pid} since "
+    assert [(finding.check, finding.level) for finding in found] == [(check, "warning") for check in LOCKED[table]]
+    assert [finding.found for finding in found if not finding.found.startswith(told)] == []
+    assert bad(addresses) == []
 
 
 REDUNDANT = {
