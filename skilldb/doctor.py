@@ -77,14 +77,14 @@ def examine(owner_dsn: str, service_dsn: str, *, drift: bool = True) -> Iterator
         except SkilldbError as error:
             yield unreachable(error, f"as the {who}: ")
             return
-        version, name, role = owner.execute(_SQL["get_server"].sql).fetchall()[0]
-        _, same, worker = service.execute(_SQL["get_server"].sql).fetchall()[0]
+        name, version, role, database_of_owner = owner.execute(_SQL["get_server"].sql).fetchall()[0]
+        _, _, worker, database_of_service = service.execute(_SQL["get_server"].sql).fetchall()[0]
         where = f"PostgreSQL {version}, database {name}, owner {role}, service {worker}"
-        if same != name:
+        if database_of_owner != database_of_service:
             yield Finding(
                 check="connection",
                 level="failure",
-                found=f"the owner's database is {name}, the service's {same}",
+                found=f"the owner's database is {database_of_owner}; the service's {database_of_service}",
                 advice="let SKILLDB_OWNER_DSN and SKILLDB_DSN name the same one",
             )
             return
@@ -411,7 +411,7 @@ def _connections(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 
 
 def _settings(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    ((_, _, role),) = patient.service.execute(_SQL["get_server"].sql).fetchall()
+    ((_, _, role, _),) = patient.service.execute(_SQL["get_server"].sql).fetchall()
     for name, is_set, value in patient.service.execute(_SQL["list_timeouts"].sql).fetchall():
         what, suggested = _TIMEOUTS[name]
         if is_set:

@@ -1,11 +1,15 @@
 -- What doctor.py asks of the database: catalogue, statistics and settings. It reads only; no tenant in any of it.
 
 -- name: get_server()
--- Who is connected, to what.
+-- Who is connected, to what. No other server was started at that time and has a database of that name and number.
 SELECT
+    d.datname::text AS database,
     current_setting('server_version') AS version,
-    current_database()::text AS database,
-    current_user::text AS role;
+    current_user::text AS role,
+    d.datname || ', number ' || d.oid || ', of the server started '
+    || to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') AS identity
+FROM pg_database AS d
+WHERE d.datname = current_database();
 
 -- name: list_foreign_owners(tables)
 -- Tables that the migrating role neither owns nor may act as the owner of: it could not change them.
