@@ -213,23 +213,42 @@ def _owner(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 
 
 def _queries(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    """Plan each of the service's queries, which needs its tables, columns, functions and grants, and runs nothing."""
+    """Plan each of the service's queries, which needs its tables, columns, functions and grants, and runs nothing.
+
+    Those that fail for one reason are one finding.
+    """
     conn = patient.service
     files = [module.name for module in pkgutil.iter_modules(repositories.__path__)]
+    failed: dict[tuple[str, str], list[str]] = {}
+    locked = None
     with conn.transaction(force_rollback=True):
         conn.execute(_SQL["set_generic_plans"].sql)
         conn.execute(_SQL["set_lock_timeout"].sql, {"timeout": f"{LOCK_TIMEOUT}s"})
-        for file in [*files, "locks"]:
-            for query in queries.load(file).values():
-                try:
-                    _plan(conn, query)
-                except psycopg.errors.LockNotAvailable:
-                    raise  # Those that are left may wait for the same one.
-                except psycopg.errors.InsufficientPrivilege as error:
-                    advice = "GRANT it to skilldb_app, as the table's migration does"
-                    yield "failure", f"{file}.{query.name}: {error.diag.message_primary}", advice
-                except psycopg.Error as error:
-                    yield "failure", f"{file}.{query.name}: {translate(error, {})}", "`skilldb migrate`"
+        asked = {f"{file}.{name}": query for file in [*files, "locks"] for name, query in queries.load(file).items()}
+        for name, query in asked.items():
+            try:
+                _plan(conn, query)
+            except psycopg.errors.LockNotAvailable as error:
+                locked = error
+                break  # Those that are left may wait for the same one.
+            except psycopg.Error as error:
+                failed.setdefault(_cause(error, conn.info.user), []).append(name)
+    for (reason, advice), (first, *more) in failed.items():
+        yield "failure", f"{first}{f' and {len(more)} more' if more else ''}: {reason}", advice
+    if locked:
+        raise locked
+
+
+def _cause(error: psycopg.Error, role: str) -> tuple[str, str]:
+    """Why a query cannot be planned, in the same words for all that fail for it, and what to do."""
+    message = error.diag.message_primary or str(error)
+    if not isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return str(translate(error, {})), "`skilldb migrate`"
+    # PostgreSQL source, src/backend/utils/misc/rls.c; a table's name follows.
+    if message.startswith("query would be affected by row-level security policy"):
+        advice = f"ALTER ROLE {role} RESET row_security, or as it was set: IN DATABASE ..., ALTER DATABASE ... RESET"
+        return "row_security is off: PostgreSQL refuses what the policies would hold", advice
+    return message, "GRANT it to skilldb_app, as the table's migration does"
 
 
 def _plan(conn: Conn, query: queries.Query) -> None:

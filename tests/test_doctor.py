@@ -175,18 +175,18 @@ FAULTS = {
     "no grant on a table": (
         "REVOKE SELECT ON ratings FROM skilldb_app",
         {"queries": "failure"},
-        "ratings.list_ratings",
+        "metrics.update_skill_rating and 6 more: permission denied for table ratings",
     ),
     "no grant on a column": (
         "REVOKE UPDATE (total_uses) ON skills FROM skilldb_app",
         {"queries": "failure"},
         "metrics.increment_skill_uses",
     ),
-    # Once behind a CASE, which the planner takes away for NULL.
+    # One of them has it behind a CASE, which the planner takes away for NULL.
     "no grant on a function": (
         "REVOKE EXECUTE ON FUNCTION raise_not_found FROM skilldb_app",
         {"queries": "failure"},
-        "locks.check_skill_version",
+        "benchmarks.lock_benchmark_run and 14 more: permission denied for function raise_not_found",
     ),
     "a column gone": (
         "ALTER TABLE ratings DROP COLUMN comment",
@@ -359,6 +359,22 @@ def test_a_locked_table_is_a_warning_that_names_who_holds_it_and_keeps_nobody_wa
     assert [(finding.check, finding.level) for finding in found] == [(check, "warning") for check in LOCKED[table]]
     assert [finding.found for finding in found if not finding.found.startswith(told)] == []
     assert bad(addresses) == []
+
+
+def test_row_security_off_is_one_line_with_what_to_do(addresses: Addresses) -> None:
+    change(addresses, "ALTER ROLE skilldb_service IN DATABASE {database} SET row_security = off")
+    (found,) = (finding for finding in bad(addresses) if finding.check == "queries")
+    assert re.match(r"benchmarks\.\w+ and \d\d more: row_security is off", found.found)
+    assert found.advice.startswith("ALTER ROLE skilldb_service RESET row_security")
+
+
+def test_queries_that_fail_for_one_reason_are_one_line_with_the_first(addresses: Addresses) -> None:
+    change(addresses, "REVOKE SELECT ON ratings, users FROM skilldb_app")
+    found = [finding.found for finding in bad(addresses)]
+    assert [re.sub(r"\d+", "N", text) for text in found] == [
+        "feedback.list_feedback and N more: permission denied for table users",
+        "metrics.update_skill_rating and N more: permission denied for table ratings",
+    ]
 
 
 REDUNDANT = {
