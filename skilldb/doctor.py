@@ -212,6 +212,29 @@ def _owner(patient: Patient) -> Iterator[tuple[Level, str, str]]:
         )
 
 
+def _other_roles(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+    """Roles that reach the tables beside the two that are connected, or pass by the policies as another service."""
+    ((_, _, service, _),) = patient.service.execute(_SQL["get_server"].sql).fetchall()
+    tables = [table.oid for table in isolation.tables(patient.owner)]
+    roles = patient.owner.execute(_SQL["list_other_roles"].sql, {"tables": tables, "service": service}).fetchall()
+    for name, unsafe, powers, comment in roles:
+        if unsafe:
+            yield (
+                "failure",
+                f"{name} is a member of {isolation.APP} and has {', '.join(powers)}: the policies need not hold it",
+                f"as a superuser: REVOKE {isolation.APP} FROM {name}, or take from it what is more "
+                "(ALTER ROLE ... NOBYPASSRLS, REVOKE of the other role)",
+            )
+        elif comment:
+            yield "ok", f"{name} has {', '.join(powers)}; its comment says why: {comment}", ""
+        else:
+            yield (
+                "warning",
+                f"{name} has {', '.join(powers)}",
+                f"REVOKE it, and GRANT {isolation.APP} to a service; if it is meant, say why: COMMENT ON ROLE {name}",
+            )
+
+
 def _queries(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     """Plan each of the service's queries, which needs its tables, columns, functions and grants, and runs nothing.
 
@@ -465,6 +488,11 @@ def _statements(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 # What is looked at after the isolation, and what is true where nothing is found.
 _CHECKS: tuple[tuple[str, Check, str], ...] = (
     ("owner", _owner, "the owner owns every table and sees all rows"),
+    (
+        "other roles",
+        _other_roles,
+        "no other role reaches the tables but as a member of skilldb_app, held by the policies",
+    ),
     ("queries", _queries, "the service may run every query of this version of skilldb"),
     ("definitions", _definitions, "every column, constraint and index is as the migrations make it"),
     ("invalid indexes", _invalid, "every index is valid"),

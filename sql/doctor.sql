@@ -22,6 +22,112 @@ WHERE
     AND NOT pg_has_role(current_user, c.relowner, 'USAGE')
 ORDER BY c.relname;
 
+-- name: list_other_roles(tables, service)
+-- Every role but the owner, the service, skilldb_app and PostgreSQL's own that can reach the tables by another way than
+-- as a member of skilldb_app, or that is such a member, and `unsafe`: what it is or may become is not held by policies.
+-- A superuser counts as a member only where it was made one. What PUBLIC was granted the service has too.
+WITH RECURSIVE owners (oid) AS (
+    SELECT c.relowner
+    FROM pg_class AS c
+    WHERE c.oid::bigint = ANY(%(tables)s::bigint[])
+    UNION
+    SELECT r.oid
+    FROM pg_roles AS r
+    WHERE r.rolname = current_user
+),
+
+becomes (role, other) AS (
+    SELECT
+        r.oid AS role,
+        r.oid AS other
+    FROM pg_roles AS r
+    UNION
+    SELECT
+        b.role,
+        m.roleid
+    FROM becomes AS b
+    INNER JOIN pg_auth_members AS m ON m.member = b.other
+    WHERE b.other NOT IN (SELECT o.oid FROM owners AS o)
+),
+
+granted (role, table_name) AS (
+    SELECT
+        x.grantee,
+        c.relname
+    FROM pg_class AS c
+    CROSS JOIN LATERAL aclexplode(c.relacl) AS x
+    WHERE c.oid::bigint = ANY(%(tables)s::bigint[])
+    UNION
+    SELECT
+        x.grantee,
+        c.relname
+    FROM pg_attribute AS a
+    INNER JOIN pg_class AS c ON c.oid = a.attrelid
+    CROSS JOIN LATERAL aclexplode(a.attacl) AS x
+    WHERE c.oid::bigint = ANY(%(tables)s::bigint[])
+),
+
+powers (role, bypasses, reaches, power) AS (
+    SELECT
+        r.oid,
+        true,
+        false,
+        concat_ws(
+            ', ',
+            CASE WHEN r.rolsuper THEN 'SUPERUSER' END,
+            CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END,
+            CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END
+        )
+    FROM pg_roles AS r
+    WHERE
+        (r.rolsuper OR r.rolbypassrls OR r.rolcreaterole)
+        AND r.oid NOT IN (SELECT o.oid FROM owners AS o)
+    UNION ALL
+    SELECT
+        o.oid,
+        true,
+        true,
+        'ownership of the tables'
+    FROM owners AS o
+    UNION ALL
+    SELECT
+        g.role,
+        false,
+        true,
+        'privileges on ' || min(g.table_name) || coalesce(' and ' || nullif(count(*) - 1, 0) || ' more', '')
+    FROM granted AS g
+    WHERE g.role NOT IN (SELECT o.oid FROM owners AS o)
+    GROUP BY g.role
+    UNION ALL
+    SELECT
+        r.oid,
+        false,
+        true,
+        'privileges on all tables'
+    FROM pg_roles AS r
+    WHERE r.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+)
+
+SELECT
+    r.rolname AS name,
+    bool_or(o.rolname = 'skilldb_app') AND bool_or(p.bypasses) AS unsafe,
+    array_agg(p.power || CASE WHEN o.oid <> r.oid THEN ' as ' || o.rolname ELSE '' END ORDER BY o.oid <> r.oid, p.power)
+    FILTER (WHERE p.power <> '') AS powers,
+    shobj_description(r.oid, 'pg_authid') AS comment
+FROM pg_roles AS r
+INNER JOIN becomes AS b ON b.role = r.oid
+INNER JOIN pg_roles AS o ON o.oid = b.other
+LEFT JOIN powers AS p ON p.role = b.other AND o.rolname <> 'skilldb_app'
+WHERE
+    r.oid NOT IN (SELECT w.oid FROM owners AS w)
+    AND r.rolname NOT IN (%(service)s::text, 'skilldb_app')
+    AND r.rolname !~ '^pg_'
+GROUP BY r.oid, r.rolname, r.rolsuper
+HAVING
+    (bool_or(o.rolname = 'skilldb_app') AND bool_or(p.bypasses))
+    OR (NOT r.rolsuper AND bool_or(p.reaches))
+ORDER BY r.rolname;
+
 -- name: set_generic_plans()
 -- A plan for any parameters: one for NULL would leave out what NULL makes unreachable, and not ask for its grants.
 SET LOCAL plan_cache_mode = force_generic_plan;

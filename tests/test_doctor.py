@@ -12,7 +12,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typer.testing import CliRunner, Result
 
 import skilldb
@@ -82,7 +82,8 @@ def test_the_seeded_database_has_no_finding_that_is_not_ok_and_is_left_as_it_was
 def test_every_check_gives_a_line_and_json_has_the_same_findings(addresses: Addresses) -> None:
     found = examine(addresses)
     assert {finding.check for finding in found} >= {
-        *("connection", "migrations", "opening", "roles", "row security", "policies", "privileges", "owner", "queries"),
+        *("connection", "migrations", "opening", "roles", "row security", "policies", "privileges", "owner"),
+        *("other roles", "queries"),
         *("definitions", "invalid indexes", "duplicate indexes", "unused indexes", "drift", "tables"),
         *("connections", "settings", "statements"),
     }
@@ -359,6 +360,89 @@ def test_a_locked_table_is_a_warning_that_names_who_holds_it_and_keeps_nobody_wa
     assert [(finding.check, finding.level) for finding in found] == [(check, "warning") for check in LOCKED[table]]
     assert [finding.found for finding in found if not finding.found.startswith(told)] == []
     assert bad(addresses) == []
+
+
+# Each with its level and what is said of it.
+ROLES = {
+    "a grant on every table": (
+        "CREATE ROLE {role} LOGIN BYPASSRLS; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+        "warning",
+        "{role} has BYPASSRLS, privileges on benchmark_results and 10 more",
+    ),
+    "a grant on a column": (
+        "CREATE ROLE {role}; GRANT SELECT (rating) ON ratings TO {role}",
+        "warning",
+        "{role} has privileges on ratings",
+    ),
+    "all data": (
+        "CREATE ROLE {role} LOGIN NOINHERIT IN ROLE pg_read_all_data",
+        "warning",
+        "{role} has privileges on all tables as pg_read_all_data",
+    ),
+    "a member of the owner": (
+        "CREATE ROLE {role} LOGIN IN ROLE skilldb_owner",
+        "warning",
+        "{role} has ownership of the tables as skilldb_owner",
+    ),
+    "a service with a grant of its own": (
+        "CREATE ROLE {role} LOGIN IN ROLE skilldb_app; GRANT TRUNCATE ON ratings TO {role}",
+        "warning",
+        "{role} has privileges on ratings",
+    ),
+    "a service with BYPASSRLS": (
+        "CREATE ROLE {role} LOGIN BYPASSRLS IN ROLE skilldb_app",
+        "failure",
+        "{role} is a member of skilldb_app and has BYPASSRLS: the policies need not hold it",
+    ),
+    "a service with CREATEROLE": (
+        "CREATE ROLE {role} LOGIN CREATEROLE IN ROLE skilldb_service",
+        "failure",
+        "{role} is a member of skilldb_app and has CREATEROLE: the policies need not hold it",
+    ),
+    "a superuser made a service": (
+        "CREATE ROLE {role} LOGIN SUPERUSER IN ROLE skilldb_app",
+        "failure",
+        "{role} is a member of skilldb_app and has SUPERUSER: the policies need not hold it",
+    ),
+    "a service that may become the owner": (
+        "CREATE ROLE {role} LOGIN IN ROLE skilldb_app, skilldb_owner",
+        "failure",
+        "{role} is a member of skilldb_app and has ownership of the tables as skilldb_owner: "
+        "the policies need not hold it",
+    ),
+    "what a comment explains": (
+        "CREATE ROLE {role} LOGIN BYPASSRLS IN ROLE pg_read_all_data; COMMENT ON ROLE {role} IS 'for pg_dump'",
+        "ok",
+        "{role} has BYPASSRLS, privileges on all tables as pg_read_all_data; its comment says why: for pg_dump",
+    ),
+    "no comment explains a service": (
+        "CREATE ROLE {role} LOGIN BYPASSRLS IN ROLE skilldb_app; COMMENT ON ROLE {role} IS 'for reports'",
+        "failure",
+        "{role} is a member of skilldb_app and has BYPASSRLS: the policies need not hold it",
+    ),
+    "another service": ("CREATE ROLE {role} LOGIN IN ROLE skilldb_app", "ok", ""),
+    "another superuser": ("CREATE ROLE {role} LOGIN SUPERUSER", "ok", ""),
+    "a role for something else": ("CREATE ROLE {role} LOGIN BYPASSRLS CREATEROLE", "ok", ""),
+}
+
+
+@pytest.mark.parametrize(("statements", "level", "told"), ROLES.values(), ids=ROLES)
+def test_another_role_that_reaches_the_tables_is_named(
+    addresses: Addresses, statements: str, level: str, told: str
+) -> None:
+    role = f"{conninfo_to_dict(addresses.owner)['dbname']}_other"
+    try:
+        change(addresses, *statements.replace("{role}", role).split(";"))
+        found = examine(addresses)
+    finally:
+        change(addresses, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+    (named,) = [finding for finding in found if finding.check == "other roles"]
+    assert (named.level, role in named.found) == (level, bool(told))
+    assert told.replace("{role}", role) in named.found
+    assert bool(named.advice) == (level != "ok")
+    assert {finding.check for finding in found if finding.level != "ok"} == (
+        {"other roles"} if level != "ok" else set()
+    )
 
 
 def test_row_security_off_is_one_line_with_what_to_do(addresses: Addresses) -> None:
