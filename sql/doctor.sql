@@ -25,7 +25,8 @@ ORDER BY c.relname;
 -- name: list_other_roles(tables, service)
 -- Every role but the owner, the service, skilldb_app and PostgreSQL's own that can reach the tables by another way than
 -- as a member of skilldb_app, or that is such a member, and `unsafe`: what it is or may become is not held by policies.
--- A superuser counts as a member only where it was made one. What PUBLIC was granted the service has too.
+-- A superuser counts as a member only where it was made one; who created a service, which from PostgreSQL 16 on makes
+-- it a member that may only grant, does not. What PUBLIC was granted the service has too.
 WITH RECURSIVE owners (oid) AS (
     SELECT c.relowner
     FROM pg_class AS c
@@ -47,7 +48,13 @@ becomes (role, other) AS (
         m.roleid
     FROM becomes AS b
     INNER JOIN pg_auth_members AS m ON m.member = b.other
-    WHERE b.other NOT IN (SELECT o.oid FROM owners AS o)
+    WHERE
+        b.other NOT IN (SELECT o.oid FROM owners AS o)
+        AND (
+            m.roleid IN (SELECT o.oid FROM owners AS o)
+            OR coalesce(to_jsonb(m) ->> 'inherit_option', 'true') = 'true'
+            OR to_jsonb(m) ->> 'set_option' = 'true'
+        )
 ),
 
 granted (role, table_name) AS (

@@ -417,6 +417,16 @@ ROLES = {
         "failure",
         "{role} is a member of skilldb_app and has BYPASSRLS: the policies need not hold it",
     ),
+    "who created a service": (
+        "CREATE ROLE {role} CREATEROLE; GRANT skilldb_service TO {role} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
+        "ok",
+        "",
+    ),
+    "who created the owner": (
+        "CREATE ROLE {role} CREATEROLE; GRANT skilldb_owner TO {role} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
+        "warning",
+        "{role} has CREATEROLE, ownership of the tables as skilldb_owner",
+    ),
     "another service": ("CREATE ROLE {role} LOGIN IN ROLE skilldb_app", "ok", ""),
     "another superuser": ("CREATE ROLE {role} LOGIN SUPERUSER", "ok", ""),
     "a role for something else": ("CREATE ROLE {role} LOGIN BYPASSRLS CREATEROLE", "ok", ""),
