@@ -128,8 +128,8 @@ def run(bench: Bench) -> Topic:
                 3,
                 ids,
                 " us",
-                why="PostgreSQL needs less than that, but psycopg more than that to read a thousand rows as tuples, and "
-                "dataclasses come on top (figures below); binary results and other ways to fill them were tried",
+                why="PostgreSQL needs less than that, but psycopg more than that to read a thousand rows as tuples, "
+                "and dataclasses come on top (figures below); binary results and other ways to fill them were tried",
             ),
             at_most("list_skills, page 1,000 against page 1", 1.3, ratio(pages[1_000], pages[1])),
         ],
