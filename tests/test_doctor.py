@@ -258,6 +258,7 @@ def test_a_fault_is_named_by_its_check_and_by_no_other(
     assert run().exit_code == (2 if "failure" in checks.values() else 1)
 
 
+@direct_only
 def test_a_role_that_may_bypass_isolation_and_an_owner_that_may_not_are_named(addresses: Addresses) -> None:
     swapped = list(doctor.examine(addresses.service, addresses.owner))
     found = {(finding.check, finding.level) for finding in swapped}
@@ -452,6 +453,7 @@ def test_another_role_that_reaches_the_tables_is_named(
     )
 
 
+@direct_only
 def test_row_security_off_is_one_line_with_what_to_do(addresses: Addresses) -> None:
     change(addresses, "ALTER ROLE skilldb_service IN DATABASE {database} SET row_security = off")
     (found,) = (finding for finding in bad(addresses) if finding.check == "queries")
