@@ -162,7 +162,7 @@ class Exchange:
         if sent.answer is not None and sent.answer.status == ExecStatus.FATAL_ERROR:
             error = error_from_result(sent.answer, "utf-8")
             if error.sqlstate in _OUTDATED:
-                session.prepared.pop(sql, None)
+                session.prepared.clear()  # The others may be as outdated: each would fail once.
             raise translate(error, {**sent.step.params, "tenant_id": self._tenant_id}) from error
         # What stands behind a refused step the server skips, preparations too.
         if sent.name is not None and sent.values is None:

@@ -322,6 +322,20 @@ def test_queries_work_before_and_after_failures_whenever_they_are_prepared(
         assert acme.execute(USE, skills.get_skill("s1"))[0] == 2 * number
 
 
+@direct_only
+def test_statements_that_the_server_has_forgotten_fail_one_call_and_no_other(
+    client: Callable[..., Client],
+) -> None:
+    acme = client(max_size=1, prepare_threshold=1)
+    forget = ask("DEALLOCATE ALL")
+    for _ in range(3):
+        acme.execute(USE, skills.get_skill("s1"))
+    acme.execute(forget)
+    with pytest.raises(SkilldbError, match="does not exist"):
+        acme.execute(USE, skills.get_skill("s1"))
+    assert [acme.execute(USE, skills.get_skill("s1"))[0] for _ in range(3)] == [4, 5, 6]
+
+
 def test_the_setting_and_the_locks_end_with_a_failure(acme: Face, addresses: Addresses) -> None:
     with pytest.raises(NotFoundError):
         acme.execute(metrics.update_skill_rating("s1"), metrics.increment_skill_uses("none"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 PAGE = Path(__file__).parent.parent / "docs" / "tenancy.md"
 HEADING = "## Ways around the policies, and what becomes of each"
@@ -34,31 +35,16 @@ class Way:
         return f"{became} ({' or '.join(self.states)})" if self.states else became
 
 
-def refused(name: str, *tried: str, why: str, states: tuple[str, ...] = ("42501",), hides: str = "{secret}") -> Way:
-    return Way(name=name, tried=tried, why=why, states=states, hides=hides)
+def refused(name: str, *tried: str, states: tuple[str, ...] = ("42501",), **more: Any) -> Way:
+    return Way(name=name, tried=tried, states=states, **more)
 
 
-def harmless(
-    name: str,
-    *tried: str,
-    why: str,
-    hides: str = "{secret}",
-    before: tuple[str, ...] = (),
-    globex: tuple[str, ...] = (),
-) -> Way:
-    return Way(name=name, tried=tried, why=why, hides=hides, before=before, globex=globex)
+def harmless(name: str, *tried: str, **more: Any) -> Way:
+    return Way(name=name, tried=tried, **more)
 
 
-def remains(
-    name: str,
-    *tried: str,
-    why: str,
-    shows: str = "{secret}",
-    states: tuple[str, ...] = (),
-    before: tuple[str, ...] = (),
-    globex: tuple[str, ...] = (),
-) -> Way:
-    return Way(name=name, tried=tried, why=why, shows=shows, states=states, before=before, globex=globex)
+def remains(name: str, *tried: str, shows: str = "{secret}", **more: Any) -> Way:
+    return Way(name=name, tried=tried, shows=shows, **more)
 
 
 # {secret} stands for the name of a skill of globex, {theirs} for the id of a skill that only globex has.
