@@ -67,6 +67,7 @@ def examine(owner_dsn: str, service_dsn: str, *, drift: bool = True) -> Iterator
 
     `drift`: compare the counters too, which reads every row that they count.
     """
+    service_dsn = connection.Secret(service_dsn)
     with ExitStack() as stack:
         who = "owner"
         try:
@@ -109,10 +110,10 @@ def unreachable(error: SkilldbError, who: str = "") -> Finding:
     return Finding(check="connection", level="failure", found=f"{who}{error}", advice=UNREACHABLE)
 
 
-def _impatient(dsn: str) -> str:
+def _impatient(dsn: str) -> connection.Secret:
     """The owner's address with a lock_timeout. In the service's a pooler would refuse it."""
     options = connection.parse(dsn).get("options") or ""
-    return make_conninfo(dsn, options=f"{options} -c lock_timeout={LOCK_TIMEOUT}s".strip())
+    return connection.Secret(make_conninfo(dsn, options=f"{options} -c lock_timeout={LOCK_TIMEOUT}s".strip()))
 
 
 def _report(name: str, check: Check, sound: str, patient: Patient) -> Iterator[Finding]:
