@@ -98,6 +98,7 @@ audit: $(READY) ## Check that the installed packages fit together; known flaws a
 	@if [ -x $(BIN)/pip-audit ]; then $(BIN)/pip-audit; else echo "pip-audit is not installed: no flaws looked up."; fi
 
 lint: $(READY) ## Check Python and SQL with ruff, sqlfluff and squawk
+	@$(BIN)/python .ci/generate_database.py --check
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/sqlfluff lint sql migrations

@@ -28,7 +28,8 @@ from benchmarks.harness import (
 from benchmarks.peers import PLANS
 from skilldb.models import NewTokenMeasurement
 from skilldb.repositories import ratings, skills, tokens, views
-from skilldb.statement import SET_TENANT, Statement, Step
+from skilldb.settings import SET_TENANT
+from skilldb.statement import Statement, Step
 
 # The special skills and users of this topic; all others are numbers.
 _RATINGS = """

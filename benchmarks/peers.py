@@ -27,7 +27,8 @@ from benchmarks.harness import Bench, address
 from benchmarks.orm import Orm
 from skilldb import embedded
 from skilldb.repositories import metrics, views
-from skilldb.statement import SET_TENANT, Instances, Statement
+from skilldb.settings import SET_TENANT
+from skilldb.statement import Instances, Statement
 
 # As skilldb has it: one plan a query and connection. The ORM's queries are its own, and so is how they are planned.
 PLANS = "-c plan_cache_mode=force_generic_plan"

@@ -4,6 +4,15 @@ SET LOCAL lock_timeout = '5s';
 
 DO $$
 BEGIN
+    EXECUTE format('REVOKE USAGE ON SCHEMA %I FROM skilldb_app', current_schema());
+EXCEPTION
+    WHEN undefined_object THEN
+        RAISE NOTICE 'there is no role skilldb_app';
+END
+$$;
+
+DO $$
+BEGIN
     IF EXISTS (
         SELECT 1
         FROM pg_auth_members AS m

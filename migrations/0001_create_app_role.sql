@@ -13,3 +13,12 @@ EXCEPTION
         RAISE NOTICE 'role skilldb_app was created by another database meanwhile';
 END
 $$;
+
+-- Every role may use the schema public. Another schema is closed to the services until this.
+DO $$
+BEGIN
+    IF NOT has_schema_privilege('skilldb_app', current_schema(), 'USAGE') THEN
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO skilldb_app', current_schema());
+    END IF;
+END
+$$;

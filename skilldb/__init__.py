@@ -4,7 +4,9 @@ from skilldb.aio import AsyncDatabase, AsyncTenant, AsyncTransaction, connect_as
 from skilldb.database import Database, Tenant, Transaction, connect
 from skilldb.errors import (
     AlreadyExistsError,
+    DatabaseClosedError,
     DatabaseUnavailableError,
+    ForkedError,
     InvalidTransitionError,
     InvalidValueError,
     NotFoundError,
@@ -12,7 +14,9 @@ from skilldb.errors import (
     SkilldbError,
     StillReferencedError,
     TenantRequiredError,
+    UnsafePoolerError,
     UnsafeRoleError,
+    UnsafeSchemaError,
 )
 from skilldb.statement import Statement
 
@@ -22,7 +26,9 @@ __all__ = [
     "AsyncTenant",
     "AsyncTransaction",
     "Database",
+    "DatabaseClosedError",
     "DatabaseUnavailableError",
+    "ForkedError",
     "InvalidTransitionError",
     "InvalidValueError",
     "NotFoundError",
@@ -33,7 +39,9 @@ __all__ = [
     "Tenant",
     "TenantRequiredError",
     "Transaction",
+    "UnsafePoolerError",
     "UnsafeRoleError",
+    "UnsafeSchemaError",
     "connect",
     "connect_async",
 ]

@@ -1,8 +1,7 @@
-"""AsyncDatabase, AsyncTenant, AsyncTransaction: the same as database.py, with await."""
+"""AsyncDatabase, AsyncTenant, AsyncTransaction: run statements, async. The source of database.py."""
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,13 +9,14 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 import psycopg
-from psycopg.abc import PQGen
+from psycopg.abc import PQGen, PQGenConn
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
-from skilldb import connection
-from skilldb.errors import DatabaseUnavailableError, SkilldbError, translate
-from skilldb.session import Exchange, Session
+from skilldb import aio_hooks as hooks
+from skilldb import connection, guards, settings
+from skilldb.errors import DatabaseClosedError, DatabaseUnavailableError, SkilldbError, translate
+from skilldb.session import BEGIN, Exchange, Session
 from skilldb.statement import Statement, answers, require_tenant
 
 A = TypeVar("A")
@@ -25,19 +25,28 @@ C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
 F = TypeVar("F")
+G = TypeVar("G")
+H = TypeVar("H")
+J = TypeVar("J")
+K = TypeVar("K")
 
 
-class Conn(psycopg.AsyncConnection[tuple[Any, ...]]):
+class Conn(connection.Inheritance, psycopg.AsyncConnection[tuple[Any, ...]]):
     """A connection of this package: on it no answer is waited for longer than its settings say."""
 
     session: Session
 
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
+        """psycopg's one place to connect in."""
+        return (yield from connection.watched(super()._connect_gen(conninfo)))
+
     async def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
         """psycopg's one place to wait in."""
-        return await super().wait(connection.bounded(self.pgconn, gen, self.session.settings.patience), *args, **kwargs)
+        return await super().wait(connection.bounded(self, gen, self.session.settings.patience), *args, **kwargs)
 
 
-class AsyncExecutor(ABC):
+class AsyncExecutor(guards.NotPicklable, ABC):
     """What an AsyncTenant and an AsyncTransaction have in common."""
 
     @overload
@@ -56,6 +65,10 @@ class AsyncExecutor(ABC):
     ) -> tuple[A, B, C, D, E]: ...
     @overload
     async def execute(
+        self, a: Statement[A], b: Statement[B], c: Statement[C], d: Statement[D], e: Statement[E], f: Statement[F], /
+    ) -> tuple[A, B, C, D, E, F]: ...
+    @overload
+    async def execute(
         self,
         a: Statement[A],
         b: Statement[B],
@@ -63,8 +76,51 @@ class AsyncExecutor(ABC):
         d: Statement[D],
         e: Statement[E],
         f: Statement[F],
+        g: Statement[G],
         /,
-    ) -> tuple[A, B, C, D, E, F]: ...
+    ) -> tuple[A, B, C, D, E, F, G]: ...
+    @overload
+    async def execute(
+        self,
+        a: Statement[A],
+        b: Statement[B],
+        c: Statement[C],
+        d: Statement[D],
+        e: Statement[E],
+        f: Statement[F],
+        g: Statement[G],
+        h: Statement[H],
+        /,
+    ) -> tuple[A, B, C, D, E, F, G, H]: ...
+    @overload
+    async def execute(
+        self,
+        a: Statement[A],
+        b: Statement[B],
+        c: Statement[C],
+        d: Statement[D],
+        e: Statement[E],
+        f: Statement[F],
+        g: Statement[G],
+        h: Statement[H],
+        i: Statement[J],
+        /,
+    ) -> tuple[A, B, C, D, E, F, G, H, J]: ...
+    @overload
+    async def execute(
+        self,
+        a: Statement[A],
+        b: Statement[B],
+        c: Statement[C],
+        d: Statement[D],
+        e: Statement[E],
+        f: Statement[F],
+        g: Statement[G],
+        h: Statement[H],
+        i: Statement[J],
+        j: Statement[K],
+        /,
+    ) -> tuple[A, B, C, D, E, F, G, H, J, K]: ...
     @overload
     async def execute(self, *statements: Statement[Any]) -> tuple[Any, ...]: ...
 
@@ -89,8 +145,8 @@ class AsyncExecutor(ABC):
 class AsyncTenant(AsyncExecutor):
     """A light handle on one organisation's rows. It holds no connection and may be shared between tasks."""
 
-    def __init__(self, pool: AsyncConnectionPool[Conn], tenant_id: str) -> None:
-        self._pool = pool
+    def __init__(self, database: AsyncDatabase, tenant_id: str) -> None:
+        self._database = database
         self.id = require_tenant(tenant_id)
 
     def __repr__(self) -> str:
@@ -99,29 +155,33 @@ class AsyncTenant(AsyncExecutor):
     async def _execute(self, statements: Sequence[Statement[Any]]) -> Any:
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
-        async with _checked_out(self._pool) as conn:
-            return await _run(conn, Exchange(conn, conn.session, self.id, statements))
+        async with self._database._connection() as conn:
+            return await _run(conn, Exchange(conn, conn.session, [conn.session.settings.begin], self.id, statements))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncTransaction]:
         """One transaction over several `execute`, each a round trip, for steps that depend on earlier answers.
 
         Commits at the end of the block, rolls back on an exception. Once an `execute` has failed nothing more can be
-        done in it: where the block ends without an exception all the same, that first error is raised again.
+        done in it: where the block ends without an exception all the same, that first error is raised again. A process
+        that is forked within the block gets ForkedError from its `execute` and at the end of the block.
         """
-        async with _checked_out(self._pool) as conn:
+        async with self._database._connection() as conn:
             transaction = AsyncTransaction(conn, self.id)
             try:
                 yield transaction
                 if transaction.error is not None:
                     raise transaction.error
+                if conn.inherited:
+                    guards.refuse_inherited()
                 await conn.commit()
             finally:
                 transaction.closed = True
-                if conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                    await conn.close()  # Interrupted in its commit, it takes no other command.
-                if not conn.closed:
-                    await conn.rollback()
+                if not conn.inherited:
+                    if conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                        await conn.close()  # Interrupted in its commit, it takes no other command.
+                    if not conn.closed:
+                        await conn.rollback()
 
 
 class AsyncTransaction(AsyncExecutor):
@@ -135,66 +195,130 @@ class AsyncTransaction(AsyncExecutor):
         self.closed = False
 
     async def _execute(self, statements: Sequence[Statement[Any]]) -> Any:
+        if self._conn.inherited:
+            guards.refuse_inherited()
         if self.closed:
             raise SkilldbError("the transaction has ended")
         if self.error is not None:
             raise self.error
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
-        first, self._begun = not self._begun, True
-        exchange = Exchange(self._conn, self._conn.session, self._tenant_id, statements, begin=first, set_tenant=first)
+        session = self._conn.session
+        first = [] if self._begun else [BEGIN, session.settings.begin]
+        self._begun = True
         try:
-            return await _run(self._conn, exchange)
+            return await _run(self._conn, Exchange(self._conn, session, first, self._tenant_id, statements))
         except SkilldbError as error:
             self.error = error
             raise
 
 
-class AsyncDatabase:
-    """A pool of connections. `async with` opens and closes it; so do open() and close()."""
+class AsyncDatabase(guards.NotPicklable):
+    """A pool of connections. It is opened by open(), by `async with`, or by the first call.
 
-    def __init__(self, settings: connection.Settings) -> None:
-        async def configure(conn: Conn) -> None:
-            conn.session = Session(settings)
+    It belongs to the process that opened it. After a fork the child opens a pool of its own at its next call.
+    """
 
-        self._settings = settings
-        self._pool: AsyncConnectionPool[Conn] = AsyncConnectionPool(
-            settings.conninfo,
-            connection_class=Conn,
-            kwargs=settings.connect,
-            configure=configure,
-            open=False,
-            **settings.pool,
-        )
+    def __init__(self, chosen: settings.Settings) -> None:
+        self._settings = chosen
+        self._pool: AsyncConnectionPool[Conn] | None = None
+        self._closed = False
+        self._refusal: SkilldbError | None = None
+        self._opening = hooks.Lock()
+        guards.watch(self)
+
+    def abandon(self) -> None:
+        """In a forked child: leave the pool to the parent."""
+        if self._pool is not None:
+            self._pool._closed = True  # Deleting the pool would otherwise wait for threads that this process lacks.
+        self._pool = None
+        self._opening = hooks.Lock()  # The former one may be held by a thread or task of the parent.
 
     async def open(self) -> None:
-        """Check the role and open the pool. Raises as connect_async() says."""
-        settings = self._settings
+        """Check the role and open the pool, unless it is open. Raises as connect_async() says; may be tried again."""
+        await self._opened()
+
+    async def _opened(self) -> AsyncConnectionPool[Conn]:
+        async with self._opening:
+            if self._closed:
+                raise DatabaseClosedError("the database was closed: open another one with connect_async()")
+            if self._pool is None:
+                self._pool = await self._new_pool()
+            return self._pool
+
+    async def _new_pool(self) -> AsyncConnectionPool[Conn]:
+        chosen = self._settings
         try:
-            async with await Conn.connect(settings.conninfo, **settings.connect) as conn:
-                conn.session = Session(settings)
-                async with conn.pipeline():
-                    reasons = await conn.execute(connection.ROLE_CHECK)
-                    backend = await conn.execute(connection.BACKEND)
-                connection.refuse_unsafe(await reasons.fetchall())
-                pooled = await backend.fetchone() != (conn.info.backend_pid,)
-            if pooled and settings.prepare_threshold is not None:
-                await asyncio.to_thread(connection.refuse_shared_statements, settings)
+            async with await Conn.connect(chosen.conninfo, **chosen.connect) as conn:
+                found = await self._ask(conn, *guards.checks(chosen.schema))
+                pooled = guards.refuse(found, chosen.schema) != conn.info.backend_pid
+            if pooled and chosen.prepare_threshold is not None:
+                await hooks.to_thread(guards.refuse_shared_statements, chosen)
+            pool = AsyncConnectionPool(
+                chosen.conninfo,
+                connection_class=Conn,
+                kwargs=chosen.connect,
+                configure=self._configure,
+                open=False,
+                **chosen.pool,
+            )
             try:
-                await self._pool.open(wait=True, timeout=self._pool.timeout)
+                await pool.open(wait=True, timeout=pool.timeout)
             except BaseException:
-                await self._pool.close()
+                await pool.close()
                 raise
+            return pool
         except psycopg.Error as error:
             raise translate(error, {}) from connection.bare(error)
 
+    async def _ask(self, conn: Conn, *statements: Statement[Any]) -> Any:
+        """The answers to what is checked on a new connection."""
+        conn.session = Session(self._settings)
+        return await _run(conn, Exchange(conn, conn.session, [self._settings.begin_checks], "", statements))
+
+    async def _configure(self, conn: Conn) -> None:
+        """Check the role on each connection of the pool, which keeps trying where one is refused."""
+        try:
+            guards.refuse_role(await self._ask(conn, guards.ROLE_CHECK))
+        except SkilldbError as error:
+            self._refusal = error
+            await conn.close()
+            raise
+        self._refusal = None
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Conn]:
+        """A connection of the pool, returned to it afterwards. psycopg's errors become ours."""
+        pool = self._pool or await self._opened()
+        try:
+            conn: Conn = await hooks.get_connection(pool)
+        except psycopg.Error as error:
+            if self._closed:
+                raise DatabaseClosedError("the database was closed during the call") from error
+            if pool is not self._pool:
+                guards.refuse_inherited()
+            if self._refusal is not None:
+                raise self._refusal from error
+            raise DatabaseUnavailableError(str(error)) from error
+        try:
+            yield conn
+        except psycopg.Error as error:
+            raise translate(error, {}) from error
+        finally:
+            if not conn.inherited:
+                await hooks.put_connection(pool, conn)
+
     def tenant(self, tenant_id: str) -> AsyncTenant:
         """A handle on one organisation. Raises TenantRequiredError for an empty or missing id; sends nothing."""
-        return AsyncTenant(self._pool, tenant_id)
+        return AsyncTenant(self, tenant_id)
 
     async def close(self) -> None:
-        """Close the pool and its connections."""
-        await self._pool.close()
+        """Close the pool and its connections. Every later call raises DatabaseClosedError."""
+        async with self._opening:
+            self._closed = True
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -209,6 +333,7 @@ class AsyncDatabase:
 def connect_async(
     dsn: str | None = None,
     *,
+    schema: str | None = None,
     min_size: int = 1,
     max_size: int = 10,
     timeout: float = 10.0,
@@ -217,10 +342,13 @@ def connect_async(
     application_name: str | None = None,
     prepare_threshold: int | None = 5,
 ) -> AsyncDatabase:
-    """A pool of `min_size` to `max_size` connections to a migrated database, to be opened with `async with`.
+    """A pool of `min_size` to `max_size` connections to a migrated database. Checks the arguments, and sends nothing.
+
+    The pool is opened by `async with`, by open(), or by the first call.
 
     `dsn`: a PostgreSQL connection string; by default that of the environment variable SKILLDB_DSN.
-    `timeout`: seconds to wait for the server (at least 2) and, later, for a free connection. `statement_timeout`,
+    `schema`: where skilldb's tables are, by default that of SKILLDB_SCHEMA, or `public`; no search_path plays a
+    part. `timeout`: seconds to wait for the server (at least 2) and, later, for a free connection. `statement_timeout`,
     `lock_timeout`: seconds after which the server ends a statement or its wait for a lock, 0 for never. The answer to
     one `execute`, or to a commit, is waited for no longer than `timeout` and `statement_timeout` together, whatever has
     become of server and network; where the latter is 0, without end. DatabaseUnavailableError then leaves open whether
@@ -230,14 +358,16 @@ def connect_async(
     least 1), None for never, as it must be behind a pooler that shares connections and does not follow prepared
     statements: pgbouncer in transaction mode before 1.21, or with max_prepared_statements=0.
 
-    Opening it raises UnsafeRoleError where the role could bypass the isolation between tenants, UnsafePoolerError where
-    such a pooler is between and statements would be prepared, and DatabaseUnavailableError where the server cannot be
-    reached. Raises InvalidValueError for an argument that makes no sense.
+    Raises InvalidValueError for an argument that makes no sense. Opening raises UnsafeRoleError where the role could
+    bypass the isolation between tenants, UnsafeSchemaError where somebody who is not trusted may create in the schema
+    or the database, UnsafePoolerError where such a pooler is between and statements would be prepared, and
+    DatabaseUnavailableError where the server cannot be reached.
     """
-    dsn = connection.Secret(dsn or "")
+    dsn = settings.Secret(dsn or "")  # In a traceback with variables, too.
     return AsyncDatabase(
-        connection.settings(
+        settings.settings(
             dsn,
+            schema=schema,
             min_size=min_size,
             max_size=max_size,
             timeout=timeout,
@@ -247,28 +377,6 @@ def connect_async(
             prepare_threshold=prepare_threshold,
         )
     )
-
-
-@asynccontextmanager
-async def _checked_out(pool: AsyncConnectionPool[Conn]) -> AsyncIterator[Conn]:
-    """A connection of the pool, returned to it afterwards. psycopg's errors become ours."""
-    try:
-        conn = await pool.getconn()
-    except psycopg.Error as error:
-        raise DatabaseUnavailableError(str(error)) from error
-    try:
-        yield conn
-    except psycopg.Error as error:
-        raise translate(error, {}) from error
-    finally:
-        try:
-            await pool.putconn(conn)
-        except asyncio.CancelledError:
-            # Cancelled on its way back, where it is rolled back or waits for the pool's lock: it would be lost to the
-            # pool. It goes there by itself; done for each call that would cost a fifth of its time.
-            conn._pool = pool
-            await asyncio.shield(pool.putconn(conn))
-            raise
 
 
 async def _run(conn: Conn, exchange: Exchange) -> Any:

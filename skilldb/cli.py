@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from collections import Counter
@@ -25,7 +26,7 @@ except ImportError:
 from psycopg.conninfo import make_conninfo
 
 import skilldb
-from skilldb import connection, demo, doctor, embedded, explain, maintenance, migrate, scaffold, top
+from skilldb import connection, demo, doctor, embedded, explain, maintenance, migrate, scaffold, settings, top
 from skilldb.errors import DatabaseUnavailableError, InvalidValueError, NotFoundError, SkilldbError, shown
 from skilldb.importer import OUTCOMES, import_skills
 from skilldb.locks import MODES
@@ -33,6 +34,15 @@ from skilldb.repositories import tenants
 from skilldb.seed import seed as write_seed
 
 _Show = Callable[[str, int, int], object]
+_Schema = Annotated[
+    str | None,
+    typer.Option(
+        "--schema",
+        metavar="NAME",
+        show_default="SKILLDB_SCHEMA, or public",
+        help="The schema that skilldb's tables are in. No search_path is asked.",
+    ),
+]
 
 IMPORT_TENANT = "imported"
 # What libpq takes in a connection string only (documentation, "Parameter Key Words"); the password it takes elsewhere.
@@ -65,7 +75,7 @@ def _dsn(name: str, other: str) -> str | None:
         raise SkilldbError(f"{other} is set and {name} is not: set both, or neither for the embedded server")
     if found:
         try:
-            connection.parse(found)
+            settings.parse(found)
         except InvalidValueError as error:
             raise InvalidValueError(f"{name}: {error}") from None
     return found
@@ -91,6 +101,7 @@ def migrate_(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the SQL that would run and the locks it takes; write nothing.")
     ] = False,
+    schema: _Schema = None,
 ) -> None:
     """Apply the pending migrations and print how long each took.
 
@@ -99,11 +110,11 @@ def migrate_(
     """
     count = 0
     if dry_run:
-        for planned in migrate.plan(owner_dsn()):
+        for planned in migrate.plan(owner_dsn(), schema=schema):
             count += 1
             out.print(_shown_plan(planned), markup=False, soft_wrap=True)
     else:
-        for done in migrate.migrate(owner_dsn()):
+        for done in migrate.migrate(owner_dsn(), schema=schema):
             count += 1
             out.print(f"applied {done.id} in {done.seconds * 1000:.0f} ms")
     if not count:
@@ -131,28 +142,32 @@ def _shown_plan(planned: migrate.PlannedMigration) -> str:
 def rollback(
     all_: Annotated[bool, typer.Option("--all", help="All migrations, not only the last.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    schema: _Schema = None,
 ) -> None:
     """Undo the last migration, or all of them, with the rows in what they created."""
     dsn = owner_dsn()
-    applied = [m.id for m in migrate.status(dsn) if m.state != "pending"]
+    applied = [m.id for m in migrate.status(dsn, schema=schema) if m.state != "pending"]
     if not applied:
         out.print("Nothing to roll back: no migration is applied.")
         return
     what = f"all {len(applied)} migrations" if all_ else applied[-1]
     if not yes:
-        typer.confirm(f"Roll back {what}? What it created is dropped, with all rows in it", abort=True)
-    for done in migrate.rollback(dsn, None if all_ else 1):
+        where = settings.schema_name(schema)
+        typer.confirm(
+            f"Roll back {what} in schema {where}? What it created is dropped, with all rows in it", abort=True
+        )
+    for done in migrate.rollback(dsn, None if all_ else 1, schema=schema):
         out.print(f"rolled back {done.id} in {done.seconds * 1000:.0f} ms")
 
 
 @app.command()
-def status() -> None:
+def status(schema: _Schema = None) -> None:
     """Show each migration as applied, pending, edited since it was applied, or missing; status 1 for the last two.
 
     One is unverified where a run was killed before it noted what it applied: compare the database with the file.
     """
     table = Table("migration", "state", "applied at")
-    found = migrate.status(owner_dsn())
+    found = migrate.status(owner_dsn(), schema=schema)
     for migration in found:
         at = f"{migration.applied_at:%Y-%m-%d %H:%M:%S %Z}" if migration.applied_at else ""
         table.add_row(migration.id, migration.state, at)
@@ -162,17 +177,17 @@ def status() -> None:
 
 
 @app.command()
-def unlock(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def unlock(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, schema: _Schema = None) -> None:
     """Remove the migration lock that a crashed run left behind, after saying who took it, when, and asking."""
     dsn = owner_dsn()
-    lock = migrate.get_lock(dsn)
+    lock = migrate.get_lock(dsn, schema=schema)
     if lock is None:
         out.print("There is no lock.")
         return
     out.print(f"{lock}.", markup=False, soft_wrap=True)
     if not yes:
         typer.confirm("Has that run crashed? Then remove its lock", abort=True)
-    out.print("Lock removed." if migrate.unlock(dsn, lock) else "It was removed meanwhile.")
+    out.print("Lock removed." if migrate.unlock(dsn, lock, schema=schema) else "It was removed meanwhile.")
 
 
 @app.command("new-migration")
@@ -199,9 +214,9 @@ def new_migration(
 
 
 @app.command()
-def seed() -> None:
+def seed(schema: _Schema = None) -> None:
     """Write the example data: two organisations with users, skills, ratings, usage and views. Writes it only once."""
-    with skilldb.connect(service_dsn()) as db:
+    with skilldb.connect(service_dsn(), schema=schema) as db:
         _seed(db)
 
 
@@ -211,9 +226,10 @@ def import_(
     tenant: Annotated[
         str | None, typer.Option(help=f"The organisation's id. By default {IMPORT_TENANT}, created when needed.")
     ] = None,
+    schema: _Schema = None,
 ) -> None:
     """Import a folder of */SKILL.md as skills and versions. Exit status 1 where one failed."""
-    with skilldb.connect(service_dsn()) as db:
+    with skilldb.connect(service_dsn(), schema=schema) as db:
         handle = db.tenant(IMPORT_TENANT if tenant is None else tenant)
         if handle.execute(tenants.get_tenant()) is None:
             if tenant is not None:
@@ -237,6 +253,7 @@ def import_(
 def psql(
     tenant: Annotated[str | None, typer.Option(help="See this organisation's rows. Without it, none are seen.")] = None,
     owner: Annotated[bool, typer.Option("--owner", help="As the owner, who sees all rows.")] = False,
+    schema: _Schema = None,
 ) -> None:
     """Open psql on the database, as the service or as the owner."""
     if os.environ.get("SKILLDB_DSN") or os.environ.get("SKILLDB_OWNER_DSN"):
@@ -246,16 +263,20 @@ def psql(
     if program is None:
         raise SkilldbError("psql is not on the PATH: install PostgreSQL's client")
     dsn = owner_dsn() if owner else service_dsn()
-    given = connection.parse(dsn)
+    given = settings.parse(dsn)
     # A password belongs in no command line, where every user of the machine can read it.
     environment = {"PGPASSWORD": str(given.pop("password"))} if given.get("password") else {}
     for name in SECRETS & given.keys():
         raise SkilldbError(f"{name} in the address would show in psql's command line: leave it out of SKILLDB_DSN")
-    with connection.connected(dsn):
-        pass  # psql would not say what to do where the server is away.
+    # psql would not say what to do where the server is away. Options may also come from PGOPTIONS or a service file,
+    # which those in the address replace.
+    with connection.connected(dsn) as conn:
+        options = next((o.val.decode() for o in conn.pgconn.info if o.keyword == b"options" and o.val), "")
+    chosen = {"search_path": settings.owner_search_path(settings.schema_name(schema))}
     if tenant is not None:
-        escaped = tenant.replace("\\", "\\\\").replace(" ", "\\ ")
-        given["options"] = f"{given.get('options') or ''} -c app.current_tenant_id={escaped}".strip()
+        chosen["app.current_tenant_id"] = tenant
+    escaped = {name: re.sub(r"([\\ ])", r"\\\1", value) for name, value in chosen.items()}
+    given["options"] = " ".join([options, *(f"-c {name}={value}" for name, value in escaped.items())]).strip()
     os.execve(program, [program, make_conninfo("", **given)], os.environ | environment)
 
 
@@ -280,6 +301,7 @@ def explain_(
         ),
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
+    schema: _Schema = None,
 ) -> None:
     """Run a query and show how PostgreSQL does it: EXPLAIN (ANALYZE, BUFFERS).
 
@@ -292,7 +314,7 @@ def explain_(
     if owners and tenant is not None:
         raise InvalidValueError(f"{query} is the owner's and has no tenant: leave out --tenant")
     if not owners and tenant is None:
-        organisations = maintenance.list_tenants(owner_dsn())
+        organisations = maintenance.list_tenants(owner_dsn(), schema=schema)
         if not organisations:
             raise NotFoundError("there is no organisation whose data could be examples: `skilldb seed` writes two")
         tenant = organisations[0][0]
@@ -303,7 +325,7 @@ def explain_(
             raise InvalidValueError(f"--set takes NAME=VALUE, not {text!r}")
         given[name] = value
     dsn = owner_dsn() if owners else service_dsn()
-    done = explain.explain(dsn, query, tenant, given, generic=generic, as_json=json_)
+    done = explain.explain(dsn, query, tenant, given, schema=schema, generic=generic, as_json=json_)
     if json_:
         print(json.dumps(asdict(done), default=str, ensure_ascii=False, indent=2))
         return
@@ -317,14 +339,17 @@ def explain_(
 
 
 @app.command()
-def check(repair: Annotated[bool, typer.Option("--repair", help="Recompute what has drifted.")] = False) -> None:
+def check(
+    repair: Annotated[bool, typer.Option("--repair", help="Recompute what has drifted.")] = False,
+    schema: _Schema = None,
+) -> None:
     """Compare every organisation's counters with the rows they count. Exit status 1 where one has drifted.
 
     A line names organisation, skill, counter, what is stored and what its rows say. With --repair what has drifted is
     recomputed, and the status is 1 only where some drift is left.
     """
-    organisations = [id for id, _ in maintenance.list_tenants(owner_dsn())]
-    with skilldb.connect(service_dsn(), statement_timeout=0) as db:
+    organisations = [id for id, _ in maintenance.list_tenants(owner_dsn(), schema=schema)]
+    with skilldb.connect(service_dsn(), schema=schema, statement_timeout=0) as db:
         found = list(maintenance.check(db, organisations, repair=repair))
         left = list(maintenance.check(db, organisations)) if repair else found
     for id, drift in found:
@@ -346,6 +371,7 @@ def doctor_(
         bool, typer.Option("--skip-drift", help="Leave the counters out: comparing them reads every row.")
     ] = False,
     json_: _Json = False,
+    schema: _Schema = None,
 ) -> None:
     """Examine the database: is it as it should be, and what is to be done where it is not. Changes nothing.
 
@@ -354,7 +380,7 @@ def doctor_(
     large tables, connections and settings. Exit status 0: all is ok, 1: there are warnings, 2: there are failures.
     """
     try:
-        found = doctor.examine(owner_dsn(), service_dsn(), drift=not skip_drift)
+        found = doctor.examine(owner_dsn(), service_dsn(), schema=schema, drift=not skip_drift)
     except SkilldbError as error:  # the embedded server does not start, or one address is missing
         found = iter([doctor.unreachable(error)])
     findings = []
@@ -374,6 +400,7 @@ def doctor_(
 def top_(
     limit: Annotated[int, typer.Option(min=1, help="How many queries to show at most.")] = 20,
     json_: _Json = False,
+    schema: _Schema = None,
 ) -> None:
     """Show which queries take the server's time, the most expensive first. Needs PostgreSQL's pg_stat_statements.
 
@@ -381,7 +408,7 @@ def top_(
     average in milliseconds, the rows it gave, and its share of the time of all that ran in this database since the
     statistics began. What is not skilldb's is "other". Where the extension is missing it says how to get it.
     """
-    uses = top.top(owner_dsn())
+    uses = top.top(owner_dsn(), schema=schema)
     shown = [use for use in uses if use.name][:limit] + [use for use in uses if use.name is None]
     if json_:
         print(json.dumps([asdict(use) for use in shown], indent=2))
@@ -404,11 +431,11 @@ def top_(
 
 
 @app.command("demo")
-def demo_() -> None:
+def demo_(schema: _Schema = None) -> None:
     """Start, migrate and seed a database, then show what is used, what is new, and that organisations are apart."""
-    for done in migrate.migrate(owner_dsn()):
+    for done in migrate.migrate(owner_dsn(), schema=schema):
         out.print(f"applied {done.id}")
-    with skilldb.connect(service_dsn(), application_name="skilldb demo") as db:
+    with skilldb.connect(service_dsn(), schema=schema, application_name="skilldb demo") as db:
         _seed(db)
         demo.show(db, out)
 

@@ -1,194 +1,77 @@
-"""What both faces need to open a connection: its settings, its type adapters, and the checks when it is opened."""
+"""The bounded wait for the server, and the owner's connections."""
 
 from __future__ import annotations
 
-import os
-import secrets
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from math import ceil, inf
+from math import inf
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import psycopg
-from psycopg.abc import PQGen
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import ExecStatus
+from psycopg.abc import PQGen, PQGenConn
 from psycopg.pq.abc import PGconn
 
-from skilldb.errors import (
-    DatabaseUnavailableError,
-    InvalidValueError,
-    UnsafePoolerError,
-    UnsafeRoleError,
-    translate,
-)
-from skilldb.queries import Query
-from skilldb.statement import SET_TENANT
-from skilldb.values import ADAPT
+from skilldb import guards
+from skilldb.errors import translate
+from skilldb.settings import Secret, owner_search_path, parse, schema_name
 
 T = TypeVar("T")
 
-# Whoever is, or may become, a superuser or a role with BYPASSRLS is not held by any policy; nor is the owner of a table
-# without FORCE (PostgreSQL documentation, "Row Security Policies"). CREATEROLE may become such a role, before version
-# 16 by itself. It is session_user that counts, as SET ROLE can be undone.
-ROLE_CHECK = b"""
-SELECT format('role %I is a superuser', rolname) AS reason
-FROM pg_roles WHERE rolsuper AND pg_has_role(session_user, oid, 'MEMBER')
-UNION ALL
-SELECT format('role %I has BYPASSRLS', rolname)
-FROM pg_roles WHERE rolbypassrls AND NOT rolsuper AND pg_has_role(session_user, oid, 'MEMBER')
-UNION ALL
-SELECT format('role %I has CREATEROLE', rolname)
-FROM pg_roles WHERE rolcreaterole AND NOT rolsuper AND pg_has_role(session_user, oid, 'MEMBER')
-UNION ALL
-SELECT format('role %I owns table %s, which does not force row-level security', r.rolname, c.oid::regclass)
-FROM pg_class AS c
-INNER JOIN pg_roles AS r ON r.oid = c.relowner
-WHERE c.relkind IN ('r', 'p')
-AND NOT (c.relrowsecurity AND c.relforcerowsecurity)
-AND pg_has_role(session_user, c.relowner, 'MEMBER')
-AND (
-    c.relrowsecurity
-    OR EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')
-)
-"""
-# A pooler between answers a login with a process id of its own making, by which it is told to cancel.
-BACKEND = b"SELECT pg_backend_pid()"
+
+class Inheritance:
+    """What a connection knows of the process: `inherited` once that process is a fork of the one that opened it."""
+
+    pgconn: PGconn
+    inherited = False
+
+    def abandon(self) -> None:
+        """In a forked child: replace the socket, which is the parent's."""
+        self.inherited = True
+        with suppress(psycopg.Error):  # It was closed.
+            guards.disconnect(self.pgconn.socket)
 
 
-class Secret(str):
-    """A connection string or password, which does not show where the variables of a traceback are shown."""
+class _Attempt:
+    """A connection that is being made. `socket` is -1 while it has none."""
 
-    __slots__ = ()
+    socket = -1
 
-    def __repr__(self) -> str:
-        return "'...'"
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How to connect: psycopg's connection string and arguments, and those of the pool."""
-
-    conninfo: Secret
-    connect: dict[str, Any]
-    pool: dict[str, Any]
-    begin: Query
-    """Begins what travels in one transaction: sets the tenant and, for that transaction too, the limits."""
-    prepare_threshold: int | None
-    """How often a query is run on a connection before it is prepared there; None for never."""
-    patience: float | None
-    """Seconds that one answer of the server may take; None for any number."""
+    def abandon(self) -> None:
+        if self.socket >= 0:
+            guards.disconnect(self.socket)
 
 
-def settings(
-    dsn: str | None,
-    *,
-    min_size: int,
-    max_size: int,
-    timeout: float,
-    statement_timeout: float,
-    lock_timeout: float,
-    application_name: str | None,
-    prepare_threshold: int | None,
-) -> Settings:
-    """The settings for the arguments of connect() and connect_async(), which say what they mean.
-
-    Raises InvalidValueError for one that makes no sense, DatabaseUnavailableError where there is no address.
-    """
-    dsn = Secret(dsn or os.environ.get("SKILLDB_DSN") or "")
-    if not dsn:
-        raise DatabaseUnavailableError("no database address: pass a DSN or set SKILLDB_DSN")
-    if not 0 <= min_size <= max_size or max_size < 1:
-        raise InvalidValueError(f"a pool cannot have {min_size} to {max_size} connections")
-    for name, seconds in (
-        ("timeout", timeout),
-        ("statement_timeout", statement_timeout),
-        ("lock_timeout", lock_timeout),
-    ):
-        if not 0 <= seconds < 2_000_000:
-            raise InvalidValueError(f"{name} must be between 0 and 2,000,000 seconds, not {seconds}")
-    if prepare_threshold is not None and prepare_threshold < 1:
-        raise InvalidValueError(f"prepare_threshold must be None or at least 1, not {prepare_threshold}")
-    ADAPT["text"]("application_name", application_name or "")
-    given = parse(dsn)
-    application_name = application_name or str(given.get("application_name") or "skilldb")
-    # Beside the tenant, and not among the connection's options: a pooler refuses or drops those.
-    # A query is planned once on a connection, for everybody: planned for the values of whoever comes first it may be a
-    # bad plan for all others, and planned anew each time, as PostgreSQL may choose, it takes longer than it runs.
-    chosen = {
-        "statement_timeout": ceil(statement_timeout * 1000),
-        "lock_timeout": ceil(lock_timeout * 1000),
-        "plan_cache_mode": "force_generic_plan",
-    }
-    local = "".join(f", set_config('{name}', '{value}', true)" for name, value in chosen.items())
-    return Settings(
-        conninfo=Secret(
-            make_conninfo(
-                dsn,
-                application_name=application_name,
-                client_encoding="utf8",
-                # libpq takes whole seconds, and anything below 2 for 2 (documentation, "Parameter Key Words").
-                connect_timeout=given.get("connect_timeout") or max(2, round(timeout)),
-            )
-        ),
-        # Autocommit: a pipeline is then one transaction of its own.
-        # What is prepared Session says; psycopg, left to itself, is to prepare nothing.
-        connect={"autocommit": True, "prepare_threshold": None},
-        pool={
-            "min_size": min_size,
-            "max_size": max_size,
-            "timeout": timeout,
-            "name": application_name,
-            # The pool tries again after 1, 2, 4 ... seconds, and so would stay away as long again as the server was.
-            # Once it has given up, the next caller makes it try at once.
-            "reconnect_timeout": timeout,
-        },
-        begin=Query("set_tenant", SET_TENANT + local.encode(), {"tenant_id": "text"}),
-        prepare_threshold=prepare_threshold,
-        patience=statement_timeout + timeout if statement_timeout else None,
-    )
+class _Inheritable(Protocol):
+    pgconn: PGconn
+    inherited: bool
 
 
-def parse(dsn: str) -> dict[str, Any]:
-    """The parameters of a connection string. InvalidValueError, without the text: it may hold a password."""
+def watched(connecting: PQGenConn[T]) -> PQGenConn[T]:
+    """What psycopg does to connect; a process that is forked meanwhile leaves it alone."""
+    attempt = _Attempt()
+    guards.watch(attempt)
+    ready = None
     try:
-        if "\0" in dsn:  # libpq would read it up to there only.
-            raise psycopg.ProgrammingError
-        return dict(conninfo_to_dict(dsn))
-    except psycopg.ProgrammingError:
-        raise InvalidValueError("the DSN is not a PostgreSQL connection string") from None
+        while True:
+            try:
+                asked = connecting.send(ready)  # type: ignore[arg-type]
+            except StopIteration as done:
+                guards.watch(done.value)
+                answer: T = done.value
+                return answer
+            attempt.socket = asked[0]
+            ready = yield asked
+    finally:
+        attempt.socket = -1  # Closed by now, or the connection's, which is watched itself.
 
 
-@contextmanager
-def connected(dsn: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-    """One autocommit connection, for maintenance. Raises our errors for psycopg's."""
-    dsn = Secret(dsn)
-    parse(dsn)
-    try:
-        # Nothing is prepared unasked: after a rollback psycopg would drop all that is prepared, the doctor's too.
-        with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as conn:
-            yield conn
-    except psycopg.Error as error:
-        raise translate(error, {}) from bare(error)
-
-
-def bare(error: psycopg.Error) -> psycopg.Error:
-    """The error of a connection without its frames, psycopg's among them, whose variables hold the password."""
-    link: BaseException | None = error
-    while link is not None:
-        link.__traceback__ = None
-        link = link.__cause__ or link.__context__
-    return error
-
-
-def bounded(pgconn: PGconn, waiting: PQGen[T], seconds: float | None) -> Generator[Any, Any, T]:
+def bounded(conn: _Inheritable, waiting: PQGen[T], seconds: float | None) -> Generator[Any, Any, T]:
     """What psycopg waits for, but no longer than so many seconds: then the connection is given up, OperationalError.
 
     psycopg lets no more than a tenth of a second pass before it looks again whether something has come. Without this
     nothing ends the wait for a server that fell silent: its own timeouts do not reach us, and where something between
-    still confirms what was sent, TCP finds nothing amiss.
+    still confirms what was sent, TCP finds nothing amiss. ForkedError: this process was forked during the wait.
     """
     deadline = inf if seconds is None else monotonic() + seconds
     ready = None
@@ -202,45 +85,54 @@ def bounded(pgconn: PGconn, waiting: PQGen[T], seconds: float | None) -> Generat
             while not (ready := (yield asked)):
                 if monotonic() > deadline:
                     raise psycopg.OperationalError(f"the server did not answer within {seconds:g} seconds")
+                if conn.inherited:
+                    guards.refuse_inherited()
+            if conn.inherited:
+                guards.refuse_inherited()
         except BaseException:
             # Given up, or interrupted here. What waits would go on with a connection that still stands.
-            pgconn.finish()
+            conn.pgconn.finish()
             with suppress(psycopg.Error):
                 waiting.close()
             raise
 
 
-def refuse_shared_statements(settings: Settings) -> None:
-    """Raise UnsafePoolerError where one connection's prepared statement is another's, or is gone.
+class _Connection(Inheritance, psycopg.Connection[tuple[Any, ...]]):
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Any]:
+        return (yield from watched(super()._connect_gen(conninfo)))
 
-    To be asked where a pooler was found between: in transaction mode it hands a client now this server process, now
-    that. Unless it follows prepared statements, as pgbouncer can from 1.21 on, a client finds there, by the name of
-    its own, what another one has prepared, and runs it. Here two clients do just that. That neither notices although
-    the server processes are shared takes a pooler under load that gives both the same ones again and again.
+
+@contextmanager
+def connected(dsn: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """One autocommit connection, for maintenance, with the role's own search_path. Raises our errors for psycopg's."""
+    dsn = Secret(dsn)
+    parse(dsn)
+    try:
+        # Nothing is prepared unasked: after a rollback psycopg would drop all that is prepared, the doctor's too.
+        with _Connection.connect(dsn, autocommit=True, prepare_threshold=None) as conn:
+            yield conn
+    except psycopg.Error as error:
+        raise translate(error, {}) from bare(error)
+
+
+@contextmanager
+def owned(dsn: str, schema: str | None = None) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """The same for the owner, with every name looked up in pg_catalog, then the schema, by default SKILLDB_SCHEMA's.
+
+    UnsafeSchemaError: somebody who is not trusted could put objects in the way. SkilldbError: there is no such schema.
     """
-    # Behind a pooler that shares, what is prepared stays there: its name must not be anyone else's.
-    name = f"skilldb_{secrets.token_hex(8)}".encode()
-    with (
-        psycopg.connect(settings.conninfo, **settings.connect) as first,
-        psycopg.connect(settings.conninfo, **settings.connect) as second,
-    ):
-        clients = {b"first": first.pgconn, b"second": second.pgconn}
-        for word, client in clients.items():
-            client.prepare(name, b"SELECT '" + word + b"'")
-        for word, client in [*clients.items()] * 2:
-            answer = client.exec_prepared(name, [])
-            if answer.status != ExecStatus.TUPLES_OK or answer.get_value(0, 0) != word:
-                raise UnsafePoolerError(
-                    "a pooler between shares connections and does not follow prepared statements: one client would run "
-                    "another's. Open with prepare_threshold=None, or use session pooling or pgbouncer 1.21 or newer "
-                    "with max_prepared_statements"
-                )
+    dsn, schema = Secret(dsn), schema_name(schema)
+    with connected(dsn) as conn:
+        guards.refuse_on(conn, schema, owner=True)
+        guards.pin(conn, owner_search_path(schema))
+        yield conn
 
 
-def refuse_unsafe(reasons: Sequence[tuple[Any, ...]]) -> None:
-    """Raise UnsafeRoleError where ROLE_CHECK returned rows."""
-    if reasons:
-        raise UnsafeRoleError(
-            f"{reasons[0][0]}: isolation between tenants would not hold. "
-            "Connect as a login that is only a member of skilldb_app"
-        )
+def bare(error: psycopg.Error) -> psycopg.Error:
+    """The error of a connection without its frames, psycopg's among them, whose variables hold the password."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error

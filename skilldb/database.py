@@ -1,23 +1,24 @@
 """Database, Tenant, Transaction: run statements, blocking."""
 
+# Generated from aio.py by `python .ci/generate_database.py`. Do not edit.
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from traceback import walk_tb
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 import psycopg
-from psycopg.abc import PQGen
+from psycopg.abc import PQGen, PQGenConn
 from psycopg.pq import TransactionStatus
-from psycopg_pool import ConnectionPool, PoolTimeout
-from psycopg_pool.pool import WaitingClient
+from psycopg_pool import ConnectionPool
 
-from skilldb import connection
-from skilldb.errors import DatabaseUnavailableError, SkilldbError, translate
-from skilldb.session import Exchange, Session
+from skilldb import connection, guards, settings
+from skilldb import database_hooks as hooks
+from skilldb.errors import DatabaseClosedError, DatabaseUnavailableError, SkilldbError, translate
+from skilldb.session import BEGIN, Exchange, Session
 from skilldb.statement import Statement, answers, require_tenant
 
 A = TypeVar("A")
@@ -26,20 +27,29 @@ C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
 F = TypeVar("F")
+G = TypeVar("G")
+H = TypeVar("H")
+J = TypeVar("J")
+K = TypeVar("K")
 
 
-class Conn(psycopg.Connection[tuple[Any, ...]]):
+class Conn(connection.Inheritance, psycopg.Connection[tuple[Any, ...]]):
     """A connection of this package: on it no answer is waited for longer than its settings say."""
 
     session: Session
 
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
+        """psycopg's one place to connect in."""
+        return (yield from connection.watched(super()._connect_gen(conninfo)))
+
     def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
         """psycopg's one place to wait in."""
-        return super().wait(connection.bounded(self.pgconn, gen, self.session.settings.patience), *args, **kwargs)
+        return super().wait(connection.bounded(self, gen, self.session.settings.patience), *args, **kwargs)
 
 
-class Executor(ABC):
-    """What a Tenant and a Transaction have in common."""
+class Executor(guards.NotPicklable, ABC):
+    """What an Tenant and an Transaction have in common."""
 
     @overload
     def execute(self, a: Statement[A], /) -> A: ...
@@ -55,6 +65,10 @@ class Executor(ABC):
     ) -> tuple[A, B, C, D, E]: ...
     @overload
     def execute(
+        self, a: Statement[A], b: Statement[B], c: Statement[C], d: Statement[D], e: Statement[E], f: Statement[F], /
+    ) -> tuple[A, B, C, D, E, F]: ...
+    @overload
+    def execute(
         self,
         a: Statement[A],
         b: Statement[B],
@@ -62,8 +76,51 @@ class Executor(ABC):
         d: Statement[D],
         e: Statement[E],
         f: Statement[F],
+        g: Statement[G],
         /,
-    ) -> tuple[A, B, C, D, E, F]: ...
+    ) -> tuple[A, B, C, D, E, F, G]: ...
+    @overload
+    def execute(
+        self,
+        a: Statement[A],
+        b: Statement[B],
+        c: Statement[C],
+        d: Statement[D],
+        e: Statement[E],
+        f: Statement[F],
+        g: Statement[G],
+        h: Statement[H],
+        /,
+    ) -> tuple[A, B, C, D, E, F, G, H]: ...
+    @overload
+    def execute(
+        self,
+        a: Statement[A],
+        b: Statement[B],
+        c: Statement[C],
+        d: Statement[D],
+        e: Statement[E],
+        f: Statement[F],
+        g: Statement[G],
+        h: Statement[H],
+        i: Statement[J],
+        /,
+    ) -> tuple[A, B, C, D, E, F, G, H, J]: ...
+    @overload
+    def execute(
+        self,
+        a: Statement[A],
+        b: Statement[B],
+        c: Statement[C],
+        d: Statement[D],
+        e: Statement[E],
+        f: Statement[F],
+        g: Statement[G],
+        h: Statement[H],
+        i: Statement[J],
+        j: Statement[K],
+        /,
+    ) -> tuple[A, B, C, D, E, F, G, H, J, K]: ...
     @overload
     def execute(self, *statements: Statement[Any]) -> tuple[Any, ...]: ...
 
@@ -88,8 +145,8 @@ class Executor(ABC):
 class Tenant(Executor):
     """A light handle on one organisation's rows. It holds no connection and may be shared between threads."""
 
-    def __init__(self, pool: ConnectionPool[Conn], tenant_id: str) -> None:
-        self._pool = pool
+    def __init__(self, database: Database, tenant_id: str) -> None:
+        self._database = database
         self.id = require_tenant(tenant_id)
 
     def __repr__(self) -> str:
@@ -98,29 +155,33 @@ class Tenant(Executor):
     def _execute(self, statements: Sequence[Statement[Any]]) -> Any:
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
-        with _checked_out(self._pool) as conn:
-            return _run(conn, Exchange(conn, conn.session, self.id, statements))
+        with self._database._connection() as conn:
+            return _run(conn, Exchange(conn, conn.session, [conn.session.settings.begin], self.id, statements))
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """One transaction over several `execute`, each a round trip, for steps that depend on earlier answers.
 
         Commits at the end of the block, rolls back on an exception. Once an `execute` has failed nothing more can be
-        done in it: where the block ends without an exception all the same, that first error is raised again.
+        done in it: where the block ends without an exception all the same, that first error is raised again. A process
+        that is forked within the block gets ForkedError from its `execute` and at the end of the block.
         """
-        with _checked_out(self._pool) as conn:
+        with self._database._connection() as conn:
             transaction = Transaction(conn, self.id)
             try:
                 yield transaction
                 if transaction.error is not None:
                     raise transaction.error
+                if conn.inherited:
+                    guards.refuse_inherited()
                 conn.commit()
             finally:
                 transaction.closed = True
-                if conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                    conn.close()  # Interrupted in its commit, it takes no other command.
-                if not conn.closed:
-                    conn.rollback()
+                if not conn.inherited:
+                    if conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                        conn.close()  # Interrupted in its commit, it takes no other command.
+                    if not conn.closed:
+                        conn.rollback()
 
 
 class Transaction(Executor):
@@ -134,60 +195,133 @@ class Transaction(Executor):
         self.closed = False
 
     def _execute(self, statements: Sequence[Statement[Any]]) -> Any:
+        if self._conn.inherited:
+            guards.refuse_inherited()
         if self.closed:
             raise SkilldbError("the transaction has ended")
         if self.error is not None:
             raise self.error
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
-        first, self._begun = not self._begun, True
-        exchange = Exchange(self._conn, self._conn.session, self._tenant_id, statements, begin=first, set_tenant=first)
+        session = self._conn.session
+        first = [] if self._begun else [BEGIN, session.settings.begin]
+        self._begun = True
         try:
-            return _run(self._conn, exchange)
+            return _run(self._conn, Exchange(self._conn, session, first, self._tenant_id, statements))
         except SkilldbError as error:
             self.error = error
             raise
 
 
-class Database:
-    """A pool of connections, open from the start. `with` closes it; so does close()."""
+class Database(guards.NotPicklable):
+    """A pool of connections. It is opened by open(), by `async with`, or by the first call.
 
-    def __init__(self, settings: connection.Settings) -> None:
+    It belongs to the process that opened it. After a fork the child opens a pool of its own at its next call.
+    """
+
+    def __init__(self, chosen: settings.Settings) -> None:
+        self._settings = chosen
+        self._pool: ConnectionPool[Conn] | None = None
+        self._closed = False
+        self._refusal: SkilldbError | None = None
+        self._opening = hooks.Lock()
+        guards.watch(self)
+
+    def abandon(self) -> None:
+        """In a forked child: leave the pool to the parent."""
+        if self._pool is not None:
+            self._pool._closed = True  # Deleting the pool would otherwise wait for threads that this process lacks.
+        self._pool = None
+        self._opening = hooks.Lock()  # The former one may be held by a thread or thread of the parent.
+
+    def open(self) -> None:
+        """Check the role and open the pool, unless it is open. Raises as connect() says; may be tried again."""
+        self._opened()
+
+    def _opened(self) -> ConnectionPool[Conn]:
+        with self._opening:
+            if self._closed:
+                raise DatabaseClosedError("the database was closed: open another one with connect()")
+            if self._pool is None:
+                self._pool = self._new_pool()
+            return self._pool
+
+    def _new_pool(self) -> ConnectionPool[Conn]:
+        chosen = self._settings
         try:
-            with Conn.connect(settings.conninfo, **settings.connect) as conn:
-                conn.session = Session(settings)
-                with conn.pipeline():
-                    reasons = conn.execute(connection.ROLE_CHECK)
-                    backend = conn.execute(connection.BACKEND)
-                connection.refuse_unsafe(reasons.fetchall())
-                pooled = backend.fetchone() != (conn.info.backend_pid,)
-            if pooled and settings.prepare_threshold is not None:
-                connection.refuse_shared_statements(settings)
-            self._pool: ConnectionPool[Conn] = ConnectionPool(
-                settings.conninfo,
+            with Conn.connect(chosen.conninfo, **chosen.connect) as conn:
+                found = self._ask(conn, *guards.checks(chosen.schema))
+                pooled = guards.refuse(found, chosen.schema) != conn.info.backend_pid
+            if pooled and chosen.prepare_threshold is not None:
+                hooks.to_thread(guards.refuse_shared_statements, chosen)
+            pool = ConnectionPool(
+                chosen.conninfo,
                 connection_class=Conn,
-                kwargs=settings.connect,
-                configure=lambda conn: setattr(conn, "session", Session(settings)),
+                kwargs=chosen.connect,
+                configure=self._configure,
                 open=False,
-                **settings.pool,
+                **chosen.pool,
             )
             try:
-                self._pool.open(wait=True, timeout=self._pool.timeout)
+                pool.open(wait=True, timeout=pool.timeout)
             except BaseException:
-                self._pool.close()
+                pool.close()
                 raise
+            return pool
         except psycopg.Error as error:
             raise translate(error, {}) from connection.bare(error)
 
+    def _ask(self, conn: Conn, *statements: Statement[Any]) -> Any:
+        """The answers to what is checked on a new connection."""
+        conn.session = Session(self._settings)
+        return _run(conn, Exchange(conn, conn.session, [self._settings.begin_checks], "", statements))
+
+    def _configure(self, conn: Conn) -> None:
+        """Check the role on each connection of the pool, which keeps trying where one is refused."""
+        try:
+            guards.refuse_role(self._ask(conn, guards.ROLE_CHECK))
+        except SkilldbError as error:
+            self._refusal = error
+            conn.close()
+            raise
+        self._refusal = None
+
+    @contextmanager
+    def _connection(self) -> Iterator[Conn]:
+        """A connection of the pool, returned to it afterwards. psycopg's errors become ours."""
+        pool = self._pool or self._opened()
+        try:
+            conn: Conn = hooks.get_connection(pool)
+        except psycopg.Error as error:
+            if self._closed:
+                raise DatabaseClosedError("the database was closed during the call") from error
+            if pool is not self._pool:
+                guards.refuse_inherited()
+            if self._refusal is not None:
+                raise self._refusal from error
+            raise DatabaseUnavailableError(str(error)) from error
+        try:
+            yield conn
+        except psycopg.Error as error:
+            raise translate(error, {}) from error
+        finally:
+            if not conn.inherited:
+                hooks.put_connection(pool, conn)
+
     def tenant(self, tenant_id: str) -> Tenant:
         """A handle on one organisation. Raises TenantRequiredError for an empty or missing id; sends nothing."""
-        return Tenant(self._pool, tenant_id)
+        return Tenant(self, tenant_id)
 
     def close(self) -> None:
-        """Close the pool and its connections."""
-        self._pool.close()
+        """Close the pool and its connections. Every later call raises DatabaseClosedError."""
+        with self._opening:
+            self._closed = True
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
 
     def __enter__(self) -> Self:
+        self.open()
         return self
 
     def __exit__(
@@ -199,6 +333,7 @@ class Database:
 def connect(
     dsn: str | None = None,
     *,
+    schema: str | None = None,
     min_size: int = 1,
     max_size: int = 10,
     timeout: float = 10.0,
@@ -207,10 +342,13 @@ def connect(
     application_name: str | None = None,
     prepare_threshold: int | None = 5,
 ) -> Database:
-    """Open a pool of `min_size` to `max_size` connections to a migrated database.
+    """A pool of `min_size` to `max_size` connections to a migrated database. Checks the arguments, and sends nothing.
+
+    The pool is opened by `async with`, by open(), or by the first call.
 
     `dsn`: a PostgreSQL connection string; by default that of the environment variable SKILLDB_DSN.
-    `timeout`: seconds to wait for the server (at least 2) and, later, for a free connection. `statement_timeout`,
+    `schema`: where skilldb's tables are, by default that of SKILLDB_SCHEMA, or `public`; no search_path plays a
+    part. `timeout`: seconds to wait for the server (at least 2) and, later, for a free connection. `statement_timeout`,
     `lock_timeout`: seconds after which the server ends a statement or its wait for a lock, 0 for never. The answer to
     one `execute`, or to a commit, is waited for no longer than `timeout` and `statement_timeout` together, whatever has
     become of server and network; where the latter is 0, without end. DatabaseUnavailableError then leaves open whether
@@ -220,14 +358,16 @@ def connect(
     least 1), None for never, as it must be behind a pooler that shares connections and does not follow prepared
     statements: pgbouncer in transaction mode before 1.21, or with max_prepared_statements=0.
 
-    Raises UnsafeRoleError where the role could bypass the isolation between tenants, UnsafePoolerError where such a
-    pooler is between and statements would be prepared, DatabaseUnavailableError where the server cannot be reached,
-    InvalidValueError for an argument that makes no sense.
+    Raises InvalidValueError for an argument that makes no sense. Opening raises UnsafeRoleError where the role could
+    bypass the isolation between tenants, UnsafeSchemaError where somebody who is not trusted may create in the schema
+    or the database, UnsafePoolerError where such a pooler is between and statements would be prepared, and
+    DatabaseUnavailableError where the server cannot be reached.
     """
-    dsn = connection.Secret(dsn or "")
+    dsn = settings.Secret(dsn or "")  # In a traceback with variables, too.
     return Database(
-        connection.settings(
+        settings.settings(
             dsn,
+            schema=schema,
             min_size=min_size,
             max_size=max_size,
             timeout=timeout,
@@ -237,36 +377,6 @@ def connect(
             prepare_threshold=prepare_threshold,
         )
     )
-
-
-@contextmanager
-def _checked_out(pool: ConnectionPool[Conn]) -> Iterator[Conn]:
-    """A connection of the pool, returned to it afterwards. psycopg's errors become ours."""
-    try:
-        conn = pool.getconn()
-    except psycopg.Error as error:
-        raise DatabaseUnavailableError(str(error)) from error
-    except BaseException as error:
-        _leave_queue(pool, error)
-        raise
-    try:
-        yield conn
-    except psycopg.Error as error:
-        raise translate(error, {}) from error
-    finally:
-        pool.putconn(conn)
-
-
-def _leave_queue(pool: ConnectionPool[Conn], error: BaseException) -> None:
-    """Give up the place of a caller who was interrupted in it.
-
-    psycopg_pool (3.3) leaves it in the queue, and the next connection that is free would go there and be lost.
-    """
-    for frame, _ in walk_tb(error.__traceback__):
-        place = frame.f_locals.get("pos")
-        if isinstance(place, WaitingClient) and not place.fail(PoolTimeout()) and place.conn is not None:
-            place.conn._pool = pool
-            pool.putconn(place.conn)
 
 
 def _run(conn: Conn, exchange: Exchange) -> Any:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pkgutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 from psycopg.rows import class_row
 
-from skilldb import connection, database, isolation, maintenance, migrate, queries, repositories, top
-from skilldb.errors import SkilldbError, translate
+from skilldb import connection, database, guards, isolation, maintenance, migrate, queries, repositories, top
+from skilldb.errors import SkilldbError, UnsafeSchemaError, translate
 from skilldb.isolation import Conn
+from skilldb.settings import NOTHING_TRUSTED, Secret, owner_search_path, schema_name, search_path
 
 Level = Literal["ok", "warning", "failure"]
 
@@ -50,37 +50,42 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patient:
-    """The database, as its owner and as the service: both addresses, and a connection each."""
+    """The database: its schema, a connection as its owner, and one as the service, with the service's address."""
 
-    owner_dsn: str
-    service_dsn: str
+    schema: str
     owner: Conn
     service: Conn
+    service_dsn: str
+    service_role: str
 
 
 Check = Callable[[Patient], Iterator[tuple[Level, str, str]]]
 """Yields level, what was found, what to do. Nothing: all is well."""
 
 
-def examine(owner_dsn: str, service_dsn: str, *, drift: bool = True) -> Iterator[Finding]:
+def examine(owner_dsn: str, service_dsn: str, *, schema: str | None = None, drift: bool = True) -> Iterator[Finding]:
     """Every finding, check by check; a check that found nothing wrong gives one that is ok. Changes nothing.
 
-    `drift`: compare the counters too, which reads every row that they count.
+    `schema`: by default that of SKILLDB_SCHEMA, or `public`. `drift`: compare the counters too, which reads every row
+    that they count.
     """
-    service_dsn = connection.Secret(service_dsn)
+    schema = schema_name(schema)
+    owner_dsn, service_dsn = Secret(owner_dsn), Secret(service_dsn)
     with ExitStack() as stack:
         who = "owner"
         try:
-            owner_dsn = _impatient(owner_dsn)
             owner = stack.enter_context(connection.connected(owner_dsn))
             who = "service"
             service = stack.enter_context(connection.connected(service_dsn))
         except SkilldbError as error:
             yield unreachable(error, f"as the {who}: ")
             return
-        name, version, role, database_of_owner = owner.execute(_SQL["get_server"].sql).fetchall()[0]
-        _, _, worker, database_of_service = service.execute(_SQL["get_server"].sql).fetchall()[0]
-        where = f"PostgreSQL {version}, database {name}, owner {role}, service {worker}"
+        # Until it is known who may create in the schema, no name is looked up there.
+        with _serving(service, NOTHING_TRUSTED):
+            ((_, _, service_role, database_of_service),) = service.execute(_SQL["get_server"].sql).fetchall()
+        _set_session(owner, NOTHING_TRUSTED, local=False)
+        ((name, version, role, database_of_owner),) = owner.execute(_SQL["get_server"].sql).fetchall()
+        where = f"PostgreSQL {version}, database {name}, schema {schema}, owner {role}, service {service_role}"
         if database_of_owner != database_of_service:
             yield Finding(
                 check="connection",
@@ -90,10 +95,17 @@ def examine(owner_dsn: str, service_dsn: str, *, drift: bool = True) -> Iterator
             )
             return
         yield Finding(check="connection", level="ok", found=where)
-        patient = Patient(owner_dsn=owner_dsn, service_dsn=service_dsn, owner=owner, service=service)
+        patient = Patient(
+            schema=schema, owner=owner, service=service, service_dsn=service_dsn, service_role=service_role
+        )
+        refused = [*_report("creation", _creation, "only who is trusted may create, and owns what is there", patient)]
+        yield from refused
+        if any(finding.level == "failure" for finding in refused):
+            return
+        _set_session(owner, owner_search_path(schema), local=False)
         yield from _report("migrations", _migrations, "all are applied as their files stand", patient)
         try:
-            isolation.tables(service)
+            isolation.tables(owner)
         except SkilldbError as error:
             yield Finding(check="tables", level="failure", found=str(error), advice="`skilldb migrate`")
             return
@@ -105,15 +117,22 @@ def examine(owner_dsn: str, service_dsn: str, *, drift: bool = True) -> Iterator
             yield from _report("drift", _drift, "every counter is what its rows say", patient)
 
 
+def _set_session(conn: Conn, search_path: str, *, local: bool) -> None:
+    values = {"search_path": search_path, "lock_timeout": f"{LOCK_TIMEOUT}s", "is_local": local}
+    conn.execute(_SQL["set_session"].sql, values)
+
+
+@contextmanager
+def _serving(service: Conn, search_path: str) -> Iterator[None]:
+    """A transaction of the service with its names pinned. Behind a pooler no setting may outlive its transaction."""
+    with service.transaction():
+        _set_session(service, search_path, local=True)
+        yield
+
+
 def unreachable(error: SkilldbError, who: str = "") -> Finding:
     """The finding that nothing could be looked at."""
     return Finding(check="connection", level="failure", found=f"{who}{error}", advice=UNREACHABLE)
-
-
-def _impatient(dsn: str) -> connection.Secret:
-    """The owner's address with a lock_timeout. In the service's a pooler would refuse it."""
-    options = connection.parse(dsn).get("options") or ""
-    return connection.Secret(make_conninfo(dsn, options=f"{options} -c lock_timeout={LOCK_TIMEOUT}s".strip()))
 
 
 def _report(name: str, check: Check, sound: str, patient: Patient) -> Iterator[Finding]:
@@ -141,7 +160,17 @@ def _locks(patient: Patient) -> Iterator[str]:
         yield f"{table} {locked} by process {pid}{f' since {since:%Y-%m-%d %H:%M:%S %Z}' if since else ''}"
 
 
-# Roles, grants, isolation.
+# Who may create, roles, grants, isolation.
+
+
+def _creation(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+    """Whoever may create in the schema can have the owner run a function of theirs. The rest is then not examined."""
+    try:
+        guards.refuse_on(patient.owner, patient.schema, owner=True)
+    except UnsafeSchemaError as error:
+        for reason, remedy in error.found:
+            yield "failure", f"{reason}: it could stand in for what skilldb calls; nothing else was examined", remedy
+
 
 # What holds where a check finds nothing, and what to do where it does. As the owner, if nothing else is said.
 _ISOLATION: dict[isolation.Check, tuple[str, str]] = {
@@ -187,8 +216,7 @@ _ISOLATION: dict[isolation.Check, tuple[str, str]] = {
 
 def _isolated(check: isolation.Check, advice: str) -> Check:
     def run(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-        with patient.service.transaction():
-            patient.service.execute(_SQL["set_lock_timeout"].sql, {"timeout": f"{LOCK_TIMEOUT}s"})
+        with _serving(patient.service, owner_search_path(patient.schema)):
             problems = check(patient.service)
         for found in problems:
             yield "failure", found, advice
@@ -215,9 +243,9 @@ def _owner(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 
 def _other_roles(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     """Roles that reach the tables beside the two that are connected, or pass by the policies as another service."""
-    ((_, _, service, _),) = patient.service.execute(_SQL["get_server"].sql).fetchall()
     tables = [table.oid for table in isolation.tables(patient.owner)]
-    roles = patient.owner.execute(_SQL["list_other_roles"].sql, {"tables": tables, "service": service}).fetchall()
+    named = {"tables": tables, "service": patient.service_role}
+    roles = patient.owner.execute(_SQL["list_other_roles"].sql, named).fetchall()
     for name, unsafe, powers, comment in roles:
         if unsafe:
             yield (
@@ -247,7 +275,7 @@ def _queries(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     locked = None
     with conn.transaction(force_rollback=True):
         conn.execute(_SQL["set_generic_plans"].sql)
-        conn.execute(_SQL["set_lock_timeout"].sql, {"timeout": f"{LOCK_TIMEOUT}s"})
+        _set_session(conn, search_path(patient.schema), local=True)
         asked = {f"{file}.{name}": query for file in [*files, "locks"] for name, query in queries.load(file).items()}
         for name, query in asked.items():
             try:
@@ -290,7 +318,7 @@ def _plan(conn: Conn, query: queries.Query) -> None:
 
 
 def _migrations(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    states = migrate.status(patient.owner_dsn)
+    states = migrate.status_on(patient.owner)
     if pending := [found.id for found in states if found.state == "pending"]:
         yield "warning", f"{len(pending)} pending, the first {pending[0]}", "`skilldb migrate`"
     for found in states:
@@ -328,7 +356,7 @@ def expected_definitions() -> dict[str, str]:
 
 def _definitions(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     """What an operator has added, beside what is expected, is no fault."""
-    if any(found.state != "applied" for found in migrate.status(patient.owner_dsn)):
+    if any(found.state != "applied" for found in migrate.status_on(patient.owner)):
         yield "ok", "not compared: not every migration is applied as its file stands", ""
         return
     actual = definitions(patient.owner)
@@ -409,9 +437,13 @@ def _unused(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 
 
 def _drift(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    organisations = [id for id, _ in maintenance.list_tenants(patient.owner_dsn)]
+    organisations = [id for id, _ in maintenance.tenants_on(patient.owner)]
     with database.connect(
-        patient.service_dsn, statement_timeout=0, lock_timeout=LOCK_TIMEOUT, application_name="skilldb doctor"
+        patient.service_dsn,
+        schema=patient.schema,
+        statement_timeout=0,
+        lock_timeout=LOCK_TIMEOUT,
+        application_name="skilldb doctor",
     ) as db:
         counted = Counter(id for id, _ in maintenance.check(db, organisations))
     for id, count in counted.items():
@@ -454,8 +486,10 @@ def _connections(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 
 
 def _settings(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    ((_, _, role, _),) = patient.service.execute(_SQL["get_server"].sql).fetchall()
-    for name, is_set, value in patient.service.execute(_SQL["list_timeouts"].sql).fetchall():
+    role = patient.service_role
+    with _serving(patient.service, NOTHING_TRUSTED):
+        timeouts = patient.service.execute(_SQL["list_timeouts"].sql).fetchall()
+    for name, is_set, value in timeouts:
         what, suggested = _TIMEOUTS[name]
         if is_set:
             yield "ok", f"{name} of {role} is {value}", ""

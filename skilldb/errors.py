@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -41,8 +41,33 @@ class UnsafeRoleError(SkilldbError):
     """The database role could bypass the isolation between tenants."""
 
 
+class UnsafeSchemaError(SkilldbError):
+    """A role that is not trusted may create in the schema or the database, or owns a function or operator there.
+
+    `found`: each reason, with the statement that removes it.
+    """
+
+    def __init__(self, found: Sequence[tuple[str, str]]) -> None:
+        self.found = list(found)
+        shown = found[:5]
+        more = f" ({len(found) - len(shown)} more: `skilldb doctor` lists all)" if len(found) > len(shown) else ""
+        reasons, remedies = ("; ".join(texts) for texts in zip(*shown, strict=True))
+        super().__init__(
+            f"{reasons}{more}: an object made there can take the place of one that skilldb calls. Run: {remedies}. "
+            'Or trust the role, in the comment of the schema: docs/operations.md, "Who may create"'
+        )
+
+
 class UnsafePoolerError(SkilldbError):
     """A pooler between would have one client run another client's prepared statement."""
+
+
+class ForkedError(SkilldbError):
+    """The process was forked while a call or transaction was open, which belongs to the parent process."""
+
+
+class DatabaseClosedError(SkilldbError):
+    """The call came after close()."""
 
 
 class PermissionDeniedError(SkilldbError):

@@ -12,12 +12,14 @@ from itertools import cycle, islice
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
-from skilldb import connection, queries
+from skilldb import connection, guards, queries
 from skilldb.errors import InvalidValueError, NotFoundError, SkilldbError, shown, translate
 from skilldb.queries import Query
-from skilldb.statement import SET_TENANT, require_tenant
+from skilldb.settings import SET_TENANT, Secret, owner_search_path, schema_name, search_path
+from skilldb.statement import require_tenant
 from skilldb.values import ADAPT
 
 Conn = psycopg.Connection[Any]
@@ -145,15 +147,16 @@ def explain(
     tenant_id: str | None,
     given: Mapping[str, str] | None = None,
     *,
+    schema: str | None = None,
     generic: bool = False,
     as_json: bool = False,
     examples: Mapping[str, Any] | None = None,
 ) -> Explained:
     """Run a query as `dsn`'s role in a transaction that is rolled back, and say how PostgreSQL ran it.
 
-    `tenant_id` is None for the owner's queries. `given`: parameters as text, in place of the examples; see parse().
-    `generic`: the plan that does not know the parameters, as skilldb's own connections have it. `examples`: those of
-    an earlier find_examples(), to save finding them again.
+    `schema`: by default that of SKILLDB_SCHEMA, or `public`. `tenant_id`: None for the owner's queries. `given`:
+    parameters as text, in place of the examples; see parse(). `generic`: the plan that does not know the parameters, as
+    skilldb's own connections have it. `examples`: those of an earlier find_examples(), to save finding them again.
 
     It really runs: rows are locked and written until the rollback. Raises the query's own errors, NotFoundError for an
     unknown tenant or query, InvalidValueError for a parameter that the query does not take.
@@ -164,7 +167,7 @@ def explain(
         takes = ", ".join(sorted(query.types.keys() - {"tenant_id"})) or "none"
         raise InvalidValueError(f"{name} has no parameter {', '.join(sorted(unknown))}; it takes: {takes}")
     chosen = {parameter: parse(parameter, query.types[parameter], text) for parameter, text in given.items()}
-    with _rolled_back(dsn, tenant_id) as conn:
+    with _rolled_back(dsn, schema, tenant_id) as conn:
         if examples is None:
             examples = {} if tenant_id is None else _find_examples(conn, tenant_id)
         tenant_id = _OWN.get(name, {}).get("tenant_id", tenant_id)
@@ -190,9 +193,9 @@ def explain(
     return Explained(query=name, tenant=tenant_id, role=role, generic=generic, parameters=params, plan=plan)
 
 
-def find_examples(dsn: str, tenant_id: str) -> dict[str, Any]:
+def find_examples(dsn: str, tenant_id: str, *, schema: str | None = None) -> dict[str, Any]:
     """Ids of the tenant's data, as explain() takes them. NotFoundError: there is no such tenant."""
-    with _rolled_back(dsn, tenant_id) as conn:
+    with _rolled_back(dsn, schema, tenant_id) as conn:
         return _find_examples(conn, tenant_id)
 
 
@@ -255,28 +258,17 @@ def _files(every: Mapping[str, Query]) -> str:
 
 
 @contextmanager
-def _rolled_back(dsn: str, tenant_id: str | None) -> Iterator[Conn]:
-    """A connection as the layer opens it, in a transaction of the tenant that ends in a rollback."""
-    settings = connection.settings(
-        dsn,
-        min_size=1,
-        max_size=1,
-        timeout=10,
-        statement_timeout=0,
-        lock_timeout=10,
-        application_name="skilldb explain",
-        prepare_threshold=None,
-    )
-    try:
-        with psycopg.connect(settings.conninfo, **settings.connect) as conn:
+def _rolled_back(dsn: str, schema: str | None, tenant_id: str | None) -> Iterator[Conn]:
+    """A connection of the service, of the owner without a tenant, in a transaction that ends in a rollback."""
+    dsn = Secret(make_conninfo(Secret(dsn), application_name="skilldb explain"))
+    schema = schema_name(schema)
+    with connection.connected(dsn) as conn:
+        guards.refuse_on(conn, schema, owner=tenant_id is None)
+        with conn.transaction(force_rollback=True):
+            guards.pin(conn, owner_search_path(schema) if tenant_id is None else search_path(schema), local=True)
             if tenant_id is not None:
-                connection.refuse_unsafe(conn.execute(connection.ROLE_CHECK).fetchall())
-            with conn.transaction(force_rollback=True):
-                if tenant_id is not None:
-                    conn.execute(SET_TENANT, {"tenant_id": require_tenant(tenant_id)})
-                yield conn
-    except psycopg.Error as error:
-        raise translate(error, {}) from error
+                conn.execute(SET_TENANT, {"tenant_id": require_tenant(tenant_id)})
+            yield conn
 
 
 def _parameters(name: str, query: Query, examples: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Whether the schema isolates tenants: checks over the service's connection, each a list of what is wrong.
 
-They read the catalogue and discover the tables, so that a new table, grant or policy is seen too.
+They read the catalogue and discover the tables, so that a new table, grant or policy is seen too. The schema is the
+connection's current_schema().
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row
 
-from skilldb import connection, queries
+from skilldb import queries
 from skilldb.errors import SkilldbError
 
 Conn = psycopg.Connection[tuple[Any, ...]]
@@ -23,6 +24,7 @@ IMMUTABLE = {"skill_versions"}
 NEVER_UPDATED = {"tenant_id", "id", "created_at"}
 
 _SQL = queries.load("isolation")
+_GUARDS = queries.load("guards")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ def keys(conn: Conn) -> list[ForeignKey]:
             pairs=tuple((own, other) for own, other in pairs),
             validated=validated,
         )
-        for name, table, target, validated, pairs in conn.execute(_SQL["list_foreign_keys"].sql).fetchall()
+        for name, table, validated, target, pairs in conn.execute(_SQL["list_foreign_keys"].sql).fetchall()
     ]
 
 
@@ -198,12 +200,19 @@ def roles(conn: Conn) -> list[str]:
 
 
 def opening(conn: Conn) -> list[str]:
-    """What skilldb itself looks for before it opens."""
-    return [reason for (reason,) in conn.execute(connection.ROLE_CHECK).fetchall()]
+    """The role is one that skilldb itself does not refuse."""
+    return [reason for (reason,) in conn.execute(_GUARDS["list_unsafe_roles"].sql).fetchall()]
+
+
+def creators(conn: Conn) -> list[str]:
+    """Nobody who is not trusted may create in the schema or the database, or owns something in the schema."""
+    ((schema,),) = conn.execute(_SQL["get_schema"].sql).fetchall()
+    return [f"{reason}: {remedy}" for reason, remedy in conn.execute(_GUARDS["list_creators"].sql, {"schema": schema})]
 
 
 STRUCTURE: tuple[Check, ...] = (
     opening,
+    creators,
     roles,
     row_security,
     policies,

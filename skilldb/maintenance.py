@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
+
+import psycopg
 
 from skilldb import connection, queries
 from skilldb.database import Database
 from skilldb.errors import NotFoundError
 from skilldb.models import MetricDrift
 from skilldb.repositories import metrics
+from skilldb.settings import Secret
 
 _SQL = queries.load("maintenance")
 
 
-def list_tenants(owner_dsn: str) -> list[tuple[str, str]]:
+def list_tenants(owner_dsn: str, *, schema: str | None = None) -> list[tuple[str, str]]:
     """Id and name of every organisation, by id. Only the owner sees them all: PermissionDeniedError."""
-    with connection.connected(owner_dsn) as conn:
+    owner_dsn = Secret(owner_dsn)
+    with connection.owned(owner_dsn, schema) as conn:
+        return tenants_on(conn)
+
+
+def tenants_on(conn: psycopg.Connection[Any]) -> list[tuple[str, str]]:
+    """The same on a connection of connection.owned()."""
+    with conn.transaction():
         conn.execute(_SQL["see_all_rows"].sql)
         return conn.execute(_SQL["list_tenants"].sql).fetchall()
 

@@ -19,8 +19,9 @@ from yoyo.connections import DatabaseURI
 from yoyo.exceptions import LockTimeout
 from yoyo.migrations import default_migration_table, read_sql_migration
 
-from skilldb import connection, locks, queries
+from skilldb import connection, guards, locks, queries
 from skilldb.errors import SkilldbError, translate
+from skilldb.settings import Secret, owner_search_path, parse, schema_name
 
 _SQL = queries.load("migrate")
 _TO_LINTER = re.compile(rb"^[ \t]*-- squawk-.*\n?", flags=re.MULTILINE)
@@ -81,26 +82,34 @@ class MigrationLock:
         return f"process {self.process} holds the migration lock since {_at(self.since)}; {connected}"
 
 
-def status(dsn: str) -> list[MigrationStatus]:
-    """Every migration, in order. `dsn` is the owner's. Writes nothing, takes no lock."""
-    dsn = connection.Secret(dsn)
-    files = read()
-    with connection.connected(dsn) as conn:
-        applied = _applied(conn)
+def status(dsn: str, *, schema: str | None = None) -> list[MigrationStatus]:
+    """Every migration, in order. `dsn` is the owner's; `schema` is by default that of SKILLDB_SCHEMA, or `public`.
+
+    Writes nothing, takes no lock.
+    """
+    dsn = Secret(dsn)
+    with connection.owned(dsn, schema) as conn:
+        return status_on(conn)
+
+
+def status_on(conn: psycopg.Connection[Any]) -> list[MigrationStatus]:
+    """The same on a connection of connection.owned()."""
+    files, applied = read(), _applied(conn)
     return [_status(id, files.get(id), applied.get(id)) for id in sorted(files.keys() | applied.keys())]
 
 
-def migrate(dsn: str, *, wait: float = 10.0) -> Iterator[MigrationDone]:
+def migrate(dsn: str, *, schema: str | None = None, wait: float = 10.0) -> Iterator[MigrationDone]:
     """Apply what is pending, one migration after the other, and yield each as it is done. `dsn` is the owner's.
 
-    `wait`: seconds to wait for another process that migrates.
+    `schema`: where, by default that of SKILLDB_SCHEMA, or `public`. `wait`: seconds to wait for another process that
+    migrates.
 
     MigrationError: an applied migration was edited or has no file, another process migrates, or the role lacks
     BYPASSRLS, without which a migration would not see the rows it must change.
     """
-    dsn = connection.Secret(dsn)
+    dsn = Secret(dsn)
     files = read()
-    with _locked(dsn, wait) as backend:
+    with _locked(dsn, schema, wait) as backend:
         applied = _applied(backend.connection)
         _refuse_edited(files, applied)
         for migration in backend.to_apply(yoyo.read_migrations(str(queries.folder("migrations")))):
@@ -112,14 +121,14 @@ def migrate(dsn: str, *, wait: float = 10.0) -> Iterator[MigrationDone]:
             yield MigrationDone(id=migration.id, seconds=perf_counter() - start)
 
 
-def plan(dsn: str) -> list[PlannedMigration]:
-    """What migrate() would run, with the locks. `dsn` is the owner's. Writes nothing, takes no lock.
+def plan(dsn: str, *, schema: str | None = None) -> list[PlannedMigration]:
+    """What migrate() would run, with the locks. Arguments as there. Writes nothing, takes no lock.
 
     MigrationError: an applied migration was edited or has no file.
     """
-    dsn = connection.Secret(dsn)
+    dsn = Secret(dsn)
     files = read()
-    with connection.connected(dsn) as conn:
+    with connection.owned(dsn, schema) as conn:
         applied = _applied(conn)
         catalogue = locks.catalogue(conn)
     _refuse_edited(files, applied)
@@ -135,15 +144,17 @@ def _planned(id: str, catalogue: locks.Catalogue) -> PlannedMigration:
     )
 
 
-def rollback(dsn: str, count: int | None = 1, *, wait: float = 10.0) -> Iterator[MigrationDone]:
-    """Undo the last `count` applied migrations, None for all, and yield each as it is done. `dsn` is the owner's.
+def rollback(
+    dsn: str, count: int | None = 1, *, schema: str | None = None, wait: float = 10.0
+) -> Iterator[MigrationDone]:
+    """Undo the last `count` applied migrations, None for all, and yield each as it is done. Arguments as migrate().
 
     What the migrations created is dropped, with its rows. MigrationError: another process migrates, or a migration has
     no file.
     """
-    dsn = connection.Secret(dsn)
+    dsn = Secret(dsn)
     files = read()
-    with _locked(dsn, wait) as backend:
+    with _locked(dsn, schema, wait) as backend:
         if gone := _applied(backend.connection).keys() - files.keys():
             raise MigrationError(f"no file for the applied {', '.join(sorted(gone))}: cannot roll back")
         for migration in backend.to_rollback(yoyo.read_migrations(str(queries.folder("migrations"))))[:count]:
@@ -152,20 +163,20 @@ def rollback(dsn: str, count: int | None = 1, *, wait: float = 10.0) -> Iterator
             yield MigrationDone(id=migration.id, seconds=perf_counter() - start)
 
 
-def get_lock(dsn: str) -> MigrationLock | None:
-    """The lock of a run that is at work, or that crashed; None where there is none. `dsn` is the owner's."""
-    dsn = connection.Secret(dsn)
-    with connection.connected(dsn) as conn:
+def get_lock(dsn: str, *, schema: str | None = None) -> MigrationLock | None:
+    """The lock of a run that is at work, or that crashed; None where there is none. Arguments as migrate()."""
+    dsn = Secret(dsn)
+    with connection.owned(dsn, schema) as conn:
         return _lock(conn)
 
 
-def unlock(dsn: str, lock: MigrationLock) -> bool:
+def unlock(dsn: str, lock: MigrationLock, *, schema: str | None = None) -> bool:
     """Remove the lock that a crashed run left behind. False where it was removed meanwhile.
 
     MigrationError: a session of `skilldb migrate` is connected, which may be at work.
     """
-    dsn = connection.Secret(dsn)
-    with connection.connected(dsn) as conn:
+    dsn = Secret(dsn)
+    with connection.owned(dsn, schema) as conn:
         present = _lock(conn)
         if present and present.sessions:
             raise MigrationError(
@@ -238,13 +249,36 @@ def _at(time: datetime | None) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S %Z}" if time else "a time that this role may not see"
 
 
+class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
+    """yoyo's, with what must be set on each of its connections. yoyo makes a second one for the migrations."""
+
+    def __init__(self, uri: DatabaseURI, schema: str) -> None:
+        self.chosen = schema
+        super().__init__(uri, default_migration_table)
+
+    def init_connection(self, connection_: psycopg.Connection[Any]) -> None:
+        """Called by yoyo after connecting and after each rollback, which undoes settings.
+
+        With row_security off PostgreSQL refuses a role that is subject to policies, instead of showing it no rows.
+        """
+        try:
+            guards.refuse_on(connection_, self.chosen, owner=True)
+            guards.pin(connection_, owner_search_path(self.chosen))
+            connection_.execute("SET row_security = off")
+        except BaseException:
+            connection_.close()
+            raise
+
+    def copy(self) -> _Backend:
+        """Called by yoyo for its second connection."""
+        return _Backend(self.uri, self.chosen)
+
+
 @contextmanager
-def _opened(dsn: str) -> Iterator[Any]:
-    """yoyo's backend, with row_security off: a role that policies hold is then refused instead of seeing no rows."""
-    given = connection.parse(dsn)
+def _opened(dsn: str, schema: str | None) -> Iterator[Any]:
+    given = parse(dsn)
     if "password" in given:
-        given["password"] = connection.Secret(given["password"])
-    options = f"{given.pop('options', None) or ''} -c row_security=off".strip()
+        given["password"] = Secret(given["password"])
     uri = DatabaseURI(
         scheme="postgresql+psycopg",
         username=given.pop("user", None),
@@ -252,10 +286,10 @@ def _opened(dsn: str) -> Iterator[Any]:
         hostname=given.pop("host", None),
         port=given.pop("port", None),
         database=given.pop("dbname", None),
-        args={**given, "options": options, "application_name": "skilldb migrate"},
+        args={**given, "application_name": "skilldb migrate"},
     )
     try:
-        with PostgresqlPsycopgBackend(uri, default_migration_table) as backend:
+        with _Backend(uri, schema_name(schema)) as backend:
             backend.init_database()
             yield backend
     except psycopg.Error as error:
@@ -263,8 +297,8 @@ def _opened(dsn: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _locked(dsn: str, wait: float) -> Iterator[Any]:
-    with _opened(dsn) as backend:
+def _locked(dsn: str, schema: str | None, wait: float) -> Iterator[Any]:
+    with _opened(dsn, schema) as backend:
         role, bypasses = backend.connection.execute(_SQL["get_role"].sql).fetchone()
         if not bypasses:
             raise MigrationError(

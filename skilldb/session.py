@@ -1,4 +1,4 @@
-"""What both faces share of a connection: its state, and one exchange of steps and answers over it."""
+"""What both APIs share of a connection: its state, and one exchange of steps and answers over it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from psycopg import BaseConnection
     from psycopg.pq.abc import PGresult
 
-    from skilldb.connection import Settings
+    from skilldb.settings import Settings
 
-_BEGIN = Step(Query("begin", b"BEGIN", {}), {})
+BEGIN = Query("begin", b"BEGIN", {})
+"""Opens a transaction that outlives the exchange."""
 # A prepared query that does not fit its tables any more; one that is not there.
 _OUTDATED = ("0A000", "26000")
 # Bytes of values. A Unix socket takes some 200,000 at once, TCP less.
@@ -67,18 +68,17 @@ class Exchange:
     """Some statements of one organisation, sent in one pipeline and answered after its one synchronisation point.
 
     On an autocommit connection PostgreSQL runs what stands between two synchronisation points as one transaction
-    (documentation, libpq, "Pipeline Mode"); the tenant setting ends with it.
+    (documentation, libpq, "Pipeline Mode"); the tenant setting ends with it. `first`: what is run before the
+    statements, such as the query that sets the tenant.
     """
 
     def __init__(
         self,
         conn: BaseConnection[Any],
         session: Session,
+        first: Sequence[Query],
         tenant_id: str,
         statements: Sequence[Statement[Any]],
-        *,
-        begin: bool = False,
-        set_tenant: bool = True,
     ) -> None:
         self._pgconn = conn.pgconn
         self._transformer = Transformer(conn)
@@ -90,10 +90,8 @@ class Exchange:
         self._last: list[_Sent | None] = []
         self._end: PGresult | None = None
         self._size = 0
-        if begin:
-            self._add(_BEGIN)
-        if set_tenant:
-            self._add(Step(session.settings.begin, {}))
+        for query in first:
+            self._add(Step(query, {}))
         for statement in statements:
             for step in statement.steps:
                 self._add(step)

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SET_TENANT = b"SELECT set_config('app.current_tenant_id', %(tenant_id)s, true)"
-
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -118,6 +116,9 @@ VALUE: Reader[Any] = Reader(_firsts, lambda rows: rows[0] if rows else None)
 
 EXISTS: Reader[bool] = Reader(_tuples, bool)
 """Whether there is a row."""
+
+ROWS: Reader[list[tuple[Any, ...]]] = Reader(_tuples, lambda rows: rows)
+"""All rows, each as a tuple of its columns."""
 
 NOTHING: Reader[None] = Reader(_tuples, lambda rows: None)
 

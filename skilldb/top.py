@@ -8,8 +8,9 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from skilldb import connection, queries
+from skilldb import connection, guards, queries
 from skilldb.errors import SkilldbError
+from skilldb.settings import Secret, owner_search_path
 
 _SQL = queries.load("top")
 
@@ -34,16 +35,20 @@ class QueryUse:
     share: float
 
 
-def top(dsn: str) -> list[QueryUse]:
+def top(dsn: str, *, schema: str | None = None) -> list[QueryUse]:
     """Our queries since the statistics began, the most time first, and the other statements as the last one.
 
-    `dsn` is the owner's. SkilldbError where pg_stat_statements cannot be read; its message says how to get it.
+    `dsn` is the owner's; `schema` is by default that of SKILLDB_SCHEMA, or `public`. SkilldbError where
+    pg_stat_statements cannot be read; its message says how to get it.
     """
-    with connection.connected(dsn) as conn, conn.transaction():
+    dsn = Secret(dsn)
+    with connection.owned(dsn, schema) as conn, conn.transaction():
         if steps := missing(conn):
             raise SkilldbError("pg_stat_statements is needed. To get it: " + "; then ".join(steps))
-        schema = _extension(conn)["schema_name"]
-        conn.execute(_SQL["set_schema"].sql, {"schema_name": schema})
+        # The extension may be in another schema than skilldb's, in which others may create.
+        place = _extension(conn)["schema_name"]
+        guards.refuse_on(conn, place, owner=True)
+        guards.pin(conn, owner_search_path(place), local=True)
         found = conn.execute(_SQL["list_statements"].sql).fetchall()
     whole = sum(total for _, _, total, _ in found)
     uses = [

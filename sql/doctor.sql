@@ -139,9 +139,11 @@ ORDER BY r.rolname;
 -- A plan for any parameters: one for NULL would leave out what NULL makes unreachable, and not ask for its grants.
 SET LOCAL plan_cache_mode = force_generic_plan;
 
--- name: set_lock_timeout(timeout)
+-- name: set_session(search_path, lock_timeout, is_local)
 -- A plan waits behind ALTER TABLE, and everybody else behind the plan.
-SELECT set_config('lock_timeout', %(timeout)s, true) AS lock_timeout;
+SELECT
+    pg_catalog.set_config('search_path', %(search_path)s, %(is_local)s::boolean) AS search_path,
+    pg_catalog.set_config('lock_timeout', %(lock_timeout)s, %(is_local)s::boolean) AS lock_timeout;
 
 -- name: list_locks()
 -- Who holds, or waits for, a lock on a table that keeps writers or readers out. `since`: the transaction's beginning,
@@ -183,7 +185,7 @@ INNER JOIN pg_stat_database AS d ON d.datname = current_database()
 LEFT JOIN pg_stat_all_indexes AS si ON si.indexrelid = i.indexrelid
 LEFT JOIN pg_stat_all_tables AS st ON st.relid = i.indrelid
 LEFT JOIN pg_stat_progress_create_index AS p ON p.index_relid = i.indexrelid AND p.datid = d.datid
-WHERE n.nspname !~ '^(pg_|information_schema)'
+WHERE n.nspname = current_schema()
 ORDER BY t.relname, c.relname;
 
 -- name: list_definitions()
@@ -194,7 +196,10 @@ WITH tables AS (
         c.oid,
         c.relname AS name
     FROM pg_class AS c
-    WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace AND c.relname !~ '^_?yoyo'
+    WHERE
+        c.relkind IN ('r', 'p')
+        AND c.relnamespace = quote_ident(current_schema())::regnamespace
+        AND c.relname !~ '^_?yoyo'
 ),
 
 definitions (name, definition) AS (
@@ -221,7 +226,8 @@ definitions (name, definition) AS (
     UNION ALL
     SELECT
         'index ' || c.relname,
-        pg_get_indexdef(i.indexrelid)
+        -- PostgreSQL names the schema in it, whatever the search_path.
+        replace(pg_get_indexdef(i.indexrelid), ' ON ' || quote_ident(current_schema()) || '.', ' ON ')
     FROM pg_index AS i
     INNER JOIN pg_class AS c ON c.oid = i.indexrelid
     INNER JOIN tables AS t ON t.oid = i.indrelid
@@ -259,7 +265,7 @@ WITH indexes AS (
     FROM pg_index AS i
     INNER JOIN pg_class AS c ON c.oid = i.indexrelid
     INNER JOIN pg_am AS m ON m.oid = c.relam
-    WHERE i.indisvalid AND c.relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
+    WHERE i.indisvalid AND c.relnamespace = quote_ident(current_schema())::regnamespace
 )
 
 SELECT DISTINCT ON (a.oid)
@@ -300,7 +306,8 @@ SELECT
 FROM pg_stat_user_tables AS s
 INNER JOIN pg_class AS c ON c.oid = s.relid
 WHERE
-    greatest(
+    s.schemaname = current_schema()
+    AND greatest(
         s.n_live_tup + s.n_dead_tup,
         CASE
             WHEN c.reltuples < 0 THEN 100 * pg_relation_size(c.oid) / current_setting('block_size')::integer
@@ -312,7 +319,7 @@ ORDER BY s.relname;
 -- name: list_unlogged_tables()
 SELECT oid::regclass::text AS table_name
 FROM pg_class
-WHERE relkind IN ('r', 'p') AND relpersistence = 'u' AND relnamespace = 'public'::regnamespace
+WHERE relkind IN ('r', 'p') AND relpersistence = 'u' AND relnamespace = quote_ident(current_schema())::regnamespace
 ORDER BY relname;
 
 -- name: list_switched_off()

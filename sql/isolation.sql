@@ -1,7 +1,10 @@
 -- What isolation.py reads from the catalogue, over the service's connection: what holds for the role that asks.
 
+-- name: get_schema()
+SELECT current_schema()::text AS schema_name;
+
 -- name: list_isolated_tables()
--- Every table with a tenant_id, and tenants, whose id it is. `enabled` and `forced`: row-level security.
+-- Every table of the schema with a tenant_id, and tenants, whose id it is. `enabled` and `forced`: row-level security.
 SELECT
     n.nspname AS schema,
     c.relname AS name,
@@ -12,8 +15,8 @@ SELECT
 FROM pg_class AS c
 INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
-WHERE c.relkind IN ('r', 'p', 'f') AND n.nspname !~ '^pg_' AND (a.attname IS NOT NULL OR c.relname = 'tenants')
-ORDER BY n.nspname, c.relname;
+WHERE c.relkind IN ('r', 'p', 'f') AND n.nspname = current_schema() AND (a.attname IS NOT NULL OR c.relname = 'tenants')
+ORDER BY c.relname;
 
 -- name: list_policies()
 SELECT
@@ -32,8 +35,8 @@ ORDER BY polrelid, polname;
 SELECT
     k.conname AS name,
     c.relname AS table_name,
-    f.relname AS target,
     k.convalidated AS validated,
+    CASE WHEN f.relnamespace = c.relnamespace THEN f.relname::text ELSE f.oid::regclass::text END AS target,
     (
         SELECT array_agg(ARRAY[a.attname, b.attname] ORDER BY p.n)
         FROM unnest(k.conkey, k.confkey) WITH ORDINALITY AS p (own, other, n)
@@ -43,7 +46,7 @@ SELECT
 FROM pg_constraint AS k
 INNER JOIN pg_class AS c ON c.oid = k.conrelid
 INNER JOIN pg_class AS f ON f.oid = k.confrelid
-WHERE k.contype = 'f'
+WHERE k.contype = 'f' AND c.relnamespace = quote_ident(current_schema())::regnamespace
 ORDER BY k.conname;
 
 -- name: list_unique_keys()
@@ -81,7 +84,8 @@ INNER JOIN pg_class AS c ON c.oid = r.ev_class
 WHERE r.ev_class::bigint = ANY(%(tables)s::bigint[]);
 
 -- name: list_grants()
--- All that the role may do, by whatever way, with what has no entry by default. What an extension brought along is its
+-- All that the role may do, by whatever way, with what has no entry by default. A table of another schema with
+-- row-level security is left out: the doctor of that schema examines it. What an extension brought along is its
 -- own affair: pg_stat_statements for one is for everybody, and hides the queries of others itself.
 WITH granted (kind, catalogue, oid, name, part, acl) AS (
     SELECT
@@ -99,11 +103,14 @@ WITH granted (kind, catalogue, oid, name, part, acl) AS (
     WHERE
         c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
         AND c.relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
+        AND (NOT c.relrowsecurity OR c.relnamespace = quote_ident(current_schema())::regnamespace)
     UNION ALL
     SELECT 'relation', 'pg_class'::regclass, c.oid, c.relname, a.attname, a.attacl
     FROM pg_attribute AS a
     INNER JOIN pg_class AS c ON c.oid = a.attrelid
-    WHERE c.relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
+    WHERE
+        c.relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
+        AND (NOT c.relrowsecurity OR c.relnamespace = quote_ident(current_schema())::regnamespace)
     UNION ALL
     SELECT 'function', 'pg_proc'::regclass, p.oid, p.proname, NULL, coalesce(p.proacl, acldefault('f', p.proowner))
     FROM pg_proc AS p

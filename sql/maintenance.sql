@@ -2,7 +2,7 @@
 
 -- name: see_all_rows()
 -- A role that the policies hold is then refused, instead of seeing no organisation and finding all of them sound.
-SET row_security = off;
+SET LOCAL row_security = off;
 
 -- name: list_tenants()
 SELECT id, name

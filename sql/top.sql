@@ -4,7 +4,7 @@
 -- How far pg_stat_statements is there, and whether the role may read the texts of what other roles run.
 SELECT
     r.rolname::regrole::text AS role,
-    e.extnamespace::regnamespace::text AS schema_name,
+    n.nspname AS schema_name,
     'pg_stat_statements' IN (SELECT a.name FROM pg_available_extensions AS a) AS available,
     -- The setting is there where the server has loaded the library at its start.
     'pg_stat_statements.max' IN (SELECT s.name FROM pg_settings AS s) AS loaded,
@@ -12,11 +12,8 @@ SELECT
     pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS reads_all
 FROM pg_roles AS r
 LEFT JOIN pg_extension AS e ON e.extname = 'pg_stat_statements'
+LEFT JOIN pg_namespace AS n ON n.oid = e.extnamespace
 WHERE r.rolname = current_user;
-
--- name: set_schema(schema_name)
--- Where the extension is: it may be in any schema.
-SELECT set_config('search_path', %(schema_name)s::text, true);
 
 -- name: list_statements()
 -- Our queries by the comment behind their first word, and NULL for all other statements of this database together.

@@ -6,9 +6,10 @@ import asyncio
 import os
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pytest_postgresql import factories
 
 import skilldb
-from skilldb import connection, embedded, migrate, queries
+from skilldb import embedded, migrate, queries
 from skilldb.errors import SkilldbError
 from skilldb.models import NewSkill, Skill, User
 from skilldb.repositories import skills, tenants, users
@@ -73,36 +74,53 @@ class Admin:
         return make_conninfo(host=self.host, port=self.port, user=user or self.user, password=password, dbname=dbname)
 
 
-@pytest.fixture(scope="session")
-def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
-    """The server: an embedded one of this session, unless SKILLDB_TEST_DSN names another."""
-    if TEST_DSN:
-        dsn = TEST_DSN
-        with psycopg.connect(dsn, autocommit=True) as conn:
-            conn.execute(queries.load("embedded")["create_logins"].sql)
-    else:
-        folder = tmp_path_factory.mktemp("server")
-        dsn = embedded.start(folder).admin_dsn
-        with psycopg.connect(dsn, autocommit=True) as conn:
-            # Nothing here outlives the session, so nothing waits for the disk.
-            for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
-                conn.execute(f"ALTER SYSTEM SET {setting}".encode())
-            conn.execute("SELECT pg_reload_conf()")
-    given = conninfo_to_dict(dsn)
-    yield Admin(
-        host=str(given["host"]),
-        port=int(given.get("port") or 5432),
-        user=str(given["user"]),
-        password=str(given["password"]) if given.get("password") else None,
-    )
-    if not TEST_DSN:
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """A folder for an embedded server, which is stopped in the end. Unlike pytest's own, root's server can reach it."""
+    folder = Path(tempfile.mkdtemp(prefix="skilldb-tests-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
         embedded.stop(folder)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty folder for an embedded server."""
+    with server_folder() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def admin() -> Iterator[Admin]:
+    """The server: an embedded one of this session, unless SKILLDB_TEST_DSN names another."""
+    with ExitStack() as stack:
+        if TEST_DSN:
+            dsn = TEST_DSN
+            with psycopg.connect(dsn, autocommit=True) as conn:
+                conn.execute(queries.load("embedded")["create_logins"].sql)
+        else:
+            dsn = embedded.start(stack.enter_context(server_folder())).admin_dsn
+            with psycopg.connect(dsn, autocommit=True) as conn:
+                # Nothing here outlives the session, so nothing waits for the disk.
+                for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
+                    conn.execute(f"ALTER SYSTEM SET {setting}".encode())
+                conn.execute("SELECT pg_reload_conf()")
+        given = conninfo_to_dict(dsn)
+        yield Admin(
+            host=str(given["host"]),
+            port=int(given.get("port") or 5432),
+            user=str(given["user"]),
+            password=str(given["password"]) if given.get("password") else None,
+        )
 
 
 def migrate_template(*, host: str, port: int, user: str, dbname: str, password: str | None, **_: Any) -> None:
     owner = Admin(host=host, port=port, user=user, password=password)
     with psycopg.connect(owner.dsn(dbname), autocommit=True) as conn:
-        conn.execute("GRANT CREATE ON SCHEMA public TO skilldb_owner")
+        conn.execute(f"ALTER DATABASE {dbname} OWNER TO skilldb_owner".encode())
     list(migrate.migrate(owner.dsn(dbname, "skilldb_owner")))
 
 
@@ -132,7 +150,8 @@ def entrance(admin: Admin, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def addresses(admin: Admin, entrance: Admin, clone: psycopg.Connection[Any]) -> Addresses:
     dbname = clone.info.dbname
-    # A copy of a database has this of its own, whatever the migrations did to the original.
+    # A copy of a database has these of its own, whatever the original has.
+    clone.execute(f"ALTER DATABASE {dbname} OWNER TO skilldb_owner".encode())
     clone.execute(f"REVOKE TEMPORARY ON DATABASE {dbname} FROM PUBLIC".encode())
     clone.commit()
     found = Addresses(
@@ -142,7 +161,7 @@ def addresses(admin: Admin, entrance: Admin, clone: psycopg.Connection[Any]) -> 
     )
     with psycopg.connect(found.service) as conn:
         # Under a role that can bypass isolation every isolation test passes falsely.
-        assert conn.execute(connection.ROLE_CHECK).fetchall() == []
+        assert conn.execute(queries.load("guards")["list_unsafe_roles"].sql).fetchall() == []
         member = conn.execute("SELECT pg_has_role(current_user, 'skilldb_app', 'MEMBER')").fetchone()
         assert member == (True,)
     return found
@@ -249,6 +268,12 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     original = queries.folder
     monkeypatch.setattr(queries, "folder", lambda name: copy if name == "migrations" else original(name))
     return copy
+
+
+def pool_of(database: skilldb.Database | skilldb.AsyncDatabase) -> Any:
+    """The pool behind an open database."""
+    assert database._pool is not None
+    return database._pool
 
 
 def new_user(tenant: skilldb.Tenant | Face, id: str) -> User:

@@ -19,7 +19,7 @@ from skilldb.errors import DatabaseUnavailableError
 from skilldb.models import NewSkillFeedback, NewSkillVersion, NewTokenMeasurement, NewUsageEvent
 from skilldb.repositories import feedback, metrics, ratings, skills, tenants, tokens, usage, views
 from skilldb.statement import Statement
-from tests.conftest import new_skill, new_user, rows
+from tests.conftest import new_skill, new_user, pool_of, rows
 
 SKILLS = ["s0", "s1", "s2"]
 WRITERS = 8
@@ -37,7 +37,7 @@ def opened(face: str, dsn: str, **settings: Any) -> Iterator[tuple[Execute, Any]
     """`execute` of the organisation acme, from any thread, and the pool behind it; face is "blocking" or "async"."""
     if face == "blocking":
         with skilldb.connect(dsn, **settings) as database:
-            yield database.tenant("acme").execute, database._pool
+            yield database.tenant("acme").execute, pool_of(database)
         return
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
@@ -51,7 +51,7 @@ def opened(face: str, dsn: str, **settings: Any) -> Iterator[tuple[Execute, Any]
         run(opened.open())
         try:
             tenant = opened.tenant("acme")
-            yield lambda *statements: run(tenant.execute(*statements)), opened._pool
+            yield lambda *statements: run(tenant.execute(*statements)), pool_of(opened)
         finally:
             run(opened.close())
     finally:

@@ -22,7 +22,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 import skilldb
-from skilldb import connection, queries
+from skilldb import queries
 from skilldb.errors import (
     AlreadyExistsError,
     DatabaseUnavailableError,
@@ -34,6 +34,7 @@ from skilldb.errors import (
 )
 from skilldb.models import NewSkill, NewUsageEvent
 from skilldb.repositories import metrics, ratings, skills, tenants, usage, users, views
+from skilldb.settings import settings as make_settings
 from skilldb.statement import VALUE, Statement
 from tests.conftest import Addresses, Face, direct_only, new_skill, new_user, rows
 
@@ -676,13 +677,15 @@ def test_timeouts_have_sane_defaults_and_no_small_one_is_none(client: Callable[.
 def test_a_password_shows_in_no_error(dsn: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
-    async def connect_async() -> None:
-        async with skilldb.connect_async(dsn, timeout=1):
-            pass
+    async def open_async() -> None:
+        await skilldb.connect_async(dsn, timeout=1).open()
 
-    for connect in (lambda: skilldb.connect(dsn, timeout=1), lambda: asyncio.run(connect_async())):
+    def open_blocking() -> None:
+        skilldb.connect(dsn, timeout=1).open()
+
+    for opened in (open_blocking, lambda: asyncio.run(open_async())):
         with pytest.raises(SkilldbError) as raised:
-            connect()
+            opened()
         assert PASSWORD not in "".join(traceback.format_exception(raised.value))
         assert PASSWORD not in repr(raised.value)
     assert PASSWORD not in caplog.text
@@ -692,8 +695,9 @@ def test_a_password_shows_in_no_repr(addresses: Addresses) -> None:
     dsn = make_conninfo(addresses.service, password=PASSWORD)
     with skilldb.connect(dsn) as database:
         shown = [repr(database), repr(database.tenant("acme")), repr(skilldb.connect_async(dsn))]
-    settings = connection.settings(
+    settings = make_settings(
         dsn,
+        schema=None,
         min_size=1,
         max_size=1,
         timeout=1,

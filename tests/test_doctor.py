@@ -105,7 +105,7 @@ def test_five_faults_at_once_are_all_named_and_the_status_is_2(addresses: Addres
     new_skill(acme, "s1")
     new_skill(acme, "s2")
     dropped = an_index(addresses)
-    ((definition,),) = rows(addresses.owner, f"SELECT pg_get_indexdef('{dropped}'::regclass)")
+    ((definition,),) = rows(addresses.owner, f"SELECT replace(pg_get_indexdef('{dropped}'::regclass), 'public.', '')")
     change(
         addresses,
         "ALTER TABLE users DISABLE ROW LEVEL SECURITY",
@@ -268,22 +268,22 @@ def test_a_role_that_may_bypass_isolation_and_an_owner_that_may_not_are_named(ad
 
 AUTHOR_IDX = "CREATE INDEX skills_author_idx"
 AUTHOR_IDX_DIFFERS = (
-    f"index skills_author_idx differs: expected {AUTHOR_IDX} ON public.skills USING btree (tenant_id, author_id) "
+    f"index skills_author_idx differs: expected {AUTHOR_IDX} ON skills USING btree (tenant_id, author_id) "
     "WHERE (author_id IS NOT NULL)"
 )
 # Each with what the doctor says of it, expected and found.
 CHANGED = {
     "an index of that name on another table": (
         f"DROP INDEX skills_author_idx; {AUTHOR_IDX} ON users (tenant_id, name)",
-        f"{AUTHOR_IDX_DIFFERS}, found {AUTHOR_IDX} ON public.users USING btree (tenant_id, name)",
+        f"{AUTHOR_IDX_DIFFERS}, found {AUTHOR_IDX} ON users USING btree (tenant_id, name)",
     ),
     "an index without the tenant": (
         f"DROP INDEX skills_author_idx; {AUTHOR_IDX} ON skills (author_id) WHERE author_id IS NOT NULL",
-        f"{AUTHOR_IDX_DIFFERS}, found {AUTHOR_IDX} ON public.skills USING btree (author_id) WHERE",
+        f"{AUTHOR_IDX_DIFFERS}, found {AUTHOR_IDX} ON skills USING btree (author_id) WHERE",
     ),
     "an index without its condition": (
         f"DROP INDEX skills_author_idx; {AUTHOR_IDX} ON skills (tenant_id, author_id)",
-        f"{AUTHOR_IDX_DIFFERS}, found {AUTHOR_IDX} ON public.skills USING btree (tenant_id, author_id)",
+        f"{AUTHOR_IDX_DIFFERS}, found {AUTHOR_IDX} ON skills USING btree (tenant_id, author_id)",
     ),
     "a key dropped": (
         "ALTER TABLE ratings DROP CONSTRAINT ratings_user_fk",
@@ -582,7 +582,13 @@ def test_the_queries_are_planned_and_not_run_and_leave_no_statement_behind(addre
     before = contents(addresses.admin)
     with psycopg.connect(addresses.owner) as owner, psycopg.connect(addresses.service, autocommit=True) as service:
         service.execute("SET statement_timeout = '59s'")
-        patient = doctor.Patient(owner_dsn=addresses.owner, service_dsn=addresses.service, owner=owner, service=service)
+        patient = doctor.Patient(
+            schema="public",
+            owner=owner,
+            service=service,
+            service_dsn=addresses.service,
+            service_role="skilldb_service",
+        )
         assert list(doctor._queries(patient)) == []
         assert service.execute("SELECT name FROM pg_prepared_statements").fetchall() == []
         assert service.execute("SHOW plan_cache_mode").fetchall() == [("auto",)]
@@ -640,11 +646,8 @@ def test_two_addresses_of_two_databases_are_no_pair(addresses: Addresses) -> Non
 
 @pytest.mark.skipif(bool(TEST_DSN), reason="starts a server of its own, whose logins that one may not have")
 def test_two_addresses_of_two_servers_are_no_pair_whatever_their_databases_are_called(
-    addresses: Addresses, tmp_path: Path
+    addresses: Addresses, folder: Path
 ) -> None:
-    started = embedded.start(tmp_path)
-    try:
-        found = list(doctor.examine(started.owner_dsn, make_conninfo(addresses.service, dbname="skilldb")))
-    finally:
-        embedded.stop(tmp_path)
+    started = embedded.start(folder)
+    found = list(doctor.examine(started.owner_dsn, make_conninfo(addresses.service, dbname="skilldb")))
     assert [(finding.check, finding.level) for finding in found] == [("connection", "failure")]

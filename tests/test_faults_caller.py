@@ -16,12 +16,12 @@ from psycopg.pq import TransactionStatus
 from psycopg.waiting import wait_async
 
 import skilldb
-from skilldb import aio, connection
+from skilldb import aio, settings
 from skilldb.errors import DatabaseUnavailableError
 from skilldb.models import NewUsageEvent
 from skilldb.repositories import skills, tenants, usage, users
-from skilldb.statement import SET_TENANT
-from tests.conftest import Addresses, Admin, direct_only, new_skill, rows
+from skilldb.settings import SET_TENANT
+from tests.conftest import Addresses, Admin, direct_only, new_skill, pool_of, rows
 from tests.proxy import Fault, Proxy, proxy
 from tests.reliability import FIGURES, record
 from tests.test_round_trip import through
@@ -117,7 +117,7 @@ async def cancelled_everywhere(work: Work, by: str, dsn: str, addresses: Address
     wrong: list[str] = []
     async with skilldb.connect_async(dsn, max_size=1, timeout=2) as database:
         acme, globex = database.tenant("acme"), database.tenant("globex")
-        pool = database._pool
+        pool = pool_of(database)
         for nth in count(1):
             for lock in (pool._lock, *(conn.lock for conn in pool._pool)):
                 wait_for_the(lock)
@@ -212,7 +212,7 @@ def test_a_broken_way_of_ending_is_found_out(
     broken: str, acme: None, addresses: Addresses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if broken == "a session's setting":
-        monkeypatch.setattr(connection, "SET_TENANT", SET_TENANT.replace(b"true", b"false"))
+        monkeypatch.setattr(settings, "SET_TENANT", SET_TENANT.replace(b"true", b"false"))
     else:
         monkeypatch.setattr(aio.Conn, "close", close_nothing)
         monkeypatch.setattr(aio.Conn, "wait", wait_only)
@@ -303,10 +303,10 @@ def test_a_thread_interrupted_wherever_it_waits_leaves_all_or_nothing_and_the_po
                     wrong += [f"at {trip}, {of}: {what}" for what in half_done(addresses)]
                     if globex.execute(READ) is not None:
                         wrong.append("the next caller sees another organisation's rows")
-                    with opened._pool.connection() as conn:
+                    with pool_of(opened).connection() as conn:
                         left = conn.execute(SETTING).fetchone()
                         wrong += [f"left behind {left}"] * (left not in ((None,), ("",)))
-                    wrong += ["a connection is lost"] * (opened._pool.get_stats()["pool_size"] != 1)
+                    wrong += ["a connection is lost"] * (pool_of(opened).get_stats()["pool_size"] != 1)
             number += 1
             work()
             if number not in done(addresses):
@@ -330,7 +330,7 @@ def test_a_thread_interrupted_while_it_waits_for_a_connection_takes_none_with_it
 
         def when(interrupt: Callable[[], None]) -> None:
             def interrupt_the_waiting() -> None:
-                while not opened._pool.get_stats()["requests_waiting"]:
+                while not pool_of(opened).get_stats()["requests_waiting"]:
                     pass
                 interrupt()
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from skilldb import embedded, migrate
 from skilldb.errors import DatabaseUnavailableError
 from skilldb.repositories import metrics, skills
 from skilldb.statement import Statement
-from tests.conftest import TEST_DSN, direct_only, rows
+from tests.conftest import TEST_DSN, direct_only, rows, server_folder
 from tests.ledger import Execute, Ledger, ledgers, losses, not_put_back, opened, writing
 from tests.reliability import FIGURES, record, size
 
@@ -33,12 +34,11 @@ READ = skills.get_skill("s0")
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def own() -> Iterator[Path]:
     """The folder of a server of these tests' own, migrated."""
-    made = tmp_path_factory.mktemp("own")
-    list(migrate.migrate(embedded.start(made).owner_dsn))
-    yield made
-    embedded.stop(made)
+    with server_folder() as made:
+        list(migrate.migrate(embedded.start(made).owner_dsn))
+        yield made
 
 
 @pytest.fixture
@@ -197,11 +197,12 @@ def test_a_server_that_was_away_for_long_is_noticed_by_the_next_callers(face: st
 
 
 @pytest.fixture
-def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def small_disk() -> Iterator[Path]:
     """The folder of a server with little space, and a file that takes the rest of it away."""
-    disk = tmp_path_factory.mktemp("disk")
+    disk = Path(tempfile.mkdtemp(prefix="skilldb-tests-"))
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=220m,mode=755", "tmpfs", disk], capture_output=True)
     if mounted.returncode:
+        disk.rmdir()
         pytest.skip(f"only root may mount a small disk: {mounted.stderr.decode().strip()}")
     try:
         list(migrate.migrate(embedded.start(disk / "own").owner_dsn))
@@ -209,6 +210,7 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     finally:
         embedded.stop(disk / "own")
         subprocess.run(["umount", disk], check=True)
+        disk.rmdir()
 
 
 @faces("blocking")

@@ -21,6 +21,7 @@ from skilldb.isolation import (
     STRUCTURE,
     Check,
     Conn,
+    creators,
     foreign_keys,
     functions,
     opening,
@@ -35,7 +36,7 @@ from skilldb.queries import Query
 from skilldb.repositories import metrics, skills, tenants
 from skilldb.statement import EXISTS, Reader, Statement
 from tests import isolation
-from tests.conftest import Addresses, Admin
+from tests.conftest import Addresses, Admin, pool_of
 from tests.functions import (
     FUNCTIONS,
     IDENTITY,
@@ -65,7 +66,7 @@ def database(admin: Admin, entrance: Admin, template: Any, name: str) -> Iterato
     dbname = f"{template.dbname}_{name}"
     with psycopg.connect(admin.dsn("postgres"), autocommit=True) as conn:
         names = sql.Identifier(dbname), sql.Identifier(template.template_dbname)
-        conn.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
+        conn.execute(sql.SQL("CREATE DATABASE {} OWNER skilldb_owner TEMPLATE {}").format(*names))
         conn.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(names[0]))
         yield Addresses(
             admin=admin.dsn(dbname),
@@ -250,7 +251,7 @@ class Blocking:
         return answers
 
     def idle(self) -> tuple[int, str]:
-        with self._db._pool.connection() as conn:
+        with pool_of(self._db).connection() as conn:
             pid, setting = conn.execute(BACKEND).fetchall()[0]
             return pid, setting
 
@@ -276,7 +277,7 @@ class Async:
 
     def idle(self) -> tuple[int, str]:
         async def run() -> tuple[int, str]:
-            async with self._db._pool.connection() as conn:
+            async with pool_of(self._db).connection() as conn:
                 pid, setting = (await (await conn.execute(BACKEND)).fetchall())[0]
                 return pid, setting
 
@@ -483,7 +484,13 @@ MUTANTS = [
     mutant("ratings", "GRANT DELETE ON {on} TO skilldb_app WITH GRANT OPTION", privileges),
     mutant("tenants", "GRANT UPDATE (name) ON {on} TO skilldb_service", privileges),
     mutant("_yoyo_log", "GRANT SELECT ON {on} TO skilldb_app", privileges),
-    mutant("public", "GRANT CREATE ON SCHEMA {on} TO skilldb_app", privileges),
+    mutant("public", "GRANT CREATE ON SCHEMA {on} TO skilldb_app", privileges, creators),
+    mutant("public", "GRANT CREATE ON SCHEMA {on} TO pg_monitor", creators),
+    mutant(
+        "CREATE",
+        "DO $$ BEGIN EXECUTE format('GRANT {on} ON DATABASE %I TO pg_monitor', current_database()); END $$",
+        creators,
+    ),
     mutant(
         "TEMPORARY",
         "DO $$ BEGIN EXECUTE format('GRANT {on} ON DATABASE %I TO PUBLIC', current_database()); END $$",

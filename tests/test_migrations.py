@@ -20,23 +20,6 @@ from tests.schema import dump
 
 LAST = len(migrate.read())
 CHECKOUT = Path(__file__).parent.parent
-# The checksums that databases hold which were migrated before the first line to the linter was written.
-FIRST_CHECKSUMS = {
-    "0001_create_app_role": "bf800f6571591af399e58ff4deee15a1326f67138b2621079ff2387231ef0afd",
-    "0002_create_raise_not_found": "162987384cc5510be244a53081d2b3639555b30311cc7ffb06f674e0b1288546",
-    "0003_create_tenants": "c87b20c770d88eb59e053e4aec2aa4f6d4b34232cc056daf1d02573e8d04012e",
-    "0004_create_users": "b38305ad269c887ee5ff25d69c87d2cb9d96c98a6f01843ea4b00c8cd1285d53",
-    "0005_create_skills": "b1b0f3ed883e6b0a3ad5589476e16fdddc257fe1163a702ac380015013aa0b75",
-    "0006_create_skill_versions": "ac64fe196d80ea9a8c8886e3688cea63b0019d97925346942bd137fd05d81914",
-    "0007_create_ratings": "55fc6e59b99916457b246ff690b59504a7e10c4f95f3b722083fe87b907eb2f1",
-    "0008_create_usage_events": "c386fd1ebc69985b15b3a8eb04c2f3dbace882e9cb47ceb7e7504d16f89625b2",
-    "0009_create_skill_feedback": "24bde79990ba27afcf2b76bc5881cb9809725422f1f3d690197ad298299c3e4f",
-    "0010_create_token_measurements": "05f82390fec55b783c9b637ab13edf6ea87fe8a01360a4c31ae30d672b4d12e1",
-    "0011_create_benchmarks": "5e01fea4211679098fc9b2da52e67ab80a0b0fe753440b2db464b0e6249e2b22",
-    "0012_add_feedback_aggregates_to_skills": "dc61b9d82a8b6ef0d58f71d031960f376f25c3673e4ac010d4b73bc7c629bd8e",
-    "0013_create_user_skill_views": "b085aeef5d0cf86f14ae07df29a855a14d636e2b7a404682185787b8513e1704",
-    "0014_create_raise_invalid": "3ed57772131dafe02054dffb483b3cab335d9eb81be46709e6010c5dca7861cf",
-}
 
 
 def states(dsn: str) -> set[str]:
@@ -132,14 +115,6 @@ def test_an_edited_migration_is_shown_and_refused(addresses: Addresses, files: P
     assert [m.id for m in migrate.status(addresses.owner) if m.state == "edited"] == ["0004_create_users"]
     with pytest.raises(MigrationError, match="0004_create_users is not what was applied"):
         list(migrate.migrate(addresses.owner))
-
-
-def test_a_database_migrated_before_there_was_a_linter_is_as_it_was_applied(addresses: Addresses) -> None:
-    with psycopg.connect(addresses.owner, autocommit=True) as conn:
-        for id, checksum in FIRST_CHECKSUMS.items():
-            conn.execute("UPDATE _yoyo_log SET comment = %s WHERE migration_id = %s", [checksum, id])
-    assert [m for m in migrate.status(addresses.owner) if m.id in FIRST_CHECKSUMS and m.state != "applied"] == []
-    assert list(migrate.migrate(addresses.owner)) == []
 
 
 def test_a_line_to_the_linter_is_no_edit_and_what_looks_like_one_is(files: Path) -> None:

@@ -19,9 +19,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 import skilldb
 from skilldb import doctor, embedded, migrate
+from skilldb.repositories import tenants
 from skilldb.seed import seed
 from tests import isolation
-from tests.conftest import Addresses, Admin, contents, rows
+from tests.conftest import Addresses, Admin, contents, rows, server_folder
 from tests.isolation import BEHAVIOUR, STRUCTURE
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "operations.md"
@@ -70,27 +71,25 @@ class Bare:
 
 
 @contextmanager
-def bare(folder: Path, version: str | None = None) -> Iterator[Bare]:
+def bare(version: str | None = None) -> Iterator[Bare]:
     """An empty server, of the version of these tests by default."""
-    with pytest.MonkeyPatch.context() as patch:
-        if version:
-            patch.setenv("SKILLDB_PG_VERSION", version)
-        dsn = embedded.start(folder / "server").admin_dsn
-    try:
+    with server_folder() as folder:
+        with pytest.MonkeyPatch.context() as patch:
+            if version:
+                patch.setenv("SKILLDB_PG_VERSION", version)
+            dsn = embedded.start(folder).admin_dsn
         with psycopg.connect(dsn, autocommit=True) as conn:
             conn.execute("DROP DATABASE skilldb")
             conn.execute("DROP ROLE skilldb_app, skilldb_owner, skilldb_service")
             assert conn.execute("SELECT count(*) FROM pg_roles WHERE rolname !~ '^pg_'").fetchone() == (1,)
             major = conn.info.server_version // 10_000
         yield Bare(host=str(conninfo_to_dict(dsn)["host"]), folder=folder, version=major)
-    finally:
-        embedded.stop(folder / "server")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
+def server() -> Iterator[Bare]:
     """A server that was set up as the document says, with the example data; its tests leave it so."""
-    with bare(tmp_path_factory.mktemp("operations")) as found:
+    with bare() as found:
         set_up(found)
         yield found
 
@@ -142,7 +141,7 @@ def test_a_backup_restored_into_an_empty_server_is_whole_and_isolated(
 ) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    with bare(tmp_path / "a", versions[0]) as old, bare(tmp_path / "b", versions[1]) as new:
+    with bare(versions[0]) as old, bare(versions[1]) as new:
         set_up(old)
         # By the programs of the newer version, as the document says.
         replace(old, version=new.version).sh(*blocks("Backup", "sh"))
@@ -220,6 +219,34 @@ def test_the_roles_own_timeouts_count_where_none_are_sent(server: Bare) -> None:
     shown = "SELECT current_setting('statement_timeout'), current_setting('lock_timeout')"
     assert rows(server.dsn("my_service"), shown) == [("1min", "10s")]
     server.psql("ALTER ROLE my_service RESET ALL")
+
+
+def test_a_trusted_role_may_create_and_another_may_not(server: Bare) -> None:
+    revoke, trust = blocks("Who may create", "sql")
+    server.psql(revoke, user="skilldb_owner")
+    server.psql("CREATE ROLE rds_superuser; GRANT CREATE ON SCHEMA public TO rds_superuser", user="postgres")
+    try:
+        with pytest.raises(skilldb.UnsafeSchemaError, match="REVOKE CREATE ON SCHEMA public FROM rds_superuser"):
+            skilldb.connect(server.dsn("my_service")).open()
+        server.psql(trust, user="skilldb_owner")
+        with skilldb.connect(server.dsn("my_service")):
+            pass
+    finally:
+        server.psql("DROP OWNED BY rds_superuser; DROP ROLE rds_superuser", user="postgres")
+        server.psql("COMMENT ON SCHEMA public IS 'standard public schema'", user="postgres")
+
+
+def test_another_schema_is_made_and_migrated_by_its_blocks(server: Bare) -> None:
+    (create,) = blocks("Another schema than public", "sql")
+    (commands,) = blocks("Another schema than public", "sh")
+    server.psql(create, user="skilldb_owner")
+    try:
+        both = {"SKILLDB_OWNER_DSN": server.dsn("skilldb_owner"), "SKILLDB_DSN": server.dsn("my_service")}
+        assert "pending" not in server.sh(commands, **both)
+        with skilldb.connect(server.dsn("my_service"), schema="skills") as db:
+            assert db.tenant("none").execute(tenants.get_tenant()) is None
+    finally:
+        server.psql("DROP SCHEMA skills CASCADE", user="postgres")
 
 
 def test_an_index_is_added_as_the_document_says_even_after_an_interruption(addresses: Addresses, files: Path) -> None:

@@ -12,7 +12,7 @@ import skilldb
 from skilldb import explain, queries
 from skilldb.queries import Query
 from skilldb.repositories import metrics
-from skilldb.statement import SET_TENANT
+from skilldb.settings import SET_TENANT
 from tests import plans, scaled
 from tests.conftest import Addresses, rows
 from tests.plans import Catalogue, Plan

@@ -24,9 +24,10 @@ from packaging.requirements import Requirement
 from psycopg.conninfo import make_conninfo
 
 import skilldb
-from skilldb import cli, connection, embedded, migrate
+from skilldb import cli, connection, embedded, migrate, settings
 from skilldb.errors import SkilldbError
 from skilldb.repositories import tenants
+from tests.conftest import server_folder
 from tests.reliability import record
 
 pytestmark = pytest.mark.torture
@@ -35,17 +36,16 @@ SKILLDB = Path(sys.executable).with_name("skilldb")
 
 
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def locked() -> Iterator[str]:
     """The superuser's address of a server whose login `locked` needs its password."""
-    folder = tmp_path_factory.mktemp("locked")
-    dsn = embedded.start(folder).admin_dsn
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute(f"CREATE ROLE locked LOGIN PASSWORD '{PASSWORD}'".encode())
-        hba = Path(conn.execute("SHOW hba_file").fetchall()[0][0])
-        hba.write_text(f"local all locked scram-sha-256\n{hba.read_text()}")
-        conn.execute("SELECT pg_reload_conf()")
-    yield dsn
-    embedded.stop(folder)
+    with server_folder() as folder:
+        dsn = embedded.start(folder).admin_dsn
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            conn.execute(f"CREATE ROLE locked LOGIN PASSWORD '{PASSWORD}'".encode())
+            hba = Path(conn.execute("SHOW hba_file").fetchall()[0][0])
+            hba.write_text(f"local all locked scram-sha-256\n{hba.read_text()}")
+            conn.execute("SELECT pg_reload_conf()")
+        yield dsn
 
 
 def blocking(dsn: str) -> None:
@@ -154,16 +154,20 @@ def test_a_password_shows_in_no_repr(locked: str) -> None:
     shown: dict[type, str] = {}
 
     def note(*made: Any) -> None:
-        shown.update({type(one): f"{one!r} {one}" for one in made if type(one) is not connection.Secret})
-        shown.update({type(one): repr(one) for one in made if type(one) is connection.Secret})
+        shown.update({type(one): f"{one!r} {one}" for one in made if type(one) is not settings.Secret})
+        shown.update({type(one): repr(one) for one in made if type(one) is settings.Secret})
 
     async def run() -> None:
         async with skilldb.connect_async(dsn) as db, db.tenant("acme").transaction() as tx:
-            note(db, db._settings, db._settings.conninfo, db.tenant("acme"), tx)
+            note(db, db._settings, db._settings.conninfo, db.tenant("acme"), tx, tx._conn)
 
     asyncio.run(run())
     with skilldb.connect(dsn) as db, db.tenant("acme").transaction() as tx:
-        note(db, db.tenant("acme"), tx)
+        note(db, db.tenant("acme"), tx, tx._conn)
+    with connection.connected(dsn) as conn:
+        note(conn)
+    with migrate._opened(locked, None) as backend:
+        note(backend)
     assert PASSWORD not in "".join(shown.values())
     holders = {c for c in classes() if any(word in inspect.getsource(c) for word in ("conninfo", "_pool", "_conn"))}
     assert holders - shown.keys() == set(), "classes that may hold an address"

@@ -20,7 +20,8 @@ from skilldb.errors import AlreadyExistsError, InvalidValueError, NotFoundError
 from skilldb.models import DailyCost, MetricDrift, NewTokenMeasurement, SkillCostStats, TokenMeasurement
 from skilldb.prices import Price
 from skilldb.repositories import metrics, skills, tokens, users
-from skilldb.statement import SET_TENANT, Statement
+from skilldb.settings import SET_TENANT
+from skilldb.statement import Statement
 from tests.conftest import Addresses, Face, contents, new_skill, new_user, refused, rows
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

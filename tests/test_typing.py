@@ -58,9 +58,14 @@ def test_a_blocking_execute_returns_what_its_statements_say(acme: skilldb.Tenant
         tuple[int, SkillChanges | None, dict[str, UserSkillView], Page[Skill], Rating, bool],
     )
     assert [type(result) for result in six] == [int, SkillChanges, dict, Page, Rating, bool]
-    # Beyond six a checker only knows that it is a tuple.
-    seven = assert_type(acme.execute(USES, USES, USES, USES, USES, USES, USES), tuple[Any, ...])
-    assert seven == (7, 8, 9, 10, 11, 12, 13)
+    ten = assert_type(
+        acme.execute(USES, USES, USES, USES, USES, USES, USES, DELETED, VERSIONS, OPENED),
+        tuple[int, int, int, int, int, int, int, bool, list[SkillVersion], SkillChanges | None],
+    )
+    assert ten[:9] == (7, 8, 9, 10, 11, 12, 13, False, [])
+    # Beyond ten a checker only knows that it is a tuple.
+    eleven = assert_type(acme.execute(*[DELETED] * 11), tuple[Any, ...])
+    assert eleven == (False,) * 11
 
     with acme.transaction() as tx:
         assert assert_type(assert_type(tx, skilldb.Transaction).execute(USES), int) == 14
@@ -102,7 +107,10 @@ def test_an_async_execute_returns_what_its_statements_say(acme: skilldb.Tenant, 
                 tuple[int, SkillChanges | None, dict[str, UserSkillView], Page[Skill], Rating, bool],
             )
             assert [type(result) for result in six] == [int, type(None), dict, Page, Rating, bool]
-            seven = assert_type(await tenant.execute(USES, USES, USES, USES, USES, USES, USES), tuple[Any, ...])
+            seven = assert_type(
+                await tenant.execute(USES, USES, USES, USES, USES, USES, USES),
+                tuple[int, int, int, int, int, int, int],
+            )
             assert seven == (7, 8, 9, 10, 11, 12, 13)
 
             async with tenant.transaction() as tx:

@@ -97,6 +97,11 @@ WAYS = (
         "CREATE TABLE public.probe (t TEXT, id TEXT, FOREIGN KEY (t, id) REFERENCES skills (tenant_id, id))",
         why=NO_CREATE,
     ),
+    refused(
+        "a function that fits better than PostgreSQL's own",
+        "CREATE FUNCTION public.cardinality(text[]) RETURNS integer LANGUAGE sql AS 'SELECT 0'",
+        why=NO_CREATE,
+    ),
     refused("a view", "CREATE VIEW public.peek AS SELECT name FROM skills", why=NO_CREATE),
     refused("a materialised view", "CREATE MATERIALIZED VIEW public.kept AS SELECT name FROM skills", why=NO_CREATE),
     refused("a temporary view", "CREATE TEMPORARY VIEW peek AS SELECT name FROM skills", why=NO_TEMP),

@@ -1,0 +1,46 @@
+"""What the blocking API does in its own way; aio_hooks.py has the same names for the async one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from traceback import walk_tb
+from typing import Any, TypeVar
+
+from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool.pool import WaitingClient
+
+__all__ = ["Lock", "get_connection", "put_connection", "to_thread"]
+
+T = TypeVar("T")
+
+
+def get_connection(pool: ConnectionPool[Any]) -> Any:
+    """A connection of the pool. psycopg's error where there is none in time."""
+    try:
+        return pool.getconn()
+    except BaseException as error:
+        _leave_queue(pool, error)
+        raise
+
+
+def _leave_queue(pool: ConnectionPool[Any], error: BaseException) -> None:
+    """Give up the place in the queue of a caller who was interrupted there.
+
+    psycopg_pool (3.3) leaves the place in the queue. The next free connection would go there and be lost.
+    """
+    for frame, _ in walk_tb(error.__traceback__):
+        place = frame.f_locals.get("pos")
+        if isinstance(place, WaitingClient) and not place.fail(PoolTimeout()) and place.conn is not None:
+            place.conn._pool = pool
+            pool.putconn(place.conn)
+
+
+def put_connection(pool: ConnectionPool[Any], conn: Any) -> None:
+    """Give a connection back to the pool."""
+    pool.putconn(conn)
+
+
+def to_thread(function: Callable[..., T], *args: Any) -> T:
+    """Call the function. Only the async API needs a thread for what blocks."""
+    return function(*args)

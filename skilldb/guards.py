@@ -1,0 +1,189 @@
+"""What is checked when a database is opened: the role, who else may create, the pooler, the process."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NoReturn, Protocol
+from weakref import WeakSet
+
+import psycopg
+from psycopg.pq import ExecStatus
+
+from skilldb import queries
+from skilldb.errors import ForkedError, SkilldbError, UnsafePoolerError, UnsafeRoleError, UnsafeSchemaError
+from skilldb.settings import NOTHING_TRUSTED, Settings
+from skilldb.statement import ROWS, Statement
+
+_SQL = queries.load("guards")
+
+Rows = Sequence[tuple[Any, ...]]
+
+
+# The role and the schema.
+
+
+# All of these run with NOTHING_TRUSTED as search_path: until they are answered, nothing in the schema may be called.
+
+ROLE_CHECK: Statement[Any] = Statement(ROWS, _SQL["list_unsafe_roles"]())
+"""Asked on every connection of a service, for refuse_role()."""
+
+
+def checks(schema: str) -> tuple[Statement[Any], ...]:
+    """Asked once, when a database is opened, for refuse()."""
+    return (
+        ROLE_CHECK,
+        Statement(ROWS, _SQL["list_creators"](schema=schema)),
+        Statement(ROWS, _SQL["get_session"](schema=schema)),
+    )
+
+
+def refuse(found: Sequence[Rows], schema: str) -> int:
+    """Raise where an answer to checks() forbids to work here; else return the process id of the server's session.
+
+    UnsafeRoleError, UnsafeSchemaError; SkilldbError: no such schema, or the role may not use it.
+    """
+    unsafe_roles, creators, sessions = found
+    refuse_role(unsafe_roles)
+    if creators:
+        raise UnsafeSchemaError([(reason, remedy) for reason, remedy in creators])
+    ((pid, role, usable),) = sessions
+    _refuse_unusable(schema, role, usable)
+    return int(pid)
+
+
+def refuse_role(unsafe_roles: Rows) -> None:
+    """Raise UnsafeRoleError where ROLE_CHECK found a reason."""
+    if unsafe_roles:
+        raise UnsafeRoleError(
+            f"{unsafe_roles[0][0]}: isolation between tenants would not hold. "
+            "Connect as a login that is only a member of skilldb_app"
+        )
+
+
+def refuse_on(conn: psycopg.Connection[Any], schema: str, *, owner: bool = False) -> None:
+    """As refuse(), asked on one of psycopg's own connections. `owner`: its role may pass by the policies."""
+    with conn.transaction():
+        pin(conn, NOTHING_TRUSTED, local=True)
+        roles, creators, sessions = (
+            conn.execute(step.query.sql, step.params).fetchall()
+            for statement in checks(schema)
+            for step in statement.steps
+        )
+    refuse([[] if owner else roles, creators, sessions], schema)
+
+
+def pin(conn: psycopg.Connection[Any], search_path: str, *, local: bool = False) -> None:
+    """Set the search_path for the session or, `local`, for the transaction."""
+    conn.execute("SELECT pg_catalog.set_config('search_path', %s, %s)", [search_path, local])
+
+
+def _refuse_unusable(schema: str, role: str, usable: bool | None) -> None:
+    if usable is None:
+        raise SkilldbError(
+            f"there is no schema {schema!r} in this database. "
+            f"Set SKILLDB_SCHEMA to the right one, or create it: CREATE SCHEMA {quoted(schema)}"
+        )
+    if not usable:
+        raise SkilldbError(
+            f"role {role} may not use the schema {schema!r}. "
+            f"Run: GRANT USAGE ON SCHEMA {quoted(schema)} TO skilldb_app, and GRANT skilldb_app TO {quoted(role)}"
+        )
+
+
+def quoted(name: str) -> str:
+    """An identifier in double quotes, for a statement to be pasted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+# The pooler.
+
+
+def refuse_shared_statements(settings: Settings) -> None:
+    """Raise UnsafePoolerError where one connection's prepared statement is another's, or is gone.
+
+    To be asked where a pooler was found between: in transaction mode it hands a client now this server process, now
+    that. Unless it follows prepared statements, as pgbouncer can from 1.21 on, a client finds there, by the name of
+    its own, what another one has prepared, and runs it. Here two clients do just that. That neither notices although
+    the server processes are shared takes a pooler under load that gives both the same ones again and again.
+    """
+    # Behind a pooler that shares, what is prepared stays there: its name must not be anyone else's.
+    name = f"skilldb_{secrets.token_hex(8)}".encode()
+    with (
+        psycopg.connect(settings.conninfo, **settings.connect) as first,
+        psycopg.connect(settings.conninfo, **settings.connect) as second,
+    ):
+        clients = {b"first": first.pgconn, b"second": second.pgconn}
+        for word, client in clients.items():
+            client.prepare(name, b"SELECT '" + word + b"'")
+        for word, client in [*clients.items()] * 2:
+            answer = client.exec_prepared(name, [])
+            if answer.status != ExecStatus.TUPLES_OK or answer.get_value(0, 0) != word:
+                raise UnsafePoolerError(
+                    "a pooler between shares connections and does not follow prepared statements: one client would run "
+                    "another's. Open with prepare_threshold=None, or use session pooling or pgbouncer 1.21 or newer "
+                    "with max_prepared_statements"
+                )
+
+
+# The process.
+
+
+class Inheritable(Protocol):
+    """What a forked child must let go of."""
+
+    def abandon(self) -> None:
+        """Called in the child, before anything else runs there. Must touch nothing that the parent shares."""
+
+
+_watched: WeakSet[Inheritable] = WeakSet()
+
+
+def watch(opened: Inheritable) -> None:
+    """Have `opened` abandoned in every process that is forked from this one while it exists."""
+    _watched.add(opened)
+
+
+def _abandon_all() -> None:
+    for opened in list(_watched):
+        with suppress(Exception):  # One that fails must not keep the others.
+            opened.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)
+
+
+def disconnect(descriptor: int) -> None:
+    """Put /dev/null in the place of a socket, in this process alone.
+
+    The parent's connection then gets nothing from here, not even a farewell. Its event loop keeps watching it: the
+    kernel files a watched socket under the socket itself, which the parent still has open. And the number is not given
+    to another file, on which a late call would act.
+    """
+    try:
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:  # The process has no descriptor left: take this one.
+        os.close(descriptor)
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    if null != descriptor:
+        os.dup2(null, descriptor, inheritable=False)
+        os.close(null)
+
+
+def refuse_inherited() -> NoReturn:
+    """Raise ForkedError, for a call or a transaction that a parent process has begun."""
+    raise ForkedError(
+        "this process was forked while the call or transaction was open: it goes on in the parent process alone. "
+        "Begin another one here"
+    )
+
+
+class NotPicklable:
+    """Refuses to be pickled or copied: a connection cannot go to another process."""
+
+    def __reduce__(self) -> NoReturn:
+        kind = type(self).__name__
+        raise TypeError(f"cannot pickle or copy a {kind}: connect in the process that uses it, with skilldb.connect()")
