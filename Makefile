@@ -70,7 +70,7 @@ explain: $(READY) ## Show how PostgreSQL runs a query of sql/ (Q=views.get_whats
 test: $(READY) ## Run the tests on an embedded PostgreSQL (PG=16 for that version, ARGS for pytest)
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
-schema: $(READY) ## Write docs/schema.sql, docs/schema.md and sql/definitions.txt from the migrated database
+schema: $(READY) ## Write docs/schema.sql, docs/schema.md and sql/admin/definitions.txt from the migrated database
 	@SKILLDB_PG_VERSION=18 $(BIN)/pytest tests/test_schema.py --write-docs
 
 test-lowest: $(READY) ## Run the tests with the lowest versions of the dependencies that are declared

@@ -27,9 +27,10 @@ from benchmarks.harness import (
 )
 from benchmarks.peers import PLANS
 from skilldb.models import NewTokenMeasurement
+from skilldb.query import Step
 from skilldb.repositories import ratings, skills, tokens, views
 from skilldb.settings import SET_TENANT
-from skilldb.statement import Statement, Step
+from skilldb.statement import Statement
 
 # The special skills and users of this topic; all others are numbers.
 _RATINGS = """

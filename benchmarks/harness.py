@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from skilldb import embedded, migrate
+from skilldb.admin import migrate
+from skilldb.dev import embedded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -25,7 +25,7 @@ import skilldb
 from benchmarks.data import SKILLS, SMALL, SMALL_VIEWS_A_USER, USERS
 from benchmarks.harness import Bench, address
 from benchmarks.orm import Orm
-from skilldb import embedded
+from skilldb.dev import embedded
 from skilldb.repositories import metrics, views
 from skilldb.settings import SET_TENANT
 from skilldb.statement import Instances, Statement

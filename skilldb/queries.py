@@ -1,52 +1,19 @@
-"""Reads the named queries of sql/. A query, called with its parameters, gives a Step."""
+"""Reads the named queries of sql/ and checks them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from skilldb.statement import Step
+from skilldb.query import Query
 from skilldb.values import ADAPT
 
 _HEADER = re.compile(r"-- name: (?P<name>[a-z][a-z0-9_]*)\((?P<parameters>[^)]*)\)\n")
 _PARAMETER = re.compile(r"%\((?P<name>\w+)\)s(?:::(?P<type>\w+(?:\[\])?))?")
 _READS_ALL = re.compile(r"^-- Reads all: (.+)$", flags=re.MULTILINE)
 _TENANT = "tenant_id"
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One named query.
-
-    `sql` carries the name in a comment behind its first word, so that the server's log, pg_stat_activity and
-    pg_stat_statements show it. Not before it: from PostgreSQL 18 on, pg_stat_statements cuts off leading comments.
-    `types` maps each parameter to the PostgreSQL type that it is cast to somewhere in the query, text where it is not.
-    `reads_all` is what the header's line `-- Reads all: ...` gives as the reason to read a big table from end to end;
-    no other query may.
-    """
-
-    name: str
-    sql: bytes
-    types: Mapping[str, str]
-    reads_all: str | None = None
-    numbered: bytes = field(init=False, repr=False, compare=False)
-    """The SQL as the protocol and PREPARE take it: $1, $2 and so on for the parameters, in the order of `types`."""
-
-    def __post_init__(self) -> None:
-        numbers = {name: f"${number}".encode() for number, name in enumerate(self.types, start=1)}
-        numbered = re.sub(rb"%\((\w+)\)s|%%", lambda m: numbers[m[1].decode()] if m[1] else b"%", self.sql)
-        object.__setattr__(self, "numbered", numbered)
-
-    def __call__(self, **params: Any) -> Step:
-        """A step that runs this query. Raises InvalidValueError for a value that its parameter cannot take."""
-        return Step(
-            self,
-            {n: None if v is None else ADAPT[self.types[n]](n, v) for n, v in params.items()},
-        )
 
 
 def folder(name: str) -> Path:
@@ -58,13 +25,16 @@ def folder(name: str) -> Path:
 
 @cache
 def load(file: str) -> Mapping[str, Query]:
-    """The queries of `sql/<file>.sql` by name. Raises ValueError where the file is not well-formed."""
-    return parse((folder("sql") / f"{file}.sql").read_text(encoding="utf-8"), file)
+    """The queries of `sql/<file>.sql` by name; `admin/migrate` is one of sql/admin/. ValueError: it is malformed."""
+    path = folder("sql") / f"{file}.sql"
+    return parse(path.read_text(encoding="utf-8"), path.stem)
 
 
 def load_all() -> dict[str, Query]:
     """All queries of sql/ as `file.name`. Raises ValueError where two of them share a name."""
-    loaded = {path.stem: load(path.stem) for path in sorted(folder("sql").glob("*.sql"))}
+    root = folder("sql")
+    files = sorted([*root.glob("*.sql"), *root.glob("admin/*.sql")], key=lambda path: path.stem)
+    loaded = {path.stem: load(path.relative_to(root).with_suffix("").as_posix()) for path in files}
     names = [name for queries in loaded.values() for name in queries]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"queries of the same name in two files: {', '.join(sorted(twice))}")

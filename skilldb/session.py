@@ -13,8 +13,8 @@ from psycopg.generators import fetch_many, send
 from psycopg.pq import ConnStatus, ExecStatus
 
 from skilldb.errors import translate
-from skilldb.queries import Query
-from skilldb.statement import Statement, Step, answers
+from skilldb.query import Query, Step
+from skilldb.statement import Statement, answers
 
 if TYPE_CHECKING:
     from psycopg import BaseConnection

@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import quote
 
 from skilldb.errors import DatabaseUnavailableError, InvalidValueError, shown
-from skilldb.queries import Query
+from skilldb.query import Query
 from skilldb.values import ADAPT
 
 SET_TENANT = b"SELECT pg_catalog.set_config('app.current_tenant_id', %(tenant_id)s, true)"

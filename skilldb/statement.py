@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from skilldb.errors import InvalidValueError, TenantRequiredError
+from skilldb.query import Step
 from skilldb.values import ADAPT
 
-if TYPE_CHECKING:
-    from skilldb.queries import Query
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One query with its parameters, all but the tenant's, which the handle supplies."""
-
-    query: Query
-    params: Mapping[str, Any]
 
 
 RowMaker = Callable[[Sequence[Any]], Any]

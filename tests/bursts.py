@@ -14,8 +14,8 @@ from typing import Any
 import psycopg
 
 import skilldb
-from skilldb.queries import Query
-from skilldb.statement import Statement, Step
+from skilldb.query import Query, Step
+from skilldb.statement import Statement
 
 BURSTS = 300
 

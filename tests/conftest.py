@@ -20,7 +20,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pytest_postgresql import factories
 
 import skilldb
-from skilldb import embedded, migrate, queries
+from skilldb import queries
+from skilldb.admin import migrate
+from skilldb.dev import embedded
 from skilldb.errors import SkilldbError
 from skilldb.models import NewSkill, Skill, User
 from skilldb.repositories import skills, tenants, users
@@ -43,7 +45,7 @@ direct_only = pytest.mark.skipif(bool(POOLER), reason="is about connections that
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--write-docs", action="store_true", help="write docs/schema.* and sql/definitions.txt; do not compare"
+        "--write-docs", action="store_true", help="write docs/schema.* and sql/admin/definitions.txt; do not compare"
     )
 
 
@@ -100,7 +102,7 @@ def admin() -> Iterator[Admin]:
         if TEST_DSN:
             dsn = TEST_DSN
             with psycopg.connect(dsn, autocommit=True) as conn:
-                conn.execute(queries.load("embedded")["create_logins"].sql)
+                conn.execute(queries.load("admin/embedded")["create_logins"].sql)
         else:
             dsn = embedded.start(stack.enter_context(server_folder())).admin_dsn
             with psycopg.connect(dsn, autocommit=True) as conn:

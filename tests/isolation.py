@@ -1,7 +1,7 @@
 """What is wrong with the isolation between tenants: checks over the service's connection, empty where all is well.
 
-The structure is read from the catalogue (skilldb/isolation.py, which `skilldb doctor` runs too), the behaviour is tried
-out here. The tables are discovered, never listed.
+The structure is read from the catalogue (skilldb/admin/isolation.py, which `skilldb doctor` runs too), the behaviour
+is tried out here. The tables are discovered, never listed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from skilldb import isolation
-from skilldb.isolation import STRUCTURE as STRUCTURE
-from skilldb.isolation import Check, Conn, ForeignKey
+from skilldb.admin import isolation
+from skilldb.admin.isolation import STRUCTURE as STRUCTURE
+from skilldb.admin.isolation import Check, Conn, ForeignKey
 
 # Tenants, and the ids of rows: the row of tenant A has the id A. UUIDs, since usage_events wants them, of one length,
 # so that an error's text differs in nothing else.

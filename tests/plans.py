@@ -9,8 +9,9 @@ from typing import Any
 
 import psycopg
 
-from skilldb import explain, queries
-from skilldb.queries import Query
+from skilldb import queries
+from skilldb.admin import explain
+from skilldb.query import Query
 
 BIG_TABLE = 10_000
 """Rows beyond which a table must not be read from end to end."""

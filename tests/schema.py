@@ -11,7 +11,8 @@ from typing import Any
 
 import psycopg
 
-from skilldb import doctor, embedded
+from skilldb.admin import doctor
+from skilldb.dev import embedded
 
 Conn = psycopg.Connection[tuple[Any, ...]]
 

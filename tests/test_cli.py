@@ -14,9 +14,11 @@ from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner, Result
 
 import skilldb
-from skilldb import cli, demo, embedded, migrate
+from skilldb import cli
+from skilldb.admin import migrate
+from skilldb.dev import demo, embedded
+from skilldb.dev.seed import seed
 from skilldb.repositories import metrics, skills, tenants
-from skilldb.seed import seed
 from tests.conftest import Addresses, contents, direct_only, rows
 
 CHECKOUT = Path(__file__).parent.parent

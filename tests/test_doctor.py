@@ -15,8 +15,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typer.testing import CliRunner, Result
 
 import skilldb
-from skilldb import cli, doctor, embedded, migrate
-from skilldb.doctor import Finding
+from skilldb import cli
+from skilldb.admin import doctor, migrate
+from skilldb.admin.doctor import Finding
+from skilldb.dev import embedded
 from skilldb.errors import DatabaseUnavailableError
 from tests.conftest import POOLER, TEST_DSN, Addresses, contents, direct_only, new_skill, rows
 

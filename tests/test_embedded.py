@@ -14,7 +14,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from skilldb import embedded, queries
+from skilldb import queries
+from skilldb.dev import embedded
 from skilldb.errors import DatabaseUnavailableError
 from tests.conftest import rows
 from tests.reliability import record
@@ -219,7 +220,7 @@ def test_an_ordinary_user_has_a_server_of_their_own_in_a_folder_with_spaces(fold
     os.chown(home, *other_user())
     embedded.start(folder / "ours")
     script = (
-        "from pathlib import Path\nfrom skilldb import embedded, migrate\n"
+        "from pathlib import Path\nfrom skilldb.admin import migrate\nfrom skilldb.dev import embedded\n"
         "server = embedded.start(Path('.skilldb'))\nprint(len(list(migrate.migrate(server.owner_dsn))))\n"
         "assert embedded.stop(Path('.skilldb'))\n"
     )

@@ -12,7 +12,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import skilldb
-from skilldb import cli, explain, queries
+from skilldb import cli, queries
+from skilldb.admin import explain
+from skilldb.dev.seed import seed
 from skilldb.errors import (
     InvalidTransitionError,
     InvalidValueError,
@@ -23,7 +25,6 @@ from skilldb.errors import (
 )
 from skilldb.models import NewBenchmarkRun
 from skilldb.repositories import benchmarks
-from skilldb.seed import seed
 from tests.conftest import Addresses, Face, contents, new_skill, new_user, rows
 from tests.plans import planned
 
@@ -63,7 +64,7 @@ def test_every_query_runs_with_its_examples_on_the_seeded_database_and_changes_n
 
 def test_a_utility_command_has_no_plan() -> None:
     without = [name for name, query in queries.load_all().items() if not explain.has_plan(query)]
-    assert {"embedded.create_database", "embedded.create_logins", "maintenance.see_all_rows"} <= set(without)
+    assert {"embedded.create_database", "embedded.create_logins", "drift.see_all_rows"} <= set(without)
     for name in without:
         with pytest.raises(SkilldbError, match=f"{name} has no plan: [A-Z]+ is a utility command"):
             explain.find(name)
@@ -257,7 +258,7 @@ def test_the_command_gives_machines_one_json_object() -> None:
 
 
 def test_a_query_of_the_owner_runs_as_the_owner(addresses: Addresses) -> None:
-    found = json.loads(run("maintenance.list_tenants", "--json").stdout)
+    found = json.loads(run("drift.list_tenants", "--json").stdout)
     assert (found["role"], found["tenant"], found["parameters"]) == ("skilldb_owner", None, {})
 
 
@@ -269,7 +270,7 @@ def complaint(*arguments: str) -> str:
 
 
 def test_the_command_says_what_is_wrong_with_its_arguments(acme: Callable[[], Face]) -> None:
-    assert "leave out --tenant" in complaint("maintenance.list_tenants", "--tenant", "acme")
+    assert "leave out --tenant" in complaint("drift.list_tenants", "--tenant", "acme")
     assert complaint("skills.get_skill", "--set", "skill_id") == "--set takes NAME=VALUE, not 'skill_id'"
     assert complaint("skills.list_skills", "--set", "limit=ten") == "limit must be a bigint as JSON, not 'ten'"
 

@@ -16,7 +16,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from skilldb import embedded, migrate
+from skilldb.admin import migrate
+from skilldb.dev import embedded
 from skilldb.errors import DatabaseUnavailableError
 from skilldb.repositories import metrics, skills
 from skilldb.statement import Statement

@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 import skilldb
-from skilldb.isolation import (
+from skilldb.admin.isolation import (
     STRUCTURE,
     Check,
     Conn,
@@ -32,7 +32,7 @@ from skilldb.isolation import (
     triggers,
     unique_keys,
 )
-from skilldb.queries import Query
+from skilldb.query import Query
 from skilldb.repositories import metrics, skills, tenants
 from skilldb.statement import EXISTS, Reader, Statement
 from tests import isolation

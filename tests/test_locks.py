@@ -12,8 +12,9 @@ import pytest
 from typer.testing import CliRunner
 from yoyo.migrations import read_sql_migration
 
-from skilldb import cli, locks, migrate, queries
-from skilldb.locks import ACTIONS, ALTER_TABLE, MODES, STATEMENTS, Kind, match_kind
+from skilldb import cli, queries
+from skilldb.admin import locks, migrate
+from skilldb.admin.locks import ACTIONS, ALTER_TABLE, MODES, STATEMENTS, Kind, match_kind
 from tests.conftest import Addresses, Admin, contents, rows, until
 
 Conn = psycopg.Connection[Any]

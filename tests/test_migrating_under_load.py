@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 
 import skilldb
-from skilldb import migrate
+from skilldb.admin import migrate
 from skilldb.models import NewUsageEvent
 from skilldb.repositories import metrics, ratings, usage
 from tests.conftest import Addresses, rows, until

@@ -13,8 +13,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typer.testing import CliRunner
 
-from skilldb import cli, migrate, queries
-from skilldb.migrate import MigrationError
+from skilldb import cli, queries
+from skilldb.admin import migrate
+from skilldb.admin.migrate import MigrationError
 from tests.conftest import Addresses, Admin, rows, until
 from tests.schema import dump
 

@@ -16,8 +16,10 @@ from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
 import skilldb
-from skilldb import connection, doctor, embedded, migrate, queries, settings
+from skilldb import connection, queries, settings
+from skilldb.admin import doctor, migrate
 from skilldb.cli import app
+from skilldb.dev import embedded
 from skilldb.errors import InvalidValueError, SkilldbError, UnsafeSchemaError
 from skilldb.models import NewUsageEvent
 from skilldb.repositories import skills, usage, users
@@ -220,7 +222,7 @@ def test_another_schema_works_for_every_command(odd: Callable[..., str], address
     odd("import", str(tmp_path))
     odd("check")
     assert "rolled back" in odd("explain", "skills.list_skills", "--tenant", "imported")
-    assert "maintenance.list_tenants as skilldb_owner" in odd("explain", "maintenance.list_tenants")
+    assert "drift.list_tenants as skilldb_owner" in odd("explain", "drift.list_tenants")
     report = odd("doctor")
     assert f"schema {SCHEMA}" in report
     assert "There is no lock" in odd("unlock")

@@ -18,9 +18,10 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 import skilldb
-from skilldb import doctor, embedded, migrate
+from skilldb.admin import doctor, migrate
+from skilldb.dev import embedded
+from skilldb.dev.seed import seed
 from skilldb.repositories import tenants
-from skilldb.seed import seed
 from tests import isolation
 from tests.conftest import Addresses, Admin, contents, rows, server_folder
 from tests.isolation import BEHAVIOUR, STRUCTURE

@@ -9,8 +9,9 @@ import psycopg
 import pytest
 
 import skilldb
-from skilldb import explain, queries
-from skilldb.queries import Query
+from skilldb import queries
+from skilldb.admin import explain
+from skilldb.query import Query
 from skilldb.repositories import metrics
 from skilldb.settings import SET_TENANT
 from tests import plans, scaled

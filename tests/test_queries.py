@@ -19,7 +19,7 @@ import pytest
 
 from skilldb import queries, repositories
 from skilldb.models import Page
-from skilldb.queries import Query
+from skilldb.query import Query
 from skilldb.statement import VALUE, Statement
 from tests.bursts import rewritten
 from tests.conftest import Addresses, rows

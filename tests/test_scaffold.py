@@ -10,10 +10,11 @@ import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
-from skilldb import cli, migrate, queries
+from skilldb import cli, queries
+from skilldb.admin import migrate
+from skilldb.admin.isolation import Check
+from skilldb.dev.scaffold import new_migration
 from skilldb.errors import AlreadyExistsError, InvalidValueError, SkilldbError
-from skilldb.isolation import Check
-from skilldb.scaffold import new_migration
 from tests import isolation
 from tests.conftest import Addresses
 from tests.schema import dump

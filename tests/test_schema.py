@@ -15,7 +15,7 @@ from tests.conftest import Addresses, rows
 
 CHECKOUT = Path(__file__).parent.parent
 FILES = ["docs/schema.sql", "docs/schema.md"]
-DEFINITIONS = "sql/definitions.txt"
+DEFINITIONS = "sql/admin/definitions.txt"
 
 
 VERSION = 18

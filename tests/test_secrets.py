@@ -24,7 +24,9 @@ from packaging.requirements import Requirement
 from psycopg.conninfo import make_conninfo
 
 import skilldb
-from skilldb import cli, connection, embedded, migrate, settings
+from skilldb import cli, connection, settings
+from skilldb.admin import migrate
+from skilldb.dev import embedded
 from skilldb.errors import SkilldbError
 from skilldb.repositories import tenants
 from tests.conftest import server_folder
@@ -174,7 +176,8 @@ def test_a_password_shows_in_no_repr(locked: str) -> None:
 
 
 def classes() -> set[type]:
-    modules = [importlib.import_module(f"skilldb.{module.name}") for module in pkgutil.iter_modules(skilldb.__path__)]
+    names = [module.name for module in pkgutil.walk_packages(skilldb.__path__, "skilldb.")]
+    modules = [importlib.import_module(name) for name in names]
     found = [c for module in modules for _, c in inspect.getmembers(module, inspect.isclass)]
     return {c for c in found if c.__module__.startswith("skilldb.")}
 
@@ -206,7 +209,7 @@ def test_a_password_shows_in_no_command_line_of_psql(locked: str, tmp_path: Path
         run.stdin.close()
 
 
-@pytest.mark.parametrize("name", sorted(cli.SECRETS))
+@pytest.mark.parametrize("name", sorted(cli.admin.SECRETS))
 def test_what_psql_takes_in_its_command_line_only_is_refused(
     name: str, locked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,7 +218,7 @@ def test_what_psql_takes_in_its_command_line_only_is_refused(
     for variable in ("SKILLDB_DSN", "SKILLDB_OWNER_DSN"):
         monkeypatch.setenv(variable, make_conninfo(locked, **{name: PASSWORD}))
     with pytest.raises(SkilldbError, match=name) as raised:
-        cli.psql(tenant=None, owner=False)
+        cli.admin.psql(tenant=None, owner=False)
     assert PASSWORD not in str(raised.value)
 
 

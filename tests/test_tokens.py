@@ -15,7 +15,8 @@ import psycopg
 import pytest
 from psycopg import errors as pg
 
-from skilldb import explain, prices
+from skilldb import prices
+from skilldb.admin import explain
 from skilldb.errors import AlreadyExistsError, InvalidValueError, NotFoundError
 from skilldb.models import DailyCost, MetricDrift, NewTokenMeasurement, SkillCostStats, TokenMeasurement
 from skilldb.prices import Price

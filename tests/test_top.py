@@ -17,7 +17,8 @@ from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
 import skilldb
-from skilldb import cli, doctor, migrate, queries, top
+from skilldb import cli, queries
+from skilldb.admin import doctor, migrate, top
 from skilldb.errors import SkilldbError
 from skilldb.repositories import tenants, views
 from tests.conftest import TEST_DSN, Addresses, new_skill, new_user, rows
@@ -72,7 +73,7 @@ def on_server(server: str) -> Iterator[Addresses]:
     """A migrated database there, without the extension, and with an owner who may not read all statistics."""
     name = sql.Identifier(NAME)
     with psycopg.connect(server, autocommit=True) as conn:
-        conn.execute(queries.load("embedded")["create_logins"].sql)
+        conn.execute(queries.load("admin/embedded")["create_logins"].sql)
         conn.execute("REVOKE pg_read_all_stats FROM skilldb_owner")
         conn.execute(sql.SQL("CREATE DATABASE {} OWNER skilldb_owner").format(name))
         found = Addresses(

@@ -11,7 +11,8 @@ import pytest
 from psycopg import sql
 
 import skilldb
-from skilldb import explain, migrate, queries
+from skilldb import queries
+from skilldb.admin import explain, migrate
 from skilldb.models import NewSkill
 from skilldb.repositories import skills, tenants, users
 from skilldb.statement import VALUE, Statement

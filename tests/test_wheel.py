@@ -8,14 +8,16 @@ import venv
 import zipfile
 from pathlib import Path
 
-from skilldb import migrate, queries
+from skilldb import queries
+from skilldb.admin import migrate
 from tests.conftest import Addresses, direct_only
 
 CHECKOUT = Path(__file__).parent.parent
 SCRIPT = """
 import sys
 import skilldb
-from skilldb import migrate, scaffold
+from skilldb.admin import migrate
+from skilldb.dev import scaffold
 from skilldb.repositories import tenants
 
 assert "site-packages" in skilldb.__file__, skilldb.__file__
@@ -41,8 +43,9 @@ def test_a_wheel_installed_alone_migrates_and_runs_a_query(tmp_path: Path, addre
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     for name in ("sql", "migrations"):
-        for file in queries.folder(name).iterdir():
-            assert f"skilldb/{name}/{file.name}" in names
+        root = queries.folder(name)
+        for file in root.rglob("*.*"):
+            assert f"skilldb/{name}/{file.relative_to(root).as_posix()}" in names
     assert "skilldb/py.typed" in names
     assert not [name for name in names if not name.startswith("skilldb")]
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from skilldb import queries
 from skilldb.models import DailyCost, NewTokenMeasurement, SkillCostStats, TokenMeasurement
 from skilldb.prices import DEFAULT_PRICES, Price, estimate_cost_microcents
-from skilldb.statement import Reader, Statement, Step, many, one
+from skilldb.query import Step
+from skilldb.statement import Reader, Statement, many, one
 from skilldb.values import ADAPT, MAX_DAYS, bounded, optional_bounded
 
 __all__ = [

@@ -15,7 +15,7 @@ from skilldb.models import MetricDrift
 from skilldb.repositories import metrics
 from skilldb.settings import Secret
 
-_SQL = queries.load("maintenance")
+_SQL = queries.load("admin/drift")
 
 
 def list_tenants(owner_dsn: str, *, schema: str | None = None) -> list[tuple[str, str]]:

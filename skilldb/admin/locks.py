@@ -11,7 +11,7 @@ import psycopg
 
 from skilldb import queries
 
-_SQL = queries.load("migrate")
+_SQL = queries.load("admin/migrate")
 
 # Weakest first, and what other sessions cannot do meanwhile (PostgreSQL documentation, "Table-Level Locks").
 MODES = {

@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from skilldb.database import Database, Tenant
+from skilldb.dev.seed import ORGANISATIONS
 from skilldb.models import NewSkillVersion, WhatsNewItem
 from skilldb.repositories import benchmarks, metrics, skills, tenants, tokens, usage, views
-from skilldb.seed import ORGANISATIONS
 
 _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "_.-=+*#@"

@@ -19,11 +19,12 @@ from yoyo.connections import DatabaseURI
 from yoyo.exceptions import LockTimeout
 from yoyo.migrations import default_migration_table, read_sql_migration
 
-from skilldb import connection, guards, locks, queries
+from skilldb import connection, guards, queries
+from skilldb.admin import locks
 from skilldb.errors import SkilldbError, translate
 from skilldb.settings import Secret, owner_search_path, parse, schema_name
 
-_SQL = queries.load("migrate")
+_SQL = queries.load("admin/migrate")
 _TO_LINTER = re.compile(rb"^[ \t]*-- squawk-.*\n?", flags=re.MULTILINE)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from skilldb import migrate, queries
+from skilldb import queries
+from skilldb.admin import migrate
 from skilldb.errors import AlreadyExistsError, InvalidValueError, SkilldbError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -86,7 +87,7 @@ def new_migration(name: str, table: str | None = None) -> list[Path]:
     migrations that are there are not in order; SkilldbError: there is no checkout, or it cannot be written to.
     """
     folder = queries.folder("migrations")
-    if folder.parent == Path(__file__).parent:
+    if folder.parent == Path(queries.__file__).parent:
         raise SkilldbError("skilldb is installed without its checkout: new migrations are written in a clone of it")
     table = table or (name.removeprefix("create_") if name.startswith("create_") else None)
     for word, example in ((name, "add_x_to_skills"), (table, "skill_tags")):

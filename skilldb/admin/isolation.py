@@ -23,7 +23,7 @@ APP = "skilldb_app"
 IMMUTABLE = {"skill_versions"}
 NEVER_UPDATED = {"tenant_id", "id", "created_at"}
 
-_SQL = queries.load("isolation")
+_SQL = queries.load("admin/isolation")
 _GUARDS = queries.load("guards")
 
 

@@ -13,9 +13,11 @@ from typing import Literal
 import psycopg
 from psycopg.rows import class_row
 
-from skilldb import connection, database, guards, isolation, maintenance, migrate, queries, repositories, top
+from skilldb import connection, database, guards, queries, repositories
+from skilldb.admin import drift, isolation, migrate, top
+from skilldb.admin.isolation import Conn
 from skilldb.errors import SkilldbError, UnsafeSchemaError, translate
-from skilldb.isolation import Conn
+from skilldb.query import Query
 from skilldb.settings import NOTHING_TRUSTED, Secret, owner_search_path, schema_name, search_path
 
 Level = Literal["ok", "warning", "failure"]
@@ -34,8 +36,8 @@ STALE, DEAD, CONNECTIONS = 30, 30, 80
 LOCK_TIMEOUT = 2
 """Seconds to wait for a lock: everybody else waits behind who waits for it."""
 
-_SQL = queries.load("doctor")
-_MIGRATE = queries.load("migrate")
+_SQL = queries.load("admin/doctor")
+_MIGRATE = queries.load("admin/migrate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +305,7 @@ def _cause(error: psycopg.Error, role: str) -> tuple[str, str]:
     return message, "GRANT it to skilldb_app, as the table's migration does"
 
 
-def _plan(conn: Conn, query: queries.Query) -> None:
+def _plan(conn: Conn, query: Query) -> None:
     nothing = f"({', '.join(['NULL'] * len(query.types))})" if query.types else ""
     with conn.transaction():
         conn.execute(b"PREPARE skilldb_doctor AS " + query.numbered)
@@ -350,7 +352,7 @@ def definitions(conn: Conn) -> dict[str, str]:
 
 def expected_definitions() -> dict[str, str]:
     """The same of a database with every migration applied, as `make schema` has written it."""
-    lines = (queries.folder("sql") / "definitions.txt").read_text(encoding="utf-8").splitlines()
+    lines = (queries.folder("sql") / "admin/definitions.txt").read_text(encoding="utf-8").splitlines()
     return dict(line.split(": ", 1) for line in lines)
 
 
@@ -437,7 +439,7 @@ def _unused(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 
 
 def _drift(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    organisations = [id for id, _ in maintenance.tenants_on(patient.owner)]
+    organisations = [id for id, _ in drift.tenants_on(patient.owner)]
     with database.connect(
         patient.service_dsn,
         schema=patient.schema,
@@ -445,7 +447,7 @@ def _drift(patient: Patient) -> Iterator[tuple[Level, str, str]]:
         lock_timeout=LOCK_TIMEOUT,
         application_name="skilldb doctor",
     ) as db:
-        counted = Counter(id for id, _ in maintenance.check(db, organisations))
+        counted = Counter(id for id, _ in drift.check(db, organisations))
     for id, count in counted.items():
         found = f"organisation {id}: {count} counters are not what their rows say"
         yield "failure", found, "`skilldb check` shows each, `skilldb check --repair` mends them"

@@ -12,7 +12,7 @@ from skilldb import connection, guards, queries
 from skilldb.errors import SkilldbError
 from skilldb.settings import Secret, owner_search_path
 
-_SQL = queries.load("top")
+_SQL = queries.load("admin/top")
 
 INSTALL = (
     "install PostgreSQL's additional modules on the server (package postgresql-contrib or the like; "

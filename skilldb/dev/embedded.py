@@ -57,7 +57,7 @@ def start(folder: Path = FOLDER) -> Server:
         # One process at a time: two that meet in an empty folder would both create the database.
         with library.fasteners.InterProcessLock(folder / "start.lock"):
             admin_dsn = _start(folder)
-            sql = queries.load("embedded")
+            sql = queries.load("admin/embedded")
             with connection.connected(admin_dsn) as conn:
                 conn.execute(sql["create_logins"].sql)
                 if conn.execute(sql["has_database"].sql).fetchone() == (False,):

@@ -17,14 +17,14 @@ from psycopg.rows import dict_row
 
 from skilldb import connection, guards, queries
 from skilldb.errors import InvalidValueError, NotFoundError, SkilldbError, shown, translate
-from skilldb.queries import Query
+from skilldb.query import Query
 from skilldb.settings import SET_TENANT, Secret, owner_search_path, schema_name, search_path
 from skilldb.statement import require_tenant
 from skilldb.values import ADAPT
 
 Conn = psycopg.Connection[Any]
 
-_SQL = queries.load("explain")
+_SQL = queries.load("admin/explain")
 _PLANNED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES")
 _BATCH = 50
 

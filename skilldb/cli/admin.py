@@ -1,99 +1,28 @@
-"""The command `skilldb`: start a database, migrate it, fill it, look at it."""
+"""The commands of a DBA: migrations, checks, plans, psql."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
 import shutil
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
-try:
-    import typer
-    from rich.console import Console
-    from rich.progress import Progress
-    from rich.table import Table
-except ImportError:
-    raise SystemExit("the command line is not installed: pip install 'skilldb[cli]'") from None
-
+import typer
 from psycopg.conninfo import make_conninfo
+from rich.table import Table
 
 import skilldb
-from skilldb import connection, demo, doctor, embedded, explain, maintenance, migrate, scaffold, settings, top
-from skilldb.errors import DatabaseUnavailableError, InvalidValueError, NotFoundError, SkilldbError, shown
-from skilldb.importer import OUTCOMES, import_skills
-from skilldb.locks import MODES
-from skilldb.repositories import tenants
-from skilldb.seed import seed as write_seed
+from skilldb import connection, settings
+from skilldb.admin import doctor, drift, explain, migrate, top
+from skilldb.admin.locks import MODES
+from skilldb.cli.shared import Json, Schema, app, out, owner_dsn, service_dsn
+from skilldb.dev import embedded
+from skilldb.errors import InvalidValueError, NotFoundError, SkilldbError, shown
 
-_Show = Callable[[str, int, int], object]
-_Schema = Annotated[
-    str | None,
-    typer.Option(
-        "--schema",
-        metavar="NAME",
-        show_default="SKILLDB_SCHEMA, or public",
-        help="The schema that skilldb's tables are in. No search_path is asked.",
-    ),
-]
-
-IMPORT_TENANT = "imported"
 # What libpq takes in a connection string only (documentation, "Parameter Key Words"); the password it takes elsewhere.
 SECRETS = {"sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
-
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="The data layer of a skill catalogue. Uses the servers that SKILLDB_OWNER_DSN (migrations) and SKILLDB_DSN "
-    "(everything else) name; where neither is set, an embedded PostgreSQL in .skilldb/, started when needed.",
-)
-out = Console(highlight=False)
-
-
-def owner_dsn() -> str:
-    """The address to migrate with."""
-    return _dsn("SKILLDB_OWNER_DSN", "SKILLDB_DSN") or embedded.start().owner_dsn
-
-
-def service_dsn() -> str:
-    """The address to work with."""
-    return _dsn("SKILLDB_DSN", "SKILLDB_OWNER_DSN") or embedded.start().service_dsn
-
-
-def _dsn(name: str, other: str) -> str | None:
-    """The variable's value. Where only the other one is set, going to the embedded server would surprise."""
-    found = os.environ.get(name)
-    if not found and os.environ.get(other):
-        raise SkilldbError(f"{other} is set and {name} is not: set both, or neither for the embedded server")
-    if found:
-        try:
-            settings.parse(found)
-        except InvalidValueError as error:
-            raise InvalidValueError(f"{name}: {error}") from None
-    return found
-
-
-@app.command("db-start")
-def db_start() -> None:
-    """Start the embedded PostgreSQL, or find it running, and print its addresses."""
-    server = embedded.start()
-    out.print(f"PostgreSQL runs in {embedded.FOLDER}/. To use it from elsewhere:", soft_wrap=True)
-    out.print(f'export SKILLDB_OWNER_DSN="{server.owner_dsn}"', soft_wrap=True, markup=False)
-    out.print(f'export SKILLDB_DSN="{server.service_dsn}"', soft_wrap=True, markup=False)
-
-
-@app.command("db-stop")
-def db_stop() -> None:
-    """Stop the embedded PostgreSQL. Its data stays."""
-    out.print("Stopped." if embedded.stop() else "It was not running.")
 
 
 @app.command("migrate")
@@ -101,7 +30,7 @@ def migrate_(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the SQL that would run and the locks it takes; write nothing.")
     ] = False,
-    schema: _Schema = None,
+    schema: Schema = None,
 ) -> None:
     """Apply the pending migrations and print how long each took.
 
@@ -142,7 +71,7 @@ def _shown_plan(planned: migrate.PlannedMigration) -> str:
 def rollback(
     all_: Annotated[bool, typer.Option("--all", help="All migrations, not only the last.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    schema: _Schema = None,
+    schema: Schema = None,
 ) -> None:
     """Undo the last migration, or all of them, with the rows in what they created."""
     dsn = owner_dsn()
@@ -161,7 +90,7 @@ def rollback(
 
 
 @app.command()
-def status(schema: _Schema = None) -> None:
+def status(schema: Schema = None) -> None:
     """Show each migration as applied, pending, edited since it was applied, or missing; status 1 for the last two.
 
     One is unverified where a run was killed before it noted what it applied: compare the database with the file.
@@ -177,7 +106,7 @@ def status(schema: _Schema = None) -> None:
 
 
 @app.command()
-def unlock(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, schema: _Schema = None) -> None:
+def unlock(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, schema: Schema = None) -> None:
     """Remove the migration lock that a crashed run left behind, after saying who took it, when, and asking."""
     dsn = owner_dsn()
     lock = migrate.get_lock(dsn, schema=schema)
@@ -190,70 +119,11 @@ def unlock(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fal
     out.print("Lock removed." if migrate.unlock(dsn, lock, schema=schema) else "It was removed meanwhile.")
 
 
-@app.command("new-migration")
-def new_migration(
-    name: Annotated[str, typer.Argument(help="What it does, such as add_x_to_skills. Its number is added.")],
-    table: Annotated[
-        str | None,
-        typer.Option(
-            help="A table that it creates. By default that of a name like create_TABLE; none for other names."
-        ),
-    ] = None,
-) -> None:
-    """Write the two files of a new migration into the checkout, one up and one back, ready to be filled in.
-
-    Both have their header and a lock_timeout; for a new table also its skeleton and all that isolates it. A migration
-    that creates something else, a function or an index, is not named create_..., but add_... for example.
-    """
-    for path in scaffold.new_migration(name, table):
-        out.print(f"wrote {path}", markup=False, soft_wrap=True)
-    out.print(
-        "Next: say in both what they do, then `make lint`, `make migrate`, `make rollback`, `make schema`.",
-        soft_wrap=True,
-    )
-
-
-@app.command()
-def seed(schema: _Schema = None) -> None:
-    """Write the example data: two organisations with users, skills, ratings, usage and views. Writes it only once."""
-    with skilldb.connect(service_dsn(), schema=schema) as db:
-        _seed(db)
-
-
-@app.command("import")
-def import_(
-    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder of */SKILL.md.")],
-    tenant: Annotated[
-        str | None, typer.Option(help=f"The organisation's id. By default {IMPORT_TENANT}, created when needed.")
-    ] = None,
-    schema: _Schema = None,
-) -> None:
-    """Import a folder of */SKILL.md as skills and versions. Exit status 1 where one failed."""
-    with skilldb.connect(service_dsn(), schema=schema) as db:
-        handle = db.tenant(IMPORT_TENANT if tenant is None else tenant)
-        if handle.execute(tenants.get_tenant()) is None:
-            if tenant is not None:
-                raise NotFoundError(f"tenant {tenant!r} does not exist")
-            handle.execute(tenants.create_tenant("Imported", IMPORT_TENANT))
-        report = import_skills(handle, folder)
-    if not report:
-        raise SkilldbError(f"no */SKILL.md in {folder}")
-    for item in report:
-        if item.reason is not None:
-            out.print(f"{item.slug}: {item.reason}", markup=False, soft_wrap=True)
-    counts = Counter(item.outcome for item in report)
-    table = Table(*OUTCOMES)
-    table.add_row(*(str(counts[outcome]) for outcome in OUTCOMES))
-    out.print(table)
-    if counts["failed"]:
-        raise typer.Exit(1)
-
-
 @app.command()
 def psql(
     tenant: Annotated[str | None, typer.Option(help="See this organisation's rows. Without it, none are seen.")] = None,
     owner: Annotated[bool, typer.Option("--owner", help="As the owner, who sees all rows.")] = False,
-    schema: _Schema = None,
+    schema: Schema = None,
 ) -> None:
     """Open psql on the database, as the service or as the owner."""
     if os.environ.get("SKILLDB_DSN") or os.environ.get("SKILLDB_OWNER_DSN"):
@@ -301,7 +171,7 @@ def explain_(
         ),
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
-    schema: _Schema = None,
+    schema: Schema = None,
 ) -> None:
     """Run a query and show how PostgreSQL does it: EXPLAIN (ANALYZE, BUFFERS).
 
@@ -314,7 +184,7 @@ def explain_(
     if owners and tenant is not None:
         raise InvalidValueError(f"{query} is the owner's and has no tenant: leave out --tenant")
     if not owners and tenant is None:
-        organisations = maintenance.list_tenants(owner_dsn(), schema=schema)
+        organisations = drift.list_tenants(owner_dsn(), schema=schema)
         if not organisations:
             raise NotFoundError("there is no organisation whose data could be examples: `skilldb seed` writes two")
         tenant = organisations[0][0]
@@ -341,20 +211,20 @@ def explain_(
 @app.command()
 def check(
     repair: Annotated[bool, typer.Option("--repair", help="Recompute what has drifted.")] = False,
-    schema: _Schema = None,
+    schema: Schema = None,
 ) -> None:
     """Compare every organisation's counters with the rows they count. Exit status 1 where one has drifted.
 
     A line names organisation, skill, counter, what is stored and what its rows say. With --repair what has drifted is
     recomputed, and the status is 1 only where some drift is left.
     """
-    organisations = [id for id, _ in maintenance.list_tenants(owner_dsn(), schema=schema)]
+    organisations = [id for id, _ in drift.list_tenants(owner_dsn(), schema=schema)]
     with skilldb.connect(service_dsn(), schema=schema, statement_timeout=0) as db:
-        found = list(maintenance.check(db, organisations, repair=repair))
-        left = list(maintenance.check(db, organisations)) if repair else found
-    for id, drift in found:
+        found = list(drift.check(db, organisations, repair=repair))
+        left = list(drift.check(db, organisations)) if repair else found
+    for id, counter in found:
         # A line each and no table: ids are long, and what was cut cannot be looked up.
-        line = f"{id} {drift.skill_id} {drift.metric} {drift.stored} {drift.actual}"
+        line = f"{id} {counter.skill_id} {counter.metric} {counter.stored} {counter.actual}"
         out.print(line, markup=False, soft_wrap=True)
     repaired = f" {len(found) - len(left)} repaired." if repair and found else ""
     out.print(f"{len(organisations)} organisations checked, {len(found)} counters drifted.{repaired}")
@@ -362,16 +232,13 @@ def check(
         raise typer.Exit(1)
 
 
-_Json = Annotated[bool, typer.Option("--json", help="For machines: a list of objects.")]
-
-
 @app.command("doctor")
 def doctor_(
     skip_drift: Annotated[
         bool, typer.Option("--skip-drift", help="Leave the counters out: comparing them reads every row.")
     ] = False,
-    json_: _Json = False,
-    schema: _Schema = None,
+    json_: Json = False,
+    schema: Schema = None,
 ) -> None:
     """Examine the database: is it as it should be, and what is to be done where it is not. Changes nothing.
 
@@ -399,8 +266,8 @@ def doctor_(
 @app.command("top")
 def top_(
     limit: Annotated[int, typer.Option(min=1, help="How many queries to show at most.")] = 20,
-    json_: _Json = False,
-    schema: _Schema = None,
+    json_: Json = False,
+    schema: Schema = None,
 ) -> None:
     """Show which queries take the server's time, the most expensive first. Needs PostgreSQL's pg_stat_statements.
 
@@ -428,54 +295,3 @@ def top_(
         )
         # No table: it would cut names on a narrow terminal.
         out.print("{:>9} {:>11} {:>9} {:>9} {:>6}  {}".format(*columns), markup=False, soft_wrap=True)
-
-
-@app.command("demo")
-def demo_(schema: _Schema = None) -> None:
-    """Start, migrate and seed a database, then show what is used, what is new, and that organisations are apart."""
-    for done in migrate.migrate(owner_dsn(), schema=schema):
-        out.print(f"applied {done.id}")
-    with skilldb.connect(service_dsn(), schema=schema, application_name="skilldb demo") as db:
-        _seed(db)
-        demo.show(db, out)
-
-
-def _seed(db: skilldb.Database) -> None:
-    added = 0
-    with _progress() as show:
-        for step in write_seed(db):
-            added += step.added
-            show(f"{step.organisation}: {step.kind}", step.done, step.total)
-    out.print(f"Seeded: {added} rows added." if added else "Nothing to seed: the example data is there already.")
-
-
-@contextmanager
-def _progress() -> Iterator[_Show]:
-    """A function of what is done, how far and of how much: a bar on a terminal, a line a kind elsewhere."""
-    if not out.is_terminal:
-        yield lambda what, done, total: out.print(f"{what}: {done}") if total and done >= total else None
-        return
-    with Progress(console=out, transient=True) as bars:
-        tasks = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what)
-            bars.update(tasks[what], completed=done, total=max(total, 1) if done < total else max(done, 1))
-
-        yield show
-
-
-def main() -> None:
-    """Run the command line. An error of ours is one line and exit status 1, and how to reach a server another line."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # for a terminal that does not know every letter
-    try:
-        app()
-    except SkilldbError as error:
-        said = Console(stderr=True, highlight=False)
-        said.print(f"error: {error}", markup=False, soft_wrap=True)
-        # What a server says of itself, a timeout for one, has an SQLSTATE: then it was reached.
-        if isinstance(error, DatabaseUnavailableError) and getattr(error.__cause__, "sqlstate", None) is None:
-            said.print(doctor.UNREACHABLE, markup=False, soft_wrap=True)
-        raise SystemExit(1) from None

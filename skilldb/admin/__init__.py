@@ -1,0 +1,1 @@
+"""What a DBA runs: migrate, doctor, explain, top, drift."""

@@ -1,0 +1,99 @@
+"""The commands of a developer's machine: the embedded server, example data, the demo, new migrations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+import skilldb
+from skilldb.admin import migrate
+from skilldb.cli.shared import Schema, app, out, owner_dsn, service_dsn
+from skilldb.dev import demo, embedded, scaffold
+from skilldb.dev.seed import seed as write_seed
+
+_Show = Callable[[str, int, int], object]
+
+
+@app.command("db-start")
+def db_start() -> None:
+    """Start the embedded PostgreSQL, or find it running, and print its addresses."""
+    server = embedded.start()
+    out.print(f"PostgreSQL runs in {embedded.FOLDER}/. To use it from elsewhere:", soft_wrap=True)
+    out.print(f'export SKILLDB_OWNER_DSN="{server.owner_dsn}"', soft_wrap=True, markup=False)
+    out.print(f'export SKILLDB_DSN="{server.service_dsn}"', soft_wrap=True, markup=False)
+
+
+@app.command("db-stop")
+def db_stop() -> None:
+    """Stop the embedded PostgreSQL. Its data stays."""
+    out.print("Stopped." if embedded.stop() else "It was not running.")
+
+
+@app.command("new-migration")
+def new_migration(
+    name: Annotated[str, typer.Argument(help="What it does, such as add_x_to_skills. Its number is added.")],
+    table: Annotated[
+        str | None,
+        typer.Option(
+            help="A table that it creates. By default that of a name like create_TABLE; none for other names."
+        ),
+    ] = None,
+) -> None:
+    """Write the two files of a new migration into the checkout, one up and one back, ready to be filled in.
+
+    Both have their header and a lock_timeout; for a new table also its skeleton and all that isolates it. A migration
+    that creates something else, a function or an index, is not named create_..., but add_... for example.
+    """
+    for path in scaffold.new_migration(name, table):
+        out.print(f"wrote {path}", markup=False, soft_wrap=True)
+    out.print(
+        "Next: say in both what they do, then `make lint`, `make migrate`, `make rollback`, `make schema`.",
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def seed(schema: Schema = None) -> None:
+    """Write the example data: two organisations with users, skills, ratings, usage and views. Writes it only once."""
+    with skilldb.connect(service_dsn(), schema=schema) as db:
+        _seed(db)
+
+
+@app.command("demo")
+def demo_(schema: Schema = None) -> None:
+    """Start, migrate and seed a database, then show what is used, what is new, and that organisations are apart."""
+    for done in migrate.migrate(owner_dsn(), schema=schema):
+        out.print(f"applied {done.id}")
+    with skilldb.connect(service_dsn(), schema=schema, application_name="skilldb demo") as db:
+        _seed(db)
+        demo.show(db, out)
+
+
+def _seed(db: skilldb.Database) -> None:
+    added = 0
+    with _progress() as show:
+        for step in write_seed(db):
+            added += step.added
+            show(f"{step.organisation}: {step.kind}", step.done, step.total)
+    out.print(f"Seeded: {added} rows added." if added else "Nothing to seed: the example data is there already.")
+
+
+@contextmanager
+def _progress() -> Iterator[_Show]:
+    """A function of what is done, how far and of how much: a bar on a terminal, a line a kind elsewhere."""
+    if not out.is_terminal:
+        yield lambda what, done, total: out.print(f"{what}: {done}") if total and done >= total else None
+        return
+    with Progress(console=out, transient=True) as bars:
+        tasks = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what)
+            bars.update(tasks[what], completed=done, total=max(total, 1) if done < total else max(done, 1))
+
+        yield show

@@ -1,0 +1,47 @@
+"""The command that brings skills in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+import skilldb
+from skilldb.cli.shared import Schema, app, out, service_dsn
+from skilldb.errors import NotFoundError, SkilldbError
+from skilldb.importer.folders import OUTCOMES, import_skills
+from skilldb.repositories import tenants
+
+IMPORT_TENANT = "imported"
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder of */SKILL.md.")],
+    tenant: Annotated[
+        str | None, typer.Option(help=f"The organisation's id. By default {IMPORT_TENANT}, created when needed.")
+    ] = None,
+    schema: Schema = None,
+) -> None:
+    """Import a folder of */SKILL.md as skills and versions. Exit status 1 where one failed."""
+    with skilldb.connect(service_dsn(), schema=schema) as db:
+        handle = db.tenant(IMPORT_TENANT if tenant is None else tenant)
+        if handle.execute(tenants.get_tenant()) is None:
+            if tenant is not None:
+                raise NotFoundError(f"tenant {tenant!r} does not exist")
+            handle.execute(tenants.create_tenant("Imported", IMPORT_TENANT))
+        report = import_skills(handle, folder)
+    if not report:
+        raise SkilldbError(f"no */SKILL.md in {folder}")
+    for item in report:
+        if item.reason is not None:
+            out.print(f"{item.slug}: {item.reason}", markup=False, soft_wrap=True)
+    counts = Counter(item.outcome for item in report)
+    table = Table(*OUTCOMES)
+    table.add_row(*(str(counts[outcome]) for outcome in OUTCOMES))
+    out.print(table)
+    if counts["failed"]:
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""Folders of SKILL.md become skills and versions."""

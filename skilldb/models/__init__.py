@@ -1,0 +1,52 @@
+"""The rows, as frozen dataclasses, and the New... inputs. Times carry a zone; ids are strings."""
+
+from skilldb.models.benchmarks import (
+    BenchmarkResult,
+    BenchmarkRun,
+    BenchmarkRunWithResults,
+    ModelComparison,
+    NewBenchmarkResult,
+    NewBenchmarkRun,
+)
+from skilldb.models.common import Page
+from skilldb.models.feedback import FeedbackWithUsers, NewSkillFeedback, SkillFeedback
+from skilldb.models.metrics import MetricDrift
+from skilldb.models.ratings import Rating
+from skilldb.models.skills import NewSkill, NewSkillVersion, Skill, SkillUpdate, SkillVersion
+from skilldb.models.tenants import Tenant
+from skilldb.models.tokens import DailyCost, NewTokenMeasurement, SkillCostStats, TokenMeasurement
+from skilldb.models.usage import DailyUses, NewUsageEvent, SkillUses
+from skilldb.models.users import User
+from skilldb.models.views import SkillChanges, UserSkillView, WhatsNewItem
+
+__all__ = [
+    "BenchmarkResult",
+    "BenchmarkRun",
+    "BenchmarkRunWithResults",
+    "DailyCost",
+    "DailyUses",
+    "FeedbackWithUsers",
+    "MetricDrift",
+    "ModelComparison",
+    "NewBenchmarkResult",
+    "NewBenchmarkRun",
+    "NewSkill",
+    "NewSkillFeedback",
+    "NewSkillVersion",
+    "NewTokenMeasurement",
+    "NewUsageEvent",
+    "Page",
+    "Rating",
+    "Skill",
+    "SkillChanges",
+    "SkillCostStats",
+    "SkillFeedback",
+    "SkillUpdate",
+    "SkillUses",
+    "SkillVersion",
+    "Tenant",
+    "TokenMeasurement",
+    "User",
+    "UserSkillView",
+    "WhatsNewItem",
+]

@@ -1,0 +1,50 @@
+"""The rows of views, and of what's new."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserSkillView:
+    """When a user last looked at a skill, and which version was shown, None where none was published."""
+
+    id: str
+    user_id: str
+    skill_id: str
+    last_viewed_at: datetime
+    last_viewed_version: int | None
+    view_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhatsNewItem:
+    """A skill that changed since the user last looked."""
+
+    skill_id: str
+    skill_name: str
+    skill_slug: str
+    category: str
+    updated_at: datetime
+    last_viewed_at: datetime
+    view_count: int
+    last_viewed_version: int | None
+    published_version: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkillChanges:
+    """What changed on a skill since the user last looked.
+
+    `version_rose`: a higher version than the one seen is published. `feedback_since`: number of feedback items since.
+    `content_changed`: name, description, category, tags or status were edited since.
+    """
+
+    skill_id: str
+    last_viewed_at: datetime
+    last_viewed_version: int | None
+    current_version: int | None
+    version_rose: bool
+    feedback_since: int
+    content_changed: bool
