@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from skilldb import aio_hooks as hooks
-from skilldb import connection, guards, settings
+from skilldb import connection, guards, process, settings
 from skilldb.errors import DatabaseClosedError, DatabaseUnavailableError, SkilldbError, translate
 from skilldb.session import BEGIN, Exchange, Session
 from skilldb.statement import Statement, answers, require_tenant
@@ -31,7 +32,7 @@ J = TypeVar("J")
 K = TypeVar("K")
 
 
-class Conn(connection.Inheritance, psycopg.AsyncConnection[tuple[Any, ...]]):
+class Conn(process.Inheritance, psycopg.AsyncConnection[tuple[Any, ...]]):
     """A connection of this package: on it no answer is waited for longer than its settings say."""
 
     session: Session
@@ -39,14 +40,19 @@ class Conn(connection.Inheritance, psycopg.AsyncConnection[tuple[Any, ...]]):
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
         """psycopg's one place to connect in."""
-        return (yield from connection.watched(super()._connect_gen(conninfo)))
+        return (yield from process.watched(super()._connect_gen(conninfo)))
 
     async def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
         """psycopg's one place to wait in."""
         return await super().wait(connection.bounded(self, gen, self.session.settings.patience), *args, **kwargs)
 
+    async def _try_cancel(self, **bound: Any) -> None:
+        """psycopg's one place to cancel in. In a forked child that would end the parent's query."""
+        if not self.inherited:
+            await super()._try_cancel(**bound)
 
-class AsyncExecutor(guards.NotPicklable, ABC):
+
+class AsyncExecutor(process.NotPicklable, ABC):
     """What an AsyncTenant and an AsyncTransaction have in common."""
 
     @overload
@@ -173,7 +179,7 @@ class AsyncTenant(AsyncExecutor):
                 if transaction.error is not None:
                     raise transaction.error
                 if conn.inherited:
-                    guards.refuse_inherited()
+                    process.refuse_inherited()
                 await conn.commit()
             finally:
                 transaction.closed = True
@@ -196,7 +202,7 @@ class AsyncTransaction(AsyncExecutor):
 
     async def _execute(self, statements: Sequence[Statement[Any]]) -> Any:
         if self._conn.inherited:
-            guards.refuse_inherited()
+            process.refuse_inherited()
         if self.closed:
             raise SkilldbError("the transaction has ended")
         if self.error is not None:
@@ -213,7 +219,7 @@ class AsyncTransaction(AsyncExecutor):
             raise
 
 
-class AsyncDatabase(guards.NotPicklable):
+class AsyncDatabase(process.NotPicklable):
     """A pool of connections. It is opened by open(), by `async with`, or by the first call.
 
     It belongs to the process that opened it. After a fork the child opens a pool of its own at its next call.
@@ -225,25 +231,35 @@ class AsyncDatabase(guards.NotPicklable):
         self._closed = False
         self._refusal: SkilldbError | None = None
         self._opening = hooks.Lock()
-        guards.watch(self)
+        self._process = os.getpid()
+        process.watch(self)
 
     def abandon(self) -> None:
         """In a forked child: leave the pool to the parent."""
+        if self._process == os.getpid():
+            return
         if self._pool is not None:
             self._pool._closed = True  # Deleting the pool would otherwise wait for threads that this process lacks.
         self._pool = None
         self._opening = hooks.Lock()  # The former one may be held by a thread or task of the parent.
+        self._process = os.getpid()
 
     async def open(self) -> None:
         """Check the role and open the pool, unless it is open. Raises as connect_async() says; may be tried again."""
         await self._opened()
 
     async def _opened(self) -> AsyncConnectionPool[Conn]:
+        process.notice_fork()
         async with self._opening:
             if self._closed:
                 raise DatabaseClosedError("the database was closed: open another one with connect_async()")
             if self._pool is None:
-                self._pool = await self._new_pool()
+                opened_by = os.getpid()
+                pool = await self._new_pool()
+                if opened_by != os.getpid():  # Forked meanwhile, by this very thread.
+                    pool._closed = True
+                    process.refuse_inherited()
+                self._pool = pool
             return self._pool
 
     async def _new_pool(self) -> AsyncConnectionPool[Conn]:
@@ -289,6 +305,8 @@ class AsyncDatabase(guards.NotPicklable):
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Conn]:
         """A connection of the pool, returned to it afterwards. psycopg's errors become ours."""
+        if self._process != os.getpid():
+            process.notice_fork()
         pool = self._pool or await self._opened()
         try:
             conn: Conn = await hooks.get_connection(pool)
@@ -296,7 +314,7 @@ class AsyncDatabase(guards.NotPicklable):
             if self._closed:
                 raise DatabaseClosedError("the database was closed during the call") from error
             if pool is not self._pool:
-                guards.refuse_inherited()
+                process.refuse_inherited()
             if self._refusal is not None:
                 raise self._refusal from error
             raise DatabaseUnavailableError(str(error)) from error
@@ -314,6 +332,7 @@ class AsyncDatabase(guards.NotPicklable):
 
     async def close(self) -> None:
         """Close the pool and its connections. Every later call raises DatabaseClosedError."""
+        process.notice_fork()
         async with self._opening:
             self._closed = True
             pool, self._pool = self._pool, None

@@ -9,64 +9,24 @@ from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 import psycopg
-from psycopg.abc import PQGen, PQGenConn
+from psycopg.abc import PQGen
 from psycopg.pq.abc import PGconn
 
-from skilldb import guards
+from skilldb import guards, process
 from skilldb.errors import translate
 from skilldb.settings import Secret, owner_search_path, parse, schema_name
 
 T = TypeVar("T")
 
 
-class Inheritance:
-    """What a connection knows of the process: `inherited` once that process is a fork of the one that opened it."""
-
+class _Connection(Protocol):
     pgconn: PGconn
-    inherited = False
 
-    def abandon(self) -> None:
-        """In a forked child: replace the socket, which is the parent's."""
-        self.inherited = True
-        with suppress(psycopg.Error):  # It was closed.
-            guards.disconnect(self.pgconn.socket)
+    @property
+    def inherited(self) -> bool: ...
 
 
-class _Attempt:
-    """A connection that is being made. `socket` is -1 while it has none."""
-
-    socket = -1
-
-    def abandon(self) -> None:
-        if self.socket >= 0:
-            guards.disconnect(self.socket)
-
-
-class _Inheritable(Protocol):
-    pgconn: PGconn
-    inherited: bool
-
-
-def watched(connecting: PQGenConn[T]) -> PQGenConn[T]:
-    """What psycopg does to connect; a process that is forked meanwhile leaves it alone."""
-    attempt = _Attempt()
-    guards.watch(attempt)
-    ready = None
-    try:
-        while True:
-            try:
-                asked = connecting.send(ready)  # type: ignore[arg-type]
-            except StopIteration as done:
-                guards.watch(done.value)
-                answer: T = done.value
-                return answer
-            attempt.socket = asked[0]
-            ready = yield asked
-    finally:
-        attempt.socket = -1  # Closed by now, or the connection's, which is watched itself.
-
-
-def bounded(conn: _Inheritable, waiting: PQGen[T], seconds: float | None) -> Generator[Any, Any, T]:
+def bounded(conn: _Connection, waiting: PQGen[T], seconds: float | None) -> Generator[Any, Any, T]:
     """What psycopg waits for, but no longer than so many seconds: then the connection is given up, OperationalError.
 
     psycopg lets no more than a tenth of a second pass before it looks again whether something has come. Without this
@@ -86,21 +46,15 @@ def bounded(conn: _Inheritable, waiting: PQGen[T], seconds: float | None) -> Gen
                 if monotonic() > deadline:
                     raise psycopg.OperationalError(f"the server did not answer within {seconds:g} seconds")
                 if conn.inherited:
-                    guards.refuse_inherited()
+                    process.refuse_inherited()
             if conn.inherited:
-                guards.refuse_inherited()
+                process.refuse_inherited()
         except BaseException:
             # Given up, or interrupted here. What waits would go on with a connection that still stands.
             conn.pgconn.finish()
             with suppress(psycopg.Error):
                 waiting.close()
             raise
-
-
-class _Connection(Inheritance, psycopg.Connection[tuple[Any, ...]]):
-    @classmethod
-    def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Any]:
-        return (yield from watched(super()._connect_gen(conninfo)))
 
 
 @contextmanager
@@ -110,7 +64,7 @@ def connected(dsn: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     parse(dsn)
     try:
         # Nothing is prepared unasked: after a rollback psycopg would drop all that is prepared, the doctor's too.
-        with _Connection.connect(dsn, autocommit=True, prepare_threshold=None) as conn:
+        with process.Connection.connect(dsn, autocommit=True, prepare_threshold=None) as conn:
             yield conn
     except psycopg.Error as error:
         raise translate(error, {}) from bare(error)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from psycopg.abc import PQGen, PQGenConn
 from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool
 
-from skilldb import connection, guards, settings
+from skilldb import connection, guards, process, settings
 from skilldb import database_hooks as hooks
 from skilldb.errors import DatabaseClosedError, DatabaseUnavailableError, SkilldbError, translate
 from skilldb.session import BEGIN, Exchange, Session
@@ -33,7 +34,7 @@ J = TypeVar("J")
 K = TypeVar("K")
 
 
-class Conn(connection.Inheritance, psycopg.Connection[tuple[Any, ...]]):
+class Conn(process.Inheritance, psycopg.Connection[tuple[Any, ...]]):
     """A connection of this package: on it no answer is waited for longer than its settings say."""
 
     session: Session
@@ -41,14 +42,19 @@ class Conn(connection.Inheritance, psycopg.Connection[tuple[Any, ...]]):
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
         """psycopg's one place to connect in."""
-        return (yield from connection.watched(super()._connect_gen(conninfo)))
+        return (yield from process.watched(super()._connect_gen(conninfo)))
 
     def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
         """psycopg's one place to wait in."""
         return super().wait(connection.bounded(self, gen, self.session.settings.patience), *args, **kwargs)
 
+    def _try_cancel(self, **bound: Any) -> None:
+        """psycopg's one place to cancel in. In a forked child that would end the parent's query."""
+        if not self.inherited:
+            super()._try_cancel(**bound)
 
-class Executor(guards.NotPicklable, ABC):
+
+class Executor(process.NotPicklable, ABC):
     """What an Tenant and an Transaction have in common."""
 
     @overload
@@ -173,7 +179,7 @@ class Tenant(Executor):
                 if transaction.error is not None:
                     raise transaction.error
                 if conn.inherited:
-                    guards.refuse_inherited()
+                    process.refuse_inherited()
                 conn.commit()
             finally:
                 transaction.closed = True
@@ -196,7 +202,7 @@ class Transaction(Executor):
 
     def _execute(self, statements: Sequence[Statement[Any]]) -> Any:
         if self._conn.inherited:
-            guards.refuse_inherited()
+            process.refuse_inherited()
         if self.closed:
             raise SkilldbError("the transaction has ended")
         if self.error is not None:
@@ -213,7 +219,7 @@ class Transaction(Executor):
             raise
 
 
-class Database(guards.NotPicklable):
+class Database(process.NotPicklable):
     """A pool of connections. It is opened by open(), by `async with`, or by the first call.
 
     It belongs to the process that opened it. After a fork the child opens a pool of its own at its next call.
@@ -225,25 +231,35 @@ class Database(guards.NotPicklable):
         self._closed = False
         self._refusal: SkilldbError | None = None
         self._opening = hooks.Lock()
-        guards.watch(self)
+        self._process = os.getpid()
+        process.watch(self)
 
     def abandon(self) -> None:
         """In a forked child: leave the pool to the parent."""
+        if self._process == os.getpid():
+            return
         if self._pool is not None:
             self._pool._closed = True  # Deleting the pool would otherwise wait for threads that this process lacks.
         self._pool = None
         self._opening = hooks.Lock()  # The former one may be held by a thread or thread of the parent.
+        self._process = os.getpid()
 
     def open(self) -> None:
         """Check the role and open the pool, unless it is open. Raises as connect() says; may be tried again."""
         self._opened()
 
     def _opened(self) -> ConnectionPool[Conn]:
+        process.notice_fork()
         with self._opening:
             if self._closed:
                 raise DatabaseClosedError("the database was closed: open another one with connect()")
             if self._pool is None:
-                self._pool = self._new_pool()
+                opened_by = os.getpid()
+                pool = self._new_pool()
+                if opened_by != os.getpid():  # Forked meanwhile, by this very thread.
+                    pool._closed = True
+                    process.refuse_inherited()
+                self._pool = pool
             return self._pool
 
     def _new_pool(self) -> ConnectionPool[Conn]:
@@ -289,6 +305,8 @@ class Database(guards.NotPicklable):
     @contextmanager
     def _connection(self) -> Iterator[Conn]:
         """A connection of the pool, returned to it afterwards. psycopg's errors become ours."""
+        if self._process != os.getpid():
+            process.notice_fork()
         pool = self._pool or self._opened()
         try:
             conn: Conn = hooks.get_connection(pool)
@@ -296,7 +314,7 @@ class Database(guards.NotPicklable):
             if self._closed:
                 raise DatabaseClosedError("the database was closed during the call") from error
             if pool is not self._pool:
-                guards.refuse_inherited()
+                process.refuse_inherited()
             if self._refusal is not None:
                 raise self._refusal from error
             raise DatabaseUnavailableError(str(error)) from error
@@ -314,6 +332,7 @@ class Database(guards.NotPicklable):
 
     def close(self) -> None:
         """Close the pool and its connections. Every later call raises DatabaseClosedError."""
+        process.notice_fork()
         with self._opening:
             self._closed = True
             pool, self._pool = self._pool, None

@@ -42,7 +42,7 @@ class UnsafeRoleError(SkilldbError):
 
 
 class UnsafeSchemaError(SkilldbError):
-    """A role that is not trusted may create in the schema or the database, or owns a function or operator there.
+    """A role that is not trusted may create in the schema or the database, or owns something in the schema.
 
     `found`: each reason, with the statement that removes it.
     """

@@ -1,19 +1,17 @@
-"""What is checked when a database is opened: the role, who else may create, the pooler, the process."""
+"""What is checked when a database is opened: the role, who else may create, the pooler."""
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any, NoReturn, Protocol
-from weakref import WeakSet
+from typing import Any
 
 import psycopg
 from psycopg.pq import ExecStatus
 
 from skilldb import queries
-from skilldb.errors import ForkedError, SkilldbError, UnsafePoolerError, UnsafeRoleError, UnsafeSchemaError
+from skilldb.errors import SkilldbError, UnsafePoolerError, UnsafeRoleError, UnsafeSchemaError
+from skilldb.process import Connection
 from skilldb.settings import NOTHING_TRUSTED, Settings
 from skilldb.statement import ROWS, Statement
 
@@ -64,13 +62,25 @@ def refuse_role(unsafe_roles: Rows) -> None:
 
 
 def refuse_on(conn: psycopg.Connection[Any], schema: str, *, owner: bool = False) -> None:
-    """As refuse(), asked on one of psycopg's own connections. `owner`: its role may pass by the policies."""
+    """As refuse(), asked on one of psycopg's own connections. `owner`: it is the owner's, who may pass by the policies.
+
+    The owner is also refused a schema of somebody else, who could change all that is in it.
+    """
     with conn.transaction():
         pin(conn, NOTHING_TRUSTED, local=True)
         roles, creators, sessions = (
             conn.execute(step.query.sql, step.params).fetchall()
             for statement in checks(schema)
             for step in statement.steps
+        )
+        foreign = conn.execute(_SQL["get_schema_owner"].sql, {"schema": schema}).fetchall() if owner else []
+    if foreign:
+        name, to = quoted(schema), quoted(sessions[0][1])
+        raise UnsafeSchemaError([(f"schema {name} belongs to {foreign[0][0]}", f"ALTER SCHEMA {name} OWNER TO {to}")])
+    if owner and sessions[0][2] is False:
+        raise SkilldbError(
+            f"role {sessions[0][1]} may not use the schema {schema!r}. "
+            f"Run: GRANT USAGE, CREATE ON SCHEMA {quoted(schema)} TO {quoted(sessions[0][1])}"
         )
     refuse([[] if owner else roles, creators, sessions], schema)
 
@@ -112,8 +122,8 @@ def refuse_shared_statements(settings: Settings) -> None:
     # Behind a pooler that shares, what is prepared stays there: its name must not be anyone else's.
     name = f"skilldb_{secrets.token_hex(8)}".encode()
     with (
-        psycopg.connect(settings.conninfo, **settings.connect) as first,
-        psycopg.connect(settings.conninfo, **settings.connect) as second,
+        Connection.connect(settings.conninfo, **settings.connect) as first,
+        Connection.connect(settings.conninfo, **settings.connect) as second,
     ):
         clients = {b"first": first.pgconn, b"second": second.pgconn}
         for word, client in clients.items():
@@ -126,64 +136,3 @@ def refuse_shared_statements(settings: Settings) -> None:
                     "another's. Open with prepare_threshold=None, or use session pooling or pgbouncer 1.21 or newer "
                     "with max_prepared_statements"
                 )
-
-
-# The process.
-
-
-class Inheritable(Protocol):
-    """What a forked child must let go of."""
-
-    def abandon(self) -> None:
-        """Called in the child, before anything else runs there. Must touch nothing that the parent shares."""
-
-
-_watched: WeakSet[Inheritable] = WeakSet()
-
-
-def watch(opened: Inheritable) -> None:
-    """Have `opened` abandoned in every process that is forked from this one while it exists."""
-    _watched.add(opened)
-
-
-def _abandon_all() -> None:
-    for opened in list(_watched):
-        with suppress(Exception):  # One that fails must not keep the others.
-            opened.abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)
-
-
-def disconnect(descriptor: int) -> None:
-    """Put /dev/null in the place of a socket, in this process alone.
-
-    The parent's connection then gets nothing from here, not even a farewell. Its event loop keeps watching it: the
-    kernel files a watched socket under the socket itself, which the parent still has open. And the number is not given
-    to another file, on which a late call would act.
-    """
-    try:
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:  # The process has no descriptor left: take this one.
-        os.close(descriptor)
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    if null != descriptor:
-        os.dup2(null, descriptor, inheritable=False)
-        os.close(null)
-
-
-def refuse_inherited() -> NoReturn:
-    """Raise ForkedError, for a call or a transaction that a parent process has begun."""
-    raise ForkedError(
-        "this process was forked while the call or transaction was open: it goes on in the parent process alone. "
-        "Begin another one here"
-    )
-
-
-class NotPicklable:
-    """Refuses to be pickled or copied: a connection cannot go to another process."""
-
-    def __reduce__(self) -> NoReturn:
-        kind = type(self).__name__
-        raise TypeError(f"cannot pickle or copy a {kind}: connect in the process that uses it, with skilldb.connect()")

@@ -18,7 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -478,6 +478,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
+def _answers(path: Path) -> bool:
+    """Whether the server listens: the socket's file is there before that."""
+    with closing(_UnixConnection(path)) as client, suppress(FileNotFoundError, ConnectionRefusedError):
+        client.connect()
+        return True
+    return False
+
+
 @pytest.mark.torture
 def test_gunicorn_with_preload_answers_everybody_with_their_own(dsn: str, addresses: Addresses, tmp_path: Path) -> None:
     (tmp_path / "forking_app.py").write_text(_APP)
@@ -486,17 +494,16 @@ def test_gunicorn_with_preload_answers_everybody_with_their_own(dsn: str, addres
     command += ["--bind", f"unix:{path}", "--chdir", str(tmp_path), "--log-level", "error", "forking_app:app"]
     with subprocess.Popen(command, env={**os.environ, "FORKING_DSN": dsn}) as server:
         try:
-            until(path.exists)
+            until(lambda: _answers(path))
 
             def ask(thread: int) -> list[tuple[str, str, str]]:
                 found = []
                 for number in range(calls // 8):
                     name = NAMES[(thread + number) % 2]
-                    client = _UnixConnection(path)
-                    client.request("GET", f"/{name}")
-                    body = client.getresponse().read().decode()
+                    with closing(_UnixConnection(path)) as client:
+                        client.request("GET", f"/{name}")
+                        body = client.getresponse().read().decode()
                     found.append((name, *body.split()))
-                    client.close()
                 return found  # type: ignore[return-value]
 
             with ThreadPoolExecutor(8) as threads:

@@ -19,7 +19,7 @@ from yoyo.connections import DatabaseURI
 from yoyo.exceptions import LockTimeout
 from yoyo.migrations import default_migration_table, read_sql_migration
 
-from skilldb import connection, guards, queries
+from skilldb import connection, guards, process, queries
 from skilldb.admin import locks
 from skilldb.errors import SkilldbError, translate
 from skilldb.settings import Secret, owner_search_path, parse, schema_name
@@ -120,6 +120,8 @@ def migrate(dsn: str, *, schema: str | None = None, wait: float = 10.0) -> Itera
                 _SQL["note_checksum"].sql, {"migration_id": migration.id, "checksum": files[migration.id]}
             )
             yield MigrationDone(id=migration.id, seconds=perf_counter() - start)
+            if backend.connection.inherited:
+                process.refuse_inherited()
 
 
 def plan(dsn: str, *, schema: str | None = None) -> list[PlannedMigration]:
@@ -162,6 +164,8 @@ def rollback(
             start = perf_counter()
             _one(backend, migration.id, lambda m=migration: backend.rollback_one(m))
             yield MigrationDone(id=migration.id, seconds=perf_counter() - start)
+            if backend.connection.inherited:
+                process.refuse_inherited()
 
 
 def get_lock(dsn: str, *, schema: str | None = None) -> MigrationLock | None:
@@ -250,47 +254,47 @@ def _at(time: datetime | None) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S %Z}" if time else "a time that this role may not see"
 
 
+# yoyo wants one; _Backend connects by the address itself.
+_URI = DatabaseURI(
+    scheme="postgresql+psycopg", username=None, password=None, hostname=None, port=None, database=None, args={}
+)
+
+
 class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
-    """yoyo's, with what must be set on each of its connections. yoyo makes a second one for the migrations."""
+    """yoyo's, on connections of ours. yoyo makes a second one for the migrations."""
 
-    def __init__(self, uri: DatabaseURI, schema: str) -> None:
-        self.chosen = schema
-        super().__init__(uri, default_migration_table)
+    def __init__(self, dsn: Secret, schema: str) -> None:
+        self.dsn, self.chosen = dsn, schema
+        super().__init__(_URI, default_migration_table)
 
-    def init_connection(self, connection_: psycopg.Connection[Any]) -> None:
+    def connect(self, dburi: DatabaseURI) -> process.Connection:
+        """Called by yoyo once."""
+        return process.Connection.connect(self.dsn, autocommit=True, application_name="skilldb migrate")
+
+    def init_connection(self, connection: process.Connection) -> None:
         """Called by yoyo after connecting and after each rollback, which undoes settings.
 
         With row_security off PostgreSQL refuses a role that is subject to policies, instead of showing it no rows.
         """
         try:
-            guards.refuse_on(connection_, self.chosen, owner=True)
-            guards.pin(connection_, owner_search_path(self.chosen))
-            connection_.execute("SET row_security = off")
+            guards.refuse_on(connection, self.chosen, owner=True)
+            guards.pin(connection, owner_search_path(self.chosen))
+            connection.execute("SET row_security = off")
         except BaseException:
-            connection_.close()
+            connection.close()
             raise
 
     def copy(self) -> _Backend:
         """Called by yoyo for its second connection."""
-        return _Backend(self.uri, self.chosen)
+        return _Backend(self.dsn, self.chosen)
 
 
 @contextmanager
 def _opened(dsn: str, schema: str | None) -> Iterator[Any]:
-    given = parse(dsn)
-    if "password" in given:
-        given["password"] = Secret(given["password"])
-    uri = DatabaseURI(
-        scheme="postgresql+psycopg",
-        username=given.pop("user", None),
-        password=given.pop("password", None),
-        hostname=given.pop("host", None),
-        port=given.pop("port", None),
-        database=given.pop("dbname", None),
-        args={**given, "application_name": "skilldb migrate"},
-    )
+    dsn = Secret(dsn)
+    parse(dsn)
     try:
-        with _Backend(uri, schema_name(schema)) as backend:
+        with _Backend(dsn, schema_name(schema)) as backend:
             backend.init_database()
             yield backend
     except psycopg.Error as error:
