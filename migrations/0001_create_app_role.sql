@@ -19,6 +19,10 @@ DO $$
 BEGIN
     IF NOT has_schema_privilege('skilldb_app', current_schema(), 'USAGE') THEN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO skilldb_app', current_schema());
+        IF NOT has_schema_privilege('skilldb_app', current_schema(), 'USAGE') THEN
+            RAISE EXCEPTION 'only the owner of schema % can let skilldb_app use it: GRANT USAGE ON SCHEMA % TO skilldb_app',
+            quote_ident(current_schema()), quote_ident(current_schema());
+        END IF;
     END IF;
 END
 $$;

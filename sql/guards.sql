@@ -34,14 +34,14 @@ WHERE
     );
 
 -- name: list_creators(schema)
--- Every role that is not trusted and has CREATE on the schema or the database, or owns a function or operator in the
--- schema; each with the statement that ends it.
+-- Every role that is not trusted and can put an object in the way of skilldb's names, or has left one behind; each with
+-- the statement that ends it. It has CREATE on the schema or the database, is a member of a role that has, owns
+-- something in the schema, or owns a function that a trigger in the schema runs.
 -- PostgreSQL calls a function whose argument types match exactly before one that takes any type, in whichever schema
 -- they are: public.cardinality(text[]) before pg_catalog.cardinality(anyarray). No search_path prevents that.
--- Trusted are superusers, the owners of schema and database, and the roles that a line of the schema's comment names:
--- `skilldb trusts: rds_superuser, ann`. Only the schema's owner can write that comment. Whoever owns the table tenants
--- may own functions: migrations made both.
-WITH place AS (
+-- Trusted are superusers, the owners of schema and database, and the roles that lines of the schema's comment name:
+-- `skilldb trusts: rds_superuser, ann`, with the members of those. Only the schema's owner can write that comment.
+WITH RECURSIVE place AS (
     SELECT
         n.oid AS schema_oid,
         n.nspname AS schema_name,
@@ -50,72 +50,215 @@ WITH place AS (
         d.datname AS database_name,
         d.datdba AS database_owner,
         coalesce(n.nspacl, acldefault('n', n.nspowner)) AS schema_acl,
-        coalesce(d.datacl, acldefault('d', d.datdba)) AS database_acl,
-        regexp_split_to_array(
-            btrim((regexp_match(obj_description(n.oid, 'pg_namespace'), '(?n)^skilldb trusts:(.*)$'))[1], E' \t\r'),
-            '\s*,\s*'
-        ) AS trusts
+        coalesce(d.datacl, acldefault('d', d.datdba)) AS database_acl
     FROM pg_namespace AS n
     INNER JOIN pg_database AS d ON d.datname = current_database()
     WHERE n.nspname = %(schema)s::text
 ),
 
-trusted AS (
+named AS (
+    SELECT btrim(t.name, E' \t\r') AS name
+    FROM place AS p
+    CROSS JOIN
+        LATERAL regexp_matches(
+            obj_description(p.schema_oid, 'pg_namespace'), '^skilldb trusts:(.*)$', 'gn'
+        ) AS m (line)
+    CROSS JOIN LATERAL regexp_split_to_table(m.line[1], ',') AS t (name)
+),
+
+-- Who is, or may become, which other role. From PostgreSQL 16 on a membership may give neither, and only let grant.
+memberships AS (
+    SELECT
+        m.member,
+        m.roleid AS role
+    FROM pg_auth_members AS m
+    WHERE
+        coalesce(to_jsonb(m) ->> 'inherit_option', 'true') = 'true'
+        OR coalesce(to_jsonb(m) ->> 'set_option', 'true') = 'true'
+),
+
+trusted (oid) AS (
     SELECT r.oid
     FROM pg_roles AS r
-    CROSS JOIN place AS p
-    WHERE
-        r.rolsuper
-        OR r.oid IN (p.schema_owner, p.database_owner)
-        -- Its only member is the database's owner.
-        OR r.rolname = 'pg_database_owner'
-        OR r.rolname::text = ANY(p.trusts)
+    WHERE r.rolsuper OR r.rolname::text IN (SELECT n.name FROM named AS n)
+    UNION
+    SELECT m.member
+    FROM trusted AS t
+    INNER JOIN memberships AS m ON m.role = t.oid
+    INNER JOIN pg_roles AS r ON r.oid = t.oid
+    WHERE NOT r.rolsuper
+),
+
+owners (oid) AS (
+    SELECT p.schema_owner FROM place AS p
+    UNION
+    SELECT p.database_owner FROM place AS p
+    UNION
+    -- Its only member is the database's owner.
+    SELECT r.oid FROM pg_roles AS r
+    WHERE r.rolname = 'pg_database_owner'
 ),
 
 granted AS (
     SELECT
         a.grantee,
+        a.grantor,
+        p.schema_owner AS owner,
         'schema' AS kind,
         p.schema_name AS name
     FROM place AS p
     CROSS JOIN LATERAL aclexplode(p.schema_acl) AS a
     WHERE a.privilege_type = 'CREATE'
-    UNION
+    UNION ALL
     SELECT
         a.grantee,
+        a.grantor,
+        p.database_owner AS owner,
         'database' AS kind,
         p.database_name AS name
     FROM place AS p
     CROSS JOIN LATERAL aclexplode(p.database_acl) AS a
     WHERE a.privilege_type = 'CREATE'
+),
+
+-- The roles that have CREATE by themselves, and whoever is a member of one of them.
+creators (oid, through) AS (
+    SELECT
+        c.oid,
+        NULL::oid AS through
+    FROM (
+        SELECT o.oid FROM owners AS o
+        UNION
+        SELECT g.grantee FROM granted AS g
+        WHERE g.grantee <> 0
+    ) AS c
+    INNER JOIN pg_roles AS r ON r.oid = c.oid AND NOT r.rolsuper
+    UNION
+    SELECT
+        m.member,
+        m.role
+    FROM creators AS c
+    INNER JOIN memberships AS m ON m.role = c.oid
+),
+
+possessions AS (
+    SELECT
+        c.relnamespace AS namespace,
+        c.relowner AS owner,
+        c.relname::text AS name
+    FROM pg_class AS c
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+    UNION ALL
+    SELECT
+        y.typnamespace AS namespace,
+        y.typowner AS owner,
+        y.typname::text AS name
+    FROM pg_type AS y
+    WHERE y.typrelid = 0 AND y.typelem = 0
+),
+
+found (step, reason, remedy) AS (
+    SELECT
+        1 AS step,
+        coalesce('role ' || quote_ident(r.rolname), 'every role')
+        || ' has CREATE on ' || g.kind || ' ' || quote_ident(g.name) AS reason,
+        -- Only the grantor's own grants are revoked. A superuser revokes as the owner.
+        CASE WHEN g.grantor <> g.owner THEN 'SET ROLE ' || quote_ident(b.rolname) || '; ' ELSE '' END
+        || 'REVOKE CREATE ON ' || upper(g.kind) || ' ' || quote_ident(g.name)
+        || ' FROM ' || coalesce(quote_ident(r.rolname), 'PUBLIC') || ' CASCADE'
+        || CASE WHEN g.grantor <> g.owner THEN '; RESET ROLE' ELSE '' END AS remedy
+    FROM granted AS g
+    INNER JOIN pg_roles AS b ON b.oid = g.grantor
+    LEFT JOIN pg_roles AS r ON r.oid = g.grantee
+    WHERE
+        g.grantee NOT IN (SELECT t.oid FROM trusted AS t)
+        AND g.grantee NOT IN (SELECT o.oid FROM owners AS o)
+    UNION ALL
+    SELECT
+        2 AS step,
+        'role ' || quote_ident(r.rolname) || ' is a member of ' || quote_ident(w.rolname) || ', which may create'
+            AS reason,
+        'REVOKE ' || quote_ident(w.rolname) || ' FROM ' || quote_ident(r.rolname) AS remedy
+    FROM creators AS c
+    INNER JOIN pg_roles AS r ON r.oid = c.oid
+    INNER JOIN pg_roles AS w ON w.oid = c.through
+    WHERE
+        c.oid NOT IN (SELECT t.oid FROM trusted AS t)
+        AND c.oid NOT IN (SELECT o.oid FROM owners AS o)
+    UNION ALL
+    SELECT
+        3 AS step,
+        'trigger ' || quote_ident(g.tgname) || ' on ' || g.tgrelid::regclass
+        || ' runs a function of role ' || quote_ident(r.rolname) AS reason,
+        'DROP TRIGGER ' || quote_ident(g.tgname) || ' ON ' || g.tgrelid::regclass AS remedy
+    FROM place AS p
+    INNER JOIN pg_class AS c ON c.relnamespace = p.schema_oid
+    INNER JOIN pg_trigger AS g ON g.tgrelid = c.oid
+    INNER JOIN pg_proc AS f ON f.oid = g.tgfoid
+    INNER JOIN pg_roles AS r ON r.oid = f.proowner
+    WHERE
+        r.oid NOT IN (SELECT t.oid FROM trusted AS t)
+        AND r.oid NOT IN (SELECT o.oid FROM owners AS o)
+    UNION ALL
+    SELECT
+        -- An operator is dropped before the function behind it.
+        CASE WHEN s.classid = 'pg_operator'::regclass THEN 4 ELSE 5 END AS step,
+        'role ' || quote_ident(r.rolname) || ' owns ' || o.type || ' ' || o.identity AS reason,
+        coalesce(
+            (
+                SELECT 'DROP EXTENSION ' || quote_ident(e.extname)
+                FROM pg_depend AS d
+                INNER JOIN pg_extension AS e ON e.oid = d.refobjid
+                WHERE d.classid = s.classid AND d.objid = s.objid AND d.deptype = 'e'
+            ),
+            'DROP ' || upper(o.type) || ' ' || o.identity
+        ) AS remedy
+    FROM place AS p
+    INNER JOIN pg_shdepend AS s ON s.dbid = p.database_oid AND s.deptype = 'o'
+    INNER JOIN pg_roles AS r ON r.oid = s.refobjid
+    CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, s.objsubid) AS o
+    WHERE
+        s.refclassid = 'pg_authid'::regclass
+        AND s.classid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+        AND o.schema = quote_ident(p.schema_name)
+        AND s.refobjid NOT IN (SELECT t.oid FROM trusted AS t)
+        AND s.refobjid NOT IN (SELECT w.oid FROM owners AS w)
+    UNION ALL
+    -- Tables and types of one role together: they may be skilldb's own, of an owner who is not the database's.
+    SELECT
+        6 AS step,
+        'role ' || quote_ident(r.rolname) || ' owns ' || count(*) || ' tables or types in schema '
+        || quote_ident(p.schema_name) || ', ' || min(quote_ident(k.name)) || ' for one' AS reason,
+        'ALTER SCHEMA ' || quote_ident(p.schema_name) || ' OWNER TO ' || quote_ident(r.rolname)
+        || ', if that role migrates; else drop what it owns' AS remedy
+    FROM place AS p
+    INNER JOIN possessions AS k ON k.namespace = p.schema_oid
+    INNER JOIN pg_roles AS r ON r.oid = k.owner
+    WHERE
+        r.oid NOT IN (SELECT t.oid FROM trusted AS t)
+        AND r.oid NOT IN (SELECT o.oid FROM owners AS o)
+    GROUP BY r.rolname, p.schema_name
 )
 
 SELECT
-    coalesce('role ' || quote_ident(r.rolname), 'every role')
-    || ' has CREATE on ' || g.kind || ' ' || quote_ident(g.name) AS reason,
-    'REVOKE CREATE ON ' || upper(g.kind) || ' ' || quote_ident(g.name)
-    || ' FROM ' || coalesce(quote_ident(r.rolname), 'PUBLIC') AS remedy
-FROM granted AS g
-LEFT JOIN pg_roles AS r ON r.oid = g.grantee
-WHERE g.grantee NOT IN (SELECT t.oid FROM trusted AS t)
-UNION ALL
-SELECT
-    'role ' || quote_ident(r.rolname) || ' owns ' || o.type || ' ' || o.identity AS reason,
-    'DROP ' || upper(o.type) || ' ' || o.identity AS remedy
-FROM place AS p
-INNER JOIN pg_shdepend AS s ON s.dbid = p.database_oid AND s.deptype = 'o'
-INNER JOIN pg_roles AS r ON r.oid = s.refobjid
-CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, s.objsubid) AS o
+    f.reason,
+    f.remedy
+FROM found AS f
+ORDER BY f.step, f.reason;
+
+-- name: get_schema_owner(schema)
+-- Who owns the schema where that is neither a superuser, nor the database's owner, nor the role that asks, nor one of
+-- which it is a member. Whoever migrates into such a schema gives its owner every row.
+SELECT r.rolname::text AS owner
+FROM pg_namespace AS n
+INNER JOIN pg_roles AS r ON r.oid = n.nspowner
+INNER JOIN pg_database AS d ON d.datname = current_database()
 WHERE
-    s.refclassid = 'pg_authid'::regclass
-    AND s.classid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
-    AND o.schema = quote_ident(p.schema_name)
-    AND s.refobjid NOT IN (SELECT t.oid FROM trusted AS t)
-    AND s.refobjid NOT IN (
-        SELECT c.relowner FROM pg_class AS c
-        WHERE c.relnamespace = p.schema_oid AND c.relname = 'tenants' AND c.relrowsecurity
-    )
-ORDER BY reason;
+    n.nspname = %(schema)s::text
+    AND NOT r.rolsuper
+    AND r.oid <> d.datdba
+    AND r.rolname <> 'pg_database_owner'
+    AND NOT pg_has_role(current_user, r.oid, 'USAGE');
 
 -- name: get_session(schema)
 -- The server process that answers, which behind a pooler is not the one that the login was told of; and whether the

@@ -492,6 +492,19 @@ MUTANTS = [
         creators,
     ),
     mutant(
+        "backup",
+        "CREATE SCHEMA {on}; CREATE TABLE {on}.skills AS TABLE skills; GRANT USAGE ON SCHEMA {on} TO skilldb_app;"
+        "GRANT SELECT ON {on}.skills TO skilldb_app",
+        privileges,
+    ),
+    mutant(
+        "shown",
+        "CREATE SCHEMA {on}; CREATE TABLE {on}.skills AS TABLE skills; GRANT USAGE ON SCHEMA {on} TO skilldb_app;"
+        "ALTER TABLE {on}.skills ENABLE ROW LEVEL SECURITY; CREATE POLICY every ON {on}.skills USING (true);"
+        "GRANT SELECT ON {on}.skills TO skilldb_app",
+        privileges,
+    ),
+    mutant(
         "TEMPORARY",
         "DO $$ BEGIN EXECUTE format('GRANT {on} ON DATABASE %I TO PUBLIC', current_database()); END $$",
         privileges,

@@ -84,33 +84,56 @@ INNER JOIN pg_class AS c ON c.oid = r.ev_class
 WHERE r.ev_class::bigint = ANY(%(tables)s::bigint[]);
 
 -- name: list_grants()
--- All that the role may do, by whatever way, with what has no entry by default. A table of another schema with
--- row-level security is left out: the doctor of that schema examines it. What an extension brought along is its
--- own affair: pg_stat_statements for one is for everybody, and hides the queries of others itself.
-WITH granted (kind, catalogue, oid, name, part, acl) AS (
+-- All that the role may do, by whatever way, with what has no entry by default. A table of another schema is named with
+-- its schema, and left out where row-level security holds it with the tenant's predicate alone: the doctor of that
+-- schema examines it. What an extension brought along is its own affair: pg_stat_statements for one is for everybody,
+-- and hides the queries of others itself.
+WITH relations AS (
+    SELECT
+        c.oid,
+        c.relacl,
+        c.relowner,
+        c.relkind,
+        CASE
+            WHEN n.nspname = current_schema() THEN c.relname::text
+            ELSE n.nspname || '.' || c.relname
+        END AS name
+    FROM pg_class AS c
+    INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE
+        c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+        AND n.nspname !~ '^(pg_|information_schema)'
+        AND (
+            n.nspname = current_schema()
+            OR NOT c.relrowsecurity
+            OR pg_has_role(current_user, c.relowner, 'MEMBER')
+            OR EXISTS (
+                SELECT FROM pg_policy AS p
+                WHERE
+                    p.polrelid = c.oid
+                    AND pg_get_expr(p.polqual, p.polrelid)
+                    !~ '^\((tenant_id|id) = current_setting\(''app.current_tenant_id''::text, true\)\)$'
+            )
+        )
+),
+
+granted (kind, catalogue, oid, name, part, acl) AS (
     SELECT
         'relation' AS kind,
         'pg_class'::regclass AS catalogue,
         c.oid,
-        c.relname AS name,
+        c.name,
         NULL::name AS part,
         -- noqa: disable=RF06
         coalesce(
             c.relacl, acldefault((CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END)::"char", c.relowner)
         ) AS acl
         -- noqa: enable=RF06
-    FROM pg_class AS c
-    WHERE
-        c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-        AND c.relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
-        AND (NOT c.relrowsecurity OR c.relnamespace = quote_ident(current_schema())::regnamespace)
+    FROM relations AS c
     UNION ALL
-    SELECT 'relation', 'pg_class'::regclass, c.oid, c.relname, a.attname, a.attacl
+    SELECT 'relation', 'pg_class'::regclass, c.oid, c.name, a.attname, a.attacl
     FROM pg_attribute AS a
-    INNER JOIN pg_class AS c ON c.oid = a.attrelid
-    WHERE
-        c.relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
-        AND (NOT c.relrowsecurity OR c.relnamespace = quote_ident(current_schema())::regnamespace)
+    INNER JOIN relations AS c ON c.oid = a.attrelid
     UNION ALL
     SELECT 'function', 'pg_proc'::regclass, p.oid, p.proname, NULL, coalesce(p.proacl, acldefault('f', p.proowner))
     FROM pg_proc AS p
