@@ -255,7 +255,11 @@ class AsyncDatabase(process.NotPicklable):
                 raise DatabaseClosedError("the database was closed: open another one with connect_async()")
             if self._pool is None:
                 opened_by = os.getpid()
-                pool = await self._new_pool()
+                try:
+                    pool = await self._new_pool()
+                except (SkilldbError, OSError):
+                    process.refuse_forked(opened_by)
+                    raise
                 if opened_by != os.getpid():  # Forked meanwhile, by this very thread.
                     pool._closed = True
                     process.refuse_inherited()

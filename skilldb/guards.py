@@ -85,6 +85,12 @@ def refuse_on(conn: psycopg.Connection[Any], schema: str, *, owner: bool = False
     refuse([[] if owner else roles, creators, sessions], schema)
 
 
+def require_schema(conn: psycopg.Connection[Any], schema: str) -> None:
+    """SkilldbError where there is no such schema, or the connection's role may not use it."""
+    ((_, role, usable),) = conn.execute(_SQL["get_session"].sql, {"schema": schema}).fetchall()
+    _refuse_unusable(schema, role, usable)
+
+
 def pin(conn: psycopg.Connection[Any], search_path: str, *, local: bool = False) -> None:
     """Set the search_path for the session or, `local`, for the transaction."""
     conn.execute("SELECT pg_catalog.set_config('search_path', %s, %s)", [search_path, local])

@@ -70,6 +70,12 @@ def disconnect(descriptor: int) -> None:
         os.close(other)
 
 
+def refuse_forked(since: int) -> None:
+    """Raise ForkedError where this process is not the one of that id, which began what goes on."""
+    if os.getpid() != since:
+        refuse_inherited()
+
+
 def refuse_inherited() -> NoReturn:
     """Raise ForkedError, for a call or a transaction that a parent process has begun."""
     raise ForkedError(
@@ -119,9 +125,10 @@ class _Attempt:
 
 
 def watched(connecting: PQGenConn[T]) -> PQGenConn[T]:
-    """What psycopg does to connect; a process that is forked meanwhile leaves it alone."""
+    """What psycopg does to connect. A process that is forked meanwhile leaves it alone, and gets ForkedError."""
     attempt = _Attempt()
     watch(attempt)
+    opened_by = os.getpid()
     ready = None
     try:
         while True:
@@ -133,6 +140,7 @@ def watched(connecting: PQGenConn[T]) -> PQGenConn[T]:
                 return answer
             attempt.socket = asked[0]
             ready = yield asked
+            refuse_forked(opened_by)
     finally:
         attempt.socket = -1  # Closed by now, or the connection's, which is watched itself.
 

@@ -229,15 +229,15 @@ found (step, reason, remedy) AS (
         6 AS step,
         'role ' || quote_ident(r.rolname) || ' owns ' || count(*) || ' tables or types in schema '
         || quote_ident(p.schema_name) || ', ' || min(quote_ident(k.name)) || ' for one' AS reason,
-        'ALTER SCHEMA ' || quote_ident(p.schema_name) || ' OWNER TO ' || quote_ident(r.rolname)
-        || ', if that role migrates; else drop what it owns' AS remedy
+        'look at what it owns there: drop what is not skilldb''s, ALTER ... OWNER TO '
+        || p.schema_owner::regrole::text || ' the rest' AS remedy
     FROM place AS p
     INNER JOIN possessions AS k ON k.namespace = p.schema_oid
     INNER JOIN pg_roles AS r ON r.oid = k.owner
     WHERE
         r.oid NOT IN (SELECT t.oid FROM trusted AS t)
         AND r.oid NOT IN (SELECT o.oid FROM owners AS o)
-    GROUP BY r.rolname, p.schema_name
+    GROUP BY r.rolname, p.schema_name, p.schema_owner
 )
 
 SELECT

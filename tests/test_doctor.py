@@ -170,7 +170,7 @@ FAULTS = {
     ),
     "a table of the service": (
         "ALTER TABLE tenants OWNER TO skilldb_service",
-        {"opening": "failure", "roles": "failure", "privileges": "failure", "owner": "warning", "drift": "failure"},
+        {"creation": "failure"},
         "tenants",
     ),
     "a table of somebody else": ("ALTER TABLE ratings OWNER TO CURRENT_USER", {"owner": "warning"}, "ratings"),
@@ -380,7 +380,7 @@ ROLES = {
         "{role} has privileges on all tables as pg_read_all_data",
     ),
     "a member of the owner": (
-        "CREATE ROLE {role} LOGIN IN ROLE skilldb_owner",
+        "CREATE ROLE {role} LOGIN IN ROLE skilldb_owner; COMMENT ON SCHEMA public IS 'skilldb trusts: {role}'",
         "warning",
         "{role} has ownership of the tables as skilldb_owner",
     ),
@@ -405,7 +405,8 @@ ROLES = {
         "{role} is a member of skilldb_app and has SUPERUSER: the policies need not hold it",
     ),
     "a service that may become the owner": (
-        "CREATE ROLE {role} LOGIN IN ROLE skilldb_app, skilldb_owner",
+        "CREATE ROLE {role} LOGIN IN ROLE skilldb_app, skilldb_owner; "
+        "COMMENT ON SCHEMA public IS 'skilldb trusts: {role}'",
         "failure",
         "{role} is a member of skilldb_app and has ownership of the tables as skilldb_owner: "
         "the policies need not hold it",

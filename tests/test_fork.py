@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import ctypes
 import http.client
 import multiprocessing
 import os
@@ -27,6 +28,7 @@ import psycopg
 import pytest
 
 import skilldb
+from skilldb.admin import migrate
 from skilldb.errors import ForkedError
 from skilldb.repositories import tenants, users
 from skilldb.statement import Statement
@@ -49,12 +51,12 @@ def dsn(addresses: Addresses) -> str:
     return addresses.service
 
 
-def forked(work: Callable[[], Any]) -> Callable[[], Any]:
+def forked(work: Callable[[], Any], fork: Callable[[], int] = os.fork) -> Callable[[], Any]:
     """Run `work` in a child of this process, at once. What is returned waits for its result, or raises its error."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # From Python 3.12 on, where there are threads.
-        child = os.fork()
+        child = fork()
     if child == 0:
         try:
             try:
@@ -278,52 +280,169 @@ def test_an_async_transaction_belongs_to_the_parent(dsn: str, addresses: Address
     assert strays(addresses, 0) == 0
 
 
-def test_a_call_in_flight_is_refused_in_the_child_and_answered_in_the_parent(dsn: str, addresses: Addresses) -> None:
-    """A signal handler forks while the call waits for a lock."""
+@contextmanager
+def forking_at_a_signal(then: Callable[[], Any]) -> Iterator[list[int]]:
+    """At SIGUSR1 this process forks, amid whatever it does; the child does `then` first. Yields the children."""
     children: list[int] = []
 
     def fork(*_: Any) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             children.append(os.fork())
+        if children[-1] == 0:
+            then()
 
-    parent = os.getpid()
     former = signal.signal(signal.SIGUSR1, fork)
     try:
-        with skilldb.connect(dsn) as db, psycopg.connect(addresses.admin) as locker:
-            locker.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-
-            def release() -> None:
-                until(lambda: bool(rows(addresses.admin, "SELECT FROM pg_locks WHERE NOT granted")))
-                os.kill(parent, signal.SIGUSR1)
-                until(lambda: bool(children))
-                os.waitpid(children[0], os.WNOHANG)
-                time.sleep(0.3)  # Longer than psycopg waits before it looks around.
-                locker.rollback()
-
-            releasing = threading.Thread(target=release)
-            releasing.start()
-            try:
-                answer = db.tenant("acme").execute(WHO)
-            except ForkedError:
-                os._exit(0 if os.getpid() != parent else 2)
-            except BaseException:
-                os._exit(1)
-            if os.getpid() != parent:
-                os._exit(3)
-            releasing.join()
-            assert answer is not None
-            assert answer.name == "acme"
-            with suppress(ChildProcessError):
-                assert os.waitpid(children[0], 0)[1] == 0
-            assert db.tenant("globex").execute(WHO).name == "globex"
+        yield children
     finally:
         signal.signal(signal.SIGUSR1, former)
 
 
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("then", "raised"), [(int, ForkedError), (interrupt, KeyboardInterrupt)], ids=["waits", "is interrupted"]
+)
+def test_a_call_in_flight_is_refused_in_the_child_and_answered_in_the_parent(
+    then: Callable[[], Any], raised: type[BaseException], dsn: str, addresses: Addresses
+) -> None:
+    """A signal handler forks while the call waits for a lock. Interrupted in the child, it is not cancelled."""
+    parent = os.getpid()
+    with (
+        forking_at_a_signal(then) as children,
+        skilldb.connect(dsn) as db,
+        psycopg.connect(addresses.admin) as locker,
+    ):
+        locker.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+
+        def release() -> None:
+            until(lambda: bool(rows(addresses.admin, "SELECT FROM pg_locks WHERE NOT granted")))
+            os.kill(parent, signal.SIGUSR1)
+            until(lambda: bool(children))
+            os.waitpid(children[0], os.WNOHANG)
+            time.sleep(0.3)  # Longer than psycopg waits before it looks around.
+            locker.rollback()
+
+        releasing = threading.Thread(target=release)
+        releasing.start()
+        try:
+            answer = db.tenant("acme").execute(WHO)
+        except raised:
+            os._exit(0 if os.getpid() != parent else 2)
+        except BaseException:
+            os._exit(1)
+        if os.getpid() != parent:
+            os._exit(3)
+        releasing.join()
+        assert answer is not None
+        assert answer.name == "acme"
+        with suppress(ChildProcessError):
+            assert os.waitpid(children[0], 0)[1] == 0
+        assert db.tenant("globex").execute(WHO).name == "globex"
+
+
+@API
+def test_to_open_is_refused_in_the_child_and_goes_on_in_the_parent(api: type[Blocking], dsn: str) -> None:
+    """A signal handler forks while the parent waits for a server that takes the connection, and says nothing yet."""
+    parent = os.getpid()
+    with forking_at_a_signal(int) as children, socket.create_server(("127.0.0.1", 0)) as server:
+        db = api(f"host=127.0.0.1 port={server.getsockname()[1]} user=nobody dbname=none sslmode=disable")
+
+        def answer() -> None:
+            accepted, _ = server.accept()
+            with accepted:
+                accepted.recv(1)
+                os.kill(parent, signal.SIGUSR1)
+                until(lambda: bool(children))
+                status.append(os.waitpid(children[0], 0)[1])
+                accepted.sendall(b"E\0\0\0\x1cSFATAL\0C57P03\0Mnot yet\0\0")
+
+        status: list[int] = []
+        answering = threading.Thread(target=answer)
+        answering.start()
+        try:
+            db.start()
+        except ForkedError:
+            os._exit(0 if os.getpid() != parent else 2)
+        except BaseException as error:
+            if os.getpid() != parent:
+                os._exit(1)
+            told = str(error)
+        else:
+            os._exit(3)
+        answering.join()
+        assert (status, told[-7:]) == ([0], "not yet")
+        db.close()
+
+
+@API
+def test_a_fork_that_runs_no_hook_of_python_is_noticed(api: type[Blocking], dsn: str, addresses: Addresses) -> None:
+    """Such is a fork by a C library."""
+    with opened(api, dsn, min_size=2, max_size=4) as db:
+        fork = ctypes.PyDLL(None).fork
+        fork.restype = ctypes.c_int
+        assert db.during(200, forked(lambda: db.calls(40), fork)) == (0, 0)
+        assert db.calls(40) == 0
+        assert strays(addresses, 4) == 0
+    assert strays(addresses, 0) == 0
+
+
+_EARLIER = """
+import os, sys
+work = []
+os.register_at_fork(after_in_child=lambda: [print(each(), flush=True) for each in work])
+import skilldb
+from skilldb.repositories import users
+
+db = skilldb.connect(sys.argv[1], application_name="forking")
+calls = lambda: {name: db.tenant(name).execute(users.get_user("u1")).name for name in ("acme", "globex") * 3}
+calls()
+work.append(calls)
+child = os.fork()
+if child == 0:
+    os._exit(0)
+os.waitpid(child, 0)
+print(calls())
+"""
+
+
+def test_a_hook_that_runs_before_ours_gets_answers_of_its_own(dsn: str, addresses: Addresses) -> None:
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _EARLIER, dsn], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert run.stdout == f"{ {name: name for name in NAMES} }\n" * 2
+    assert strays(addresses, 0) == 0
+
+
+def test_a_migration_goes_on_in_the_parent_alone(addresses: Addresses) -> None:
+    with psycopg.connect(addresses.owner, autocommit=True) as conn:
+        conn.execute("CREATE SCHEMA fresh")
+    run = migrate.migrate(addresses.owner, schema="fresh")
+    done = [next(run)]
+    with pytest.raises(ForkedError):
+        forked(lambda: next(run))()
+    done += run
+    states = migrate.status(addresses.owner, schema="fresh")
+    assert [(state.id, state.state) for state in states] == [(migration.id, "applied") for migration in done]
+
+
+def cancelled(call: Any) -> None:
+    with suppress(StopIteration, asyncio.CancelledError, ForkedError):
+        call.throw(asyncio.CancelledError())
+
+
 @pytest.mark.skipif(not Path("/proc/self/fdinfo").is_dir(), reason="needs Linux' /proc")
-def test_the_child_changes_nothing_in_the_parents_event_loop(dsn: str, addresses: Addresses) -> None:
-    """Deleting a task that waits takes its socket out of the epoll set, which parent and child share."""
+@pytest.mark.parametrize("end", [lambda call: call.close(), cancelled], ids=["deleted", "cancelled"])
+def test_the_child_changes_nothing_in_the_parents_event_loop(
+    end: Callable[[Any], None], dsn: str, addresses: Addresses
+) -> None:
+    """Deleting a task that waits takes its socket out of the epoll set, which parent and child share.
+
+    Cancelling one would cancel the parent's query on the server.
+    """
 
     async def run() -> None:
         async with skilldb.connect_async(dsn, max_size=2) as db:
@@ -341,7 +460,12 @@ def test_the_child_changes_nothing_in_the_parents_event_loop(dsn: str, addresses
                     return set(re.findall(r"^tfd:.*ino:\S+", watched.read_text(), flags=re.MULTILINE))
 
                 before = targets()
-                assert forked(lambda: (call.close(), asyncio.run(db.close())))() == (None, None)
+
+                def leave() -> None:
+                    end(call)
+                    asyncio.run(db.close())
+
+                forked(leave)()
                 assert targets() == before
                 locker.rollback()
                 answer = await task

@@ -102,10 +102,107 @@ def test_opening_refuses_while_somebody_untrusted_may_create_or_has_created(
     )
 
 
+LEFT = {
+    "a table that yoyo would write to, with a trigger": (
+        "CREATE TABLE public.yoyo_lock_two (locked int); ALTER TABLE public.yoyo_lock_two OWNER TO {role};"
+        f"CREATE FUNCTION public.trap() RETURNS trigger {TRAP}; ALTER FUNCTION public.trap() OWNER TO {{role}};"
+        "CREATE TRIGGER trap BEFORE INSERT ON public.yoyo_lock_two EXECUTE FUNCTION public.trap()",
+        [
+            "trigger trap on public.yoyo_lock_two runs a function of role {role}",
+            "role {role} owns function public.trap()",
+            "role {role} owns 1 tables or types in schema public, yoyo_lock_two for one",
+        ],
+    ),
+    "a trigger on a table of the owner": (
+        "CREATE SCHEMA theirs AUTHORIZATION {role};"
+        f"CREATE FUNCTION theirs.trap() RETURNS trigger {TRAP}; ALTER FUNCTION theirs.trap() OWNER TO {{role}};"
+        "CREATE TRIGGER trap BEFORE INSERT ON public.tenants EXECUTE FUNCTION theirs.trap()",
+        ["trigger trap on public.tenants runs a function of role {role}"],
+    ),
+    "a type": (
+        "CREATE DOMAIN public.bigint AS text; ALTER DOMAIN public.bigint OWNER TO {role}",
+        ['role {role} owns 1 tables or types in schema public, "bigint" for one'],
+    ),
+    "a role that may create, with a member": (
+        "GRANT CREATE ON SCHEMA public TO {role}; CREATE ROLE {role}_2 IN ROLE {role}",
+        [
+            "role {role} has CREATE on schema public",
+            "role {role}_2 is a member of {role}, which may create",
+        ],
+    ),
+    "a member of the owner": (
+        "GRANT skilldb_owner TO {role}",
+        ["role {role} is a member of skilldb_owner, which may create"],
+    ),
+    "a grant that was passed on": (
+        "GRANT CREATE ON SCHEMA public TO {role} WITH GRANT OPTION;"
+        "SET ROLE {role}; GRANT CREATE ON SCHEMA public TO PUBLIC; RESET ROLE",
+        ["every role has CREATE on schema public", "role {role} has CREATE on schema public"],
+    ),
+    "an operator on a function": (
+        f"CREATE FUNCTION public.same(text, text) RETURNS boolean {TRAP};"
+        "CREATE OPERATOR public.=== (FUNCTION = public.same, LEFTARG = text, RIGHTARG = text);"
+        "ALTER FUNCTION public.same OWNER TO {role}; ALTER OPERATOR public.=== (text, text) OWNER TO {role}",
+        [
+            "role {role} owns operator public.===(pg_catalog.text,pg_catalog.text)",
+            "role {role} owns function public.same(pg_catalog.text,pg_catalog.text)",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("statements", "told"), LEFT.values(), ids=LEFT)
+def test_whatever_an_untrusted_role_can_use_or_has_left_is_told_and_can_be_ended(
+    statements: str, told: list[str], addresses: Addresses
+) -> None:
+    role = f"{MALLORY}_{os.getpid()}"
+    execute(addresses.admin, f"CREATE ROLE {role}")
+    try:
+        execute(addresses.admin, statements.replace("{role}", role))
+        for work in (open_blocking, open_async):
+            with pytest.raises(UnsafeSchemaError) as refused:
+                work(addresses.service)
+            assert [reason for reason, _ in refused.value.found] == [line.replace("{role}", role) for line in told]
+        with pytest.raises(UnsafeSchemaError):
+            migrate.status(addresses.owner)
+        for _, remedy in refused.value.found:
+            execute(addresses.admin, f"DROP OWNED BY {role}" if remedy.startswith("look at") else remedy)
+        open_blocking(addresses.service)
+        assert migrate.status(addresses.owner)
+    finally:
+        execute(addresses.admin, f"DROP ROLE IF EXISTS {role}_2; DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
+def test_a_table_that_was_there_before_is_not_taken_for_ours(addresses: Addresses) -> None:
+    """Where `tenants` is another role's, that role would read each organisation that the migrated database gets."""
+    role = f"{MALLORY}_{os.getpid()}"
+    execute(addresses.admin, f"CREATE ROLE {role}; CREATE SCHEMA fresh AUTHORIZATION skilldb_owner")
+    try:
+        execute(addresses.admin, f"CREATE TABLE fresh.tenants (id text); ALTER TABLE fresh.tenants OWNER TO {role}")
+        with pytest.raises(UnsafeSchemaError, match=f"role {role} owns 1 tables or types in schema fresh, tenants"):
+            list(migrate.migrate(addresses.owner, schema="fresh"))
+    finally:
+        execute(addresses.admin, f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
+def test_the_owner_refuses_a_schema_of_somebody_else(addresses: Addresses) -> None:
+    role = f"{MALLORY}_{os.getpid()}"
+    execute(addresses.admin, f"CREATE ROLE {role}; CREATE SCHEMA theirs AUTHORIZATION {role}")
+    try:
+        execute(addresses.admin, "GRANT ALL ON SCHEMA theirs TO skilldb_owner")
+        told = rf'schema "theirs" belongs to {role}.*ALTER SCHEMA "theirs" OWNER TO "skilldb_owner"'
+        for work in (migrate.status, lambda dsn, schema: list(migrate.migrate(dsn, schema=schema))):
+            with pytest.raises(UnsafeSchemaError, match=told):
+                work(addresses.owner, schema="theirs")
+    finally:
+        execute(addresses.admin, f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
 @OPEN
 def test_owners_and_trusted_roles_may_create(opened: Callable[[str], None], addresses: Addresses, mallory: str) -> None:
     role = psycopg.conninfo.conninfo_to_dict(mallory)["user"]
     execute(mallory, TRAPS[-1])
+    execute(addresses.admin, f"CREATE ROLE {role}_2 IN ROLE {role}")
     with pytest.raises(UnsafeSchemaError):
         opened(addresses.service)
     execute(addresses.admin, f"COMMENT ON SCHEMA public IS E'Ours.\nskilldb trusts: rds_superuser, {role} \n'")
@@ -116,6 +213,10 @@ def test_owners_and_trusted_roles_may_create(opened: Callable[[str], None], addr
     execute(addresses.admin, f"COMMENT ON SCHEMA public IS 'skilldb trusts: {role}x, x{role}'")
     with pytest.raises(UnsafeSchemaError):
         opened(addresses.service)
+    execute(
+        addresses.admin, f"DROP ROLE {role}_2; COMMENT ON SCHEMA public IS E'skilldb trusts: a\nskilldb trusts: {role}'"
+    )
+    opened(addresses.service)
 
 
 def test_the_owner_and_the_doctor_run_no_planted_function(addresses: Addresses, mallory: str) -> None:
@@ -243,7 +344,15 @@ def test_psql_looks_at_the_schema_and_keeps_the_users_options(addresses: Address
     env = {**os.environ, "SKILLDB_OWNER_DSN": addresses.owner, "SKILLDB_DSN": addresses.service}
     env |= {"PGOPTIONS": "-c work_mem=7MB -c search_path=nowhere", "PSQLRC": os.devnull}
     asked = "SELECT current_schema(), current_setting('work_mem'), current_setting('app.current_tenant_id')"
-    command = [str(Path(sys.executable).with_name("skilldb")), "psql", "--owner", "--tenant", "a b", "--schema", SCHEMA]
+    command = [
+        str(Path(sys.executable).with_name("skilldb")),
+        "psql",
+        "--owner",
+        "--tenant",
+        "a\tb",
+        "--schema",
+        SCHEMA,
+    ]
     env["PATH"] = f"{embedded.program('psql').parent}:{env['PATH']}"
     run = subprocess.run(
         command,
@@ -253,7 +362,11 @@ def test_psql_looks_at_the_schema_and_keeps_the_users_options(addresses: Address
         capture_output=True,
         check=True,
     )
-    assert f"{SCHEMA}|7MB|a b" in run.stdout
+    assert f"{SCHEMA}|7MB|a\tb" in run.stdout
+    command[-1] = "nowhere"
+    missing = subprocess.run(command, env=env, text=True, capture_output=True, check=False)
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert "there is no schema 'nowhere'" in missing.stderr
 
 
 def test_the_environment_names_the_schema(addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:

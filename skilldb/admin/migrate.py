@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -293,11 +294,13 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 def _opened(dsn: str, schema: str | None) -> Iterator[Any]:
     dsn = Secret(dsn)
     parse(dsn)
+    opened_by = os.getpid()
     try:
         with _Backend(dsn, schema_name(schema)) as backend:
             backend.init_database()
             yield backend
     except psycopg.Error as error:
+        process.refuse_forked(opened_by)
         raise translate(error, {}) from connection.bare(error)
 
 

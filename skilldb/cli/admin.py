@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 from rich.table import Table
 
 import skilldb
-from skilldb import connection, settings
+from skilldb import connection, guards, settings
 from skilldb.admin import doctor, drift, explain, migrate, top
 from skilldb.admin.locks import MODES
 from skilldb.cli.shared import Json, Schema, app, out, owner_dsn, service_dsn
@@ -141,11 +141,12 @@ def psql(
     # psql would not say what to do where the server is away. Options may also come from PGOPTIONS or a service file,
     # which those in the address replace.
     with connection.connected(dsn) as conn:
+        guards.require_schema(conn, settings.schema_name(schema))
         options = next((o.val.decode() for o in conn.pgconn.info if o.keyword == b"options" and o.val), "")
     chosen = {"search_path": settings.owner_search_path(settings.schema_name(schema))}
     if tenant is not None:
         chosen["app.current_tenant_id"] = tenant
-    escaped = {name: re.sub(r"([\\ ])", r"\\\1", value) for name, value in chosen.items()}
+    escaped = {name: re.sub(r"([\\\s])", r"\\\1", value) for name, value in chosen.items()}
     given["options"] = " ".join([options, *(f"-c {name}={value}" for name, value in escaped.items())]).strip()
     os.execve(program, [program, make_conninfo("", **given)], os.environ | environment)
 
