@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.bench-ready
 SKILLDB := $(BIN)/skilldb
 # Embedded PostgreSQL to use for a new database, and for the tests: 18 or 16.
 PG ?= 18
@@ -21,6 +22,11 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(BENCH_READY): $(READY)
+	@echo "Installing what the benchmarks compare with ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
 install: $(READY) ## Make the virtual environment and install into it
@@ -87,10 +93,10 @@ torture: $(READY) ## Run the long form of the tests of faults and attacks, and w
 	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/pytest -n 2 --dist loadgroup -m torture $(ARGS)
 	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/python -m tests.reliability
 
-bench: $(READY) ## Measure it beside its peers, in a quarter of an hour, and write docs/performance.md
+bench: $(BENCH_READY) ## Measure it beside its peers, in a quarter of an hour, and write docs/performance.md
 	@$(BIN)/python -m benchmarks docs
 
-bench-quick: $(READY) ## The same in two minutes on less data, into .bench/
+bench-quick: $(BENCH_READY) ## The same in two minutes on less data, into .bench/
 	@$(BIN)/python -m benchmarks --quick .bench
 
 audit: $(READY) ## Check that the installed packages fit together; known flaws are looked up where pip-audit is installed
@@ -110,6 +116,6 @@ types: $(READY) ## Check types with mypy --strict
 check: lint types test ## All of lint, types and test
 
 clean: ## Stop the embedded PostgreSQL and remove what can be made again; .skilldb/ stays
-	@test ! -x $(SKILLDB) || $(SKILLDB) db-stop
+	@test ! -e $(READY) || $(BIN)/python -m skilldb.cli db-stop
 	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache dist
 	find . -name __pycache__ -prune -exec rm -rf {} +

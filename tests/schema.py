@@ -6,7 +6,7 @@ import difflib
 import re
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -29,8 +29,6 @@ _NOISE = re.compile(
 
 _HEADER = "-- The schema of a migrated database. Written by `make schema`: to change it, write a migration.\n\n"
 
-_USED_BY = "    - used by "
-
 _INTRODUCTION = """\
 # Schema
 
@@ -49,22 +47,17 @@ def dump(dsn: str) -> str:
     return _HEADER + re.sub(r"\n{3,}", "\n\n", _NOISE.sub("", text)).strip() + "\n"
 
 
-def markdown(conn: Conn, uses: Mapping[str, Sequence[str]] | None = None) -> str:
+def markdown(conn: Conn) -> str:
     """The same in words and tables, with a diagram.
 
-    `uses`: which queries use an index, by its name. None: not known, and not said.
+    Which queries use an index is not in it: that is the planner's choice, and tests/test_plans.py asserts it.
     """
-    return "\n".join([_INTRODUCTION, *_diagram(conn), *_tables(conn, uses), *_functions(conn)]).strip() + "\n"
+    return "\n".join([_INTRODUCTION, *_diagram(conn), *_tables(conn), *_functions(conn)]).strip() + "\n"
 
 
 def definitions(conn: Conn) -> str:
     """What the doctor expects, a line each."""
     return "".join(f"{name}: {definition}\n" for name, definition in doctor.definitions(conn).items())
-
-
-def without_uses(text: str) -> str:
-    """The Markdown as it is where the queries that use an index are not known."""
-    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(_USED_BY))
 
 
 def compare(name: str, written: str, now: str) -> None:
@@ -99,7 +92,7 @@ def _diagram(conn: Conn) -> Iterator[str]:
     yield "```"
 
 
-def _tables(conn: Conn, uses: Mapping[str, Sequence[str]] | None) -> Iterator[str]:
+def _tables(conn: Conn) -> Iterator[str]:
     columns = _rows(conn, _COLUMNS)
     keys, indexes, policies, grants = (_rows(conn, query) for query in (_KEYS, _INDEXES, _POLICIES, _GRANTS))
     for table, [(meaning, row_security)] in _rows(conn, _TABLES).items():
@@ -114,8 +107,6 @@ def _tables(conn: Conn, uses: Mapping[str, Sequence[str]] | None) -> Iterator[st
         yield "\nIndexes:\n"
         for name, definition, comment in indexes[table]:
             yield f"- `{name}`: {_code(definition)}{f'. {_text(comment)}' if comment else ''}"
-            if uses is not None:
-                yield _USED_BY + (", ".join(f"`{query}`" for query in uses.get(name, ())) or "no query")
         yield f"\nRow-level security is {row_security}. Policies:\n"
         for name, definition in policies[table]:
             yield f"- `{name}`: {_code(definition)}"

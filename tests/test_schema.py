@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from skilldb import queries
-from tests import plans, scaled, schema
+from tests import schema
 from tests.conftest import Addresses, rows
 
 CHECKOUT = Path(__file__).parent.parent
@@ -18,15 +16,11 @@ FILES = ["docs/schema.sql", "docs/schema.md"]
 DEFINITIONS = "sql/admin/definitions.txt"
 
 
-VERSION = 18
-"""Which index a query uses differs between versions: what the file says of it is true of this one."""
-
-
-def now(name: str, addresses: Addresses, uses: Mapping[str, Sequence[str]] | None = None) -> str:
+def now(name: str, addresses: Addresses) -> str:
     if name == "docs/schema.sql":
         return schema.dump(addresses.admin)
     with psycopg.connect(addresses.admin) as conn:
-        return schema.definitions(conn) if name == DEFINITIONS else schema.markdown(conn, uses)
+        return schema.definitions(conn) if name == DEFINITIONS else schema.markdown(conn)
 
 
 def change(addresses: Addresses, statements: str) -> None:
@@ -34,29 +28,13 @@ def change(addresses: Addresses, statements: str) -> None:
         conn.execute(statements.encode())
 
 
-@pytest.mark.xdist_group("scaled")
 @pytest.mark.parametrize("name", [*FILES, DEFINITIONS])
-def test_the_file_is_what_the_migrations_make(
-    name: str, addresses: Addresses, request: pytest.FixtureRequest, pytestconfig: pytest.Config
-) -> None:
-    ((version,),) = rows(addresses.admin, "SELECT current_setting('server_version_num')::integer / 10000")
-    index_uses = None
-    if version == VERSION and name == "docs/schema.md":
-        # Of the biggest organisation: for a small one indexes cost much the same, and chance decides between them.
-        found_plans = request.getfixturevalue("scaled_plans")
-        index_uses = plans.index_uses([plan for plan in found_plans if plan.tenant != scaled.SMALL])
-    found = now(name, addresses, index_uses)
+def test_the_file_is_what_the_migrations_make(name: str, addresses: Addresses, pytestconfig: pytest.Config) -> None:
+    found = now(name, addresses)
     file = CHECKOUT / name
     if pytestconfig.getoption("write_docs"):
         file.write_text(found, encoding="utf-8")
-    written = file.read_text(encoding="utf-8")
-    schema.compare(name, schema.without_uses(written), schema.without_uses(found))
-    if index_uses is not None:
-        # Of two indexes that cost the same a plan takes either: what must not be missing is the query.
-        named = set(re.findall(r"`(\w+\.\w+)`", "".join(re.findall(r"^    - used by .*$", written, re.MULTILINE))))
-        assert named <= queries.load_all().keys(), "docs/schema.md is stale: run `make schema`"
-        using = {query for index, uses in index_uses.items() if f"- `{index}`:" in written for query in uses}
-        assert using <= named, "docs/schema.md is stale: run `make schema`"
+    schema.compare(name, file.read_text(encoding="utf-8"), found)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -132,16 +110,6 @@ def test_a_line_of_the_diagram_says_how_many_rows_stand_at_each_end(addresses: A
     assert "    tenants ||--o{ badges : badges_owner_id_fkey\n" in text
     assert "    tenants |o--o| badges : badges_giver_id_fkey\n" in text
     assert "        numeric_10_2 id PK\n" in text
-
-
-def test_the_queries_that_use_an_index_stand_under_it_where_they_are_known(addresses: Addresses) -> None:
-    uses = {"skills_updated_idx": ["skills.list_skills", "views.get_whats_new_for_user"]}
-    text = now("docs/schema.md", addresses, uses)
-    assert re.search(
-        r"`skills_updated_idx`.*\n    - used by `skills.list_skills`, `views.get_whats_new_for_user`\n", text
-    )
-    assert re.search(r"`skills_author_idx`.*\n    - used by no query\n", text)
-    assert schema.without_uses(text) == now("docs/schema.md", addresses)
 
 
 def test_what_a_comment_holds_is_no_markup(addresses: Addresses) -> None:

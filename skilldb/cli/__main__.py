@@ -1,0 +1,5 @@
+"""Runs the command as `python -m skilldb.cli`, which also works where the checkout was moved after installing."""
+
+from skilldb.cli import main
+
+main()
