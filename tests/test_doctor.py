@@ -197,9 +197,9 @@ FAULTS = {
     ),
     "an index again": ("CREATE INDEX again ON ratings (tenant_id, id)", {"duplicate indexes": "warning"}, "again"),
     "a pending migration": (
-        "DELETE FROM _yoyo_migration WHERE migration_id LIKE '0014%'",
+        "DELETE FROM _yoyo_migration WHERE migration_id LIKE '0013%'",
         {"migrations": "warning"},
-        "1 pending, the first 0014",
+        "1 pending, the first 0013",
     ),
     "an edited migration": (
         "UPDATE _yoyo_log SET comment = 'of another text' WHERE migration_id LIKE '0004%'",
