@@ -1,6 +1,15 @@
--- Drops the role unless somebody still needs it: a login that is a member, or another database that granted to it.
+-- Grants TEMPORARY to PUBLIC again, as on a new database, and drops the role.
+-- The role is kept if a login is a member of it, or if another database has granted to it.
 -- Locks: none on tables.
 SET LOCAL lock_timeout = '5s';
+
+DO $$
+BEGIN
+    IF pg_has_role((SELECT d.datdba FROM pg_database AS d WHERE d.datname = current_database()), 'MEMBER') THEN
+        EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO public', current_database());
+    END IF;
+END
+$$;
 
 DO $$
 BEGIN

@@ -1,6 +1,7 @@
--- The versions of a skill, immutable, and the circular key to the published one.
--- Locks: SHARE ROW EXCLUSIVE on tenants, users and skills for the foreign keys, to the end of the transaction. The
--- circular key reads skills once; it has no version to refer to yet, so there is nothing to do in steps.
+-- The versions of a skill, which are never changed, and the foreign key from a skill to its published version.
+-- Locks: SHARE ROW EXCLUSIVE on tenants, users and skills for the foreign keys, to the end of the transaction.
+-- Adding skills_published_version_fk reads skills once. No skill refers to a version yet, so the key needs no separate
+-- VALIDATE.
 SET LOCAL lock_timeout = '5s';
 
 CREATE TABLE IF NOT EXISTS skill_versions (
@@ -26,7 +27,6 @@ CREATE TABLE IF NOT EXISTS skill_versions (
     CONSTRAINT skill_versions_content_hash_check CHECK (content_hash ~ '^[0-9a-f]{64}$')
 );
 
--- delete_user must know whether the user made a version: without this it reads every version.
 CREATE INDEX IF NOT EXISTS skill_versions_created_by_idx ON skill_versions (tenant_id, created_by)
 WHERE created_by IS NOT NULL;
 
@@ -39,6 +39,8 @@ COMMENT ON COLUMN skill_versions.name IS 'The name of the skill as it was in thi
 COMMENT ON COLUMN skill_versions.description IS 'The description of the skill as it was in this version.';
 COMMENT ON COLUMN skill_versions.metadata IS 'What else the publisher said of it; NULL where nothing.';
 COMMENT ON COLUMN skill_versions.created_by IS 'The user who published it; NULL where unknown.';
+COMMENT ON INDEX skill_versions_created_by_idx IS
+'For skill_versions_created_by_fk: deleting a user asks whether the user published a version.';
 
 ALTER TABLE skill_versions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE skill_versions FORCE ROW LEVEL SECURITY;
@@ -80,7 +82,9 @@ BEGIN
 END
 $$;
 
--- Deleting a version must find the skill that publishes it.
 -- squawk-ignore require-concurrent-index-creation -- the circular key above keeps writers out already
 CREATE INDEX IF NOT EXISTS skills_published_version_idx ON skills (tenant_id, published_version_id)
 WHERE published_version_id IS NOT NULL;
+
+COMMENT ON INDEX skills_published_version_idx IS
+'For skills_published_version_fk: deleting a version, with its skill, asks whether a skill publishes it.';

@@ -16,13 +16,13 @@ CREATE TABLE IF NOT EXISTS ratings (
     CONSTRAINT ratings_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
     CONSTRAINT ratings_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES users (tenant_id, id) ON DELETE CASCADE,
     CONSTRAINT ratings_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES skills (tenant_id, id) ON DELETE CASCADE,
-    -- User first: it also finds the ratings that go with a user.
+    -- The user comes first after the tenant: this key also finds the ratings of a user.
     CONSTRAINT ratings_user_skill_key UNIQUE (tenant_id, user_id, skill_id),
     CONSTRAINT ratings_rating_check CHECK (rating BETWEEN 1 AND 5),
     CONSTRAINT ratings_hours_saved_estimate_check CHECK (hours_saved_estimate >= 0)
 );
 
--- list_ratings pages through a skill's ratings, update_skill_rating sums them, a deleted skill takes them along.
+-- list_ratings pages through a skill's ratings, and update_skill_rating sums them. Deleting a skill deletes them.
 CREATE INDEX IF NOT EXISTS ratings_skill_updated_idx ON ratings (tenant_id, skill_id, updated_at, id);
 
 COMMENT ON TABLE ratings IS 'What one user thinks of one skill; a new rating replaces the former.';

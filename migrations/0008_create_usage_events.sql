@@ -17,10 +17,13 @@ CREATE TABLE IF NOT EXISTS usage_events (
     REFERENCES skills (tenant_id, id) ON DELETE CASCADE
 );
 
--- No index on tenant_id alone: the primary key begins with it.
+-- count_uses_by_day reads a skill's newest events. Deleting a skill deletes its events.
 CREATE INDEX IF NOT EXISTS usage_events_skill_created_idx ON usage_events (tenant_id, skill_id, created_at);
 
--- delete_user takes the name off a user's events: without this it reads every event of the organisation.
+-- get_top_skills counts the organisation's newest events from this index alone.
+CREATE INDEX IF NOT EXISTS usage_events_created_idx ON usage_events (tenant_id, created_at, skill_id);
+
+-- delete_user removes the user from the user's events.
 CREATE INDEX IF NOT EXISTS usage_events_user_idx ON usage_events (tenant_id, user_id) WHERE user_id IS NOT NULL;
 
 COMMENT ON TABLE usage_events IS 'One use of a skill or tool.';

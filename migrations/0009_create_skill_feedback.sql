@@ -40,19 +40,14 @@ CREATE TABLE IF NOT EXISTS skill_feedback (
     CONSTRAINT skill_feedback_status_check CHECK (status IN ('pending', 'accepted', 'dismissed', 'implemented'))
 );
 
--- No index on tenant_id alone: the primary key begins with it.
-CREATE INDEX IF NOT EXISTS skill_feedback_skill_idx ON skill_feedback (skill_id);
-CREATE INDEX IF NOT EXISTS skill_feedback_user_idx ON skill_feedback (user_id);
-CREATE INDEX IF NOT EXISTS skill_feedback_feedback_type_idx ON skill_feedback (feedback_type);
-CREATE INDEX IF NOT EXISTS skill_feedback_status_idx ON skill_feedback (status);
-
--- list_feedback pages through a skill's feedback, detect_changes counts the newest: without this both sort or read all.
+-- list_feedback pages through a skill's feedback items. detect_changes counts the newest ones.
 CREATE INDEX IF NOT EXISTS skill_feedback_skill_created_idx ON skill_feedback (tenant_id, skill_id, created_at, id);
 
--- delete_user takes the name off a user's reviews, delete_skill asks whether feedback is left on its versions: without
--- these each reads all feedback of the organisation.
+-- delete_user removes the user from the feedback items that the user wrote or reviewed.
+CREATE INDEX IF NOT EXISTS skill_feedback_author_idx ON skill_feedback (tenant_id, user_id) WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS skill_feedback_reviewed_by_idx ON skill_feedback (tenant_id, reviewed_by)
 WHERE reviewed_by IS NOT NULL;
+
 CREATE INDEX IF NOT EXISTS skill_feedback_skill_version_idx ON skill_feedback (tenant_id, skill_version_id)
 WHERE skill_version_id IS NOT NULL;
 
@@ -73,6 +68,8 @@ COMMENT ON COLUMN skill_feedback.status IS 'pending, accepted, dismissed or impl
 COMMENT ON COLUMN skill_feedback.reviewed_by IS 'The user who last decided on it; NULL before.';
 COMMENT ON COLUMN skill_feedback.reviewed_at IS 'When that was; NULL before.';
 COMMENT ON COLUMN skill_feedback.source IS 'Where it came in: web, hook, ...';
+COMMENT ON INDEX skill_feedback_skill_version_idx IS
+'For skill_feedback_skill_version_fk: deleting a version, with its skill, asks whether feedback is left on it.';
 
 ALTER TABLE skill_feedback ENABLE ROW LEVEL SECURITY;
 ALTER TABLE skill_feedback FORCE ROW LEVEL SECURITY;

@@ -29,12 +29,11 @@ CREATE TABLE IF NOT EXISTS token_measurements (
     CONSTRAINT token_measurements_latency_ms_check CHECK (latency_ms >= 0)
 );
 
--- No index on tenant_id alone: the primary key begins with it.
-CREATE INDEX IF NOT EXISTS token_measurements_skill_idx ON token_measurements (skill_id);
-CREATE INDEX IF NOT EXISTS token_measurements_model_name_idx ON token_measurements (model_name);
-CREATE INDEX IF NOT EXISTS token_measurements_created_idx ON token_measurements (created_at);
+-- get_cost_trend reads a skill's newest measurements. get_skill_cost_stats reads all of a skill.
+CREATE INDEX IF NOT EXISTS token_measurements_skill_created_idx
+ON token_measurements (tenant_id, skill_id, created_at);
 
--- delete_user takes the name off a user's measurements: without this it reads every measurement of the organisation.
+-- delete_user removes the user from the user's measurements.
 CREATE INDEX IF NOT EXISTS token_measurements_user_idx ON token_measurements (tenant_id, user_id)
 WHERE user_id IS NOT NULL;
 

@@ -16,20 +16,23 @@ CREATE TABLE IF NOT EXISTS user_skill_views (
     REFERENCES users (tenant_id, id) ON DELETE CASCADE,
     CONSTRAINT user_skill_views_skill_fk FOREIGN KEY (tenant_id, skill_id)
     REFERENCES skills (tenant_id, id) ON DELETE CASCADE,
+    -- The user comes first after the tenant: this key also finds the views of a user.
     CONSTRAINT user_skill_views_user_skill_key UNIQUE (tenant_id, user_id, skill_id),
     CONSTRAINT user_skill_views_last_viewed_version_check CHECK (last_viewed_version >= 1),
     CONSTRAINT user_skill_views_view_count_check CHECK (view_count >= 1)
-);
+)
+-- A view is updated in place, as the counters of skills are: no index may hold last_viewed_at or view_count.
+WITH (fillfactor = 90);
 
--- No index on tenant_id alone: the primary key begins with it. None on user_id alone: (user_id, last_viewed_at) does.
-CREATE INDEX IF NOT EXISTS user_skill_views_skill_idx ON user_skill_views (skill_id);
-CREATE INDEX IF NOT EXISTS user_skill_views_user_last_viewed_idx ON user_skill_views (user_id, last_viewed_at);
+CREATE INDEX IF NOT EXISTS user_skill_views_viewed_skill_idx ON user_skill_views (tenant_id, skill_id);
 
 COMMENT ON TABLE user_skill_views IS 'What a user has seen of a skill, so that what is new can be told.';
 COMMENT ON COLUMN user_skill_views.last_viewed_at IS 'When the user last looked; it never goes backwards.';
 COMMENT ON COLUMN user_skill_views.last_viewed_version IS
 'The version that the user was shown then; NULL where none was published.';
 COMMENT ON COLUMN user_skill_views.view_count IS 'How often the user has looked.';
+COMMENT ON INDEX user_skill_views_viewed_skill_idx IS
+'For user_skill_views_skill_fk: deleting a skill deletes its views.';
 
 ALTER TABLE user_skill_views ENABLE ROW LEVEL SECURITY;
 ALTER TABLE user_skill_views FORCE ROW LEVEL SECURITY;

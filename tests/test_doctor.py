@@ -197,9 +197,9 @@ FAULTS = {
     ),
     "an index again": ("CREATE INDEX again ON ratings (tenant_id, id)", {"duplicate indexes": "warning"}, "again"),
     "a pending migration": (
-        "DELETE FROM _yoyo_migration WHERE migration_id LIKE '0014%'",
+        "DELETE FROM _yoyo_migration WHERE migration_id LIKE '0013%'",
         {"migrations": "warning"},
-        "1 pending, the first 0014",
+        "1 pending, the first 0013",
     ),
     "an edited migration": (
         "UPDATE _yoyo_log SET comment = 'of another text' WHERE migration_id LIKE '0004%'",
@@ -266,6 +266,20 @@ def test_a_role_that_may_bypass_isolation_and_an_owner_that_may_not_are_named(ad
     found = {(finding.check, finding.level) for finding in swapped}
     assert {("opening", "failure"), ("roles", "failure"), ("owner", "failure")} <= found
     assert any("skilldb_service is held by the policies" in finding.found for finding in swapped)
+
+
+def test_a_database_made_before_0_2_has_that_one_finding(addresses: Addresses) -> None:
+    change(
+        addresses,
+        "UPDATE _yoyo_migration SET migration_id = '0002_create_raise_not_found' WHERE migration_id LIKE '0002%'",
+        "ALTER TABLE users DISABLE ROW LEVEL SECURITY",
+    )
+    *_, last = examine(addresses)
+    assert bad(addresses) == [last]
+    assert (last.check, last.level) == ("migrations", "failure")
+    assert last.found == "this database was made by skilldb before 0.2, whose migrations were rewritten"
+    assert last.advice.startswith("recreate it. On the embedded server run `make db-stop`, `rm -rf .skilldb`")
+    assert run().exit_code == 2
 
 
 AUTHOR_IDX = "CREATE INDEX skills_author_idx"

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from skilldb import cli, queries
 from skilldb.admin import migrate
 from skilldb.admin.migrate import MigrationError
-from tests.conftest import Addresses, Admin, rows, until
+from tests.conftest import Addresses, Admin, contents, rows, until
 from tests.schema import dump
 
 LAST = len(migrate.read())
@@ -36,8 +36,11 @@ def test_up_down_to_nothing_and_up_again_gives_the_same_schema(addresses: Addres
     left = rows(addresses.admin, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace")
     assert all("yoyo" in name for (name,) in left)
     assert rows(addresses.admin, "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace") == []
+    may_create_temporary = "SELECT has_database_privilege('skilldb_service', current_database(), 'TEMPORARY')"
+    assert rows(addresses.admin, may_create_temporary) == [(True,)]
     up = [done.id for done in migrate.migrate(addresses.owner)]
     assert up == sorted(migrate.read())
+    assert rows(addresses.admin, may_create_temporary) == [(False,)]
     assert dump(addresses.admin) == before
 
 
@@ -67,19 +70,6 @@ def test_applying_what_is_there_already_changes_nothing(addresses: Addresses) ->
     with psycopg.connect(addresses.owner, autocommit=True) as conn:
         conn.execute("DELETE FROM _yoyo_migration")
     assert len(list(migrate.migrate(addresses.owner))) == len(migrate.read())
-    assert dump(addresses.admin) == schema
-
-
-def test_an_index_that_a_stopped_run_left_invalid_is_built_again(addresses: Addresses) -> None:
-    name = "0015_put_the_tenant_first_in_indexes"
-    schema = dump(addresses.admin)
-    while migrate.status(addresses.owner)[int(name[:4]) - 1].state == "applied":
-        list(migrate.rollback(addresses.owner, 1))
-    with psycopg.connect(addresses.admin) as conn:
-        conn.execute("CREATE INDEX usage_events_created_idx ON usage_events (tenant_id)")
-        conn.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'usage_events_created_idx'::regclass")
-    list(migrate.migrate(addresses.owner))
-    assert rows(addresses.admin, "SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid") == []
     assert dump(addresses.admin) == schema
 
 
@@ -160,6 +150,61 @@ def test_an_applied_migration_without_a_file_is_shown_and_refused(addresses: Add
     for run in (migrate.migrate, migrate.rollback):
         with pytest.raises(MigrationError, match=last):
             list(run(addresses.owner))
+
+
+def make_old(addresses: Addresses) -> None:
+    """Give the database the record of skilldb before 0.2, whose 17 files made the same schema."""
+    with psycopg.connect(addresses.admin) as conn:
+        conn.execute(
+            """
+            UPDATE _yoyo_migration
+            SET migration_id = CASE migration_id
+                WHEN '0002_create_raise_functions' THEN '0002_create_raise_not_found'
+                WHEN '0011_create_benchmark_tables' THEN '0011_create_benchmarks'
+                ELSE migration_id
+            END
+            """
+        )
+        conn.execute(
+            """
+            INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc)
+            SELECT id, id, now()
+            FROM unnest(ARRAY[
+                '0014_create_raise_invalid', '0015_put_the_tenant_first_in_indexes',
+                '0016_revoke_temporary_from_public', '0017_update_counters_in_place'
+            ]) AS id
+            """
+        )
+
+
+@pytest.mark.parametrize(
+    "arguments", ["status", "migrate", "migrate --dry-run", "rollback --yes", "rollback --all --yes", "demo"]
+)
+def test_a_database_made_before_0_2_is_refused_in_one_sentence(addresses: Addresses, arguments: str) -> None:
+    make_old(addresses)
+    before = contents(addresses.admin)
+    env = {"SKILLDB_OWNER_DSN": addresses.owner, "SKILLDB_DSN": addresses.service}
+    result = CliRunner().invoke(cli.app, arguments.split(), env=env)
+    assert (result.exit_code, type(result.exception), result.output) == (1, migrate.OldDatabaseError, "")
+    message = str(result.exception)
+    assert message.startswith(
+        "this database was made by skilldb before 0.2, whose migrations were rewritten: recreate it."
+    )
+    assert "`make db-stop`, `rm -rf .skilldb` and `make migrate`" in message
+    ((name,),) = rows(addresses.admin, "SELECT current_database()")
+    assert f"DROP DATABASE {name}; CREATE DATABASE {name} OWNER skilldb_owner; and then `skilldb migrate`" in message
+    assert contents(addresses.admin) == before
+
+
+def test_a_schema_made_before_0_2_is_recreated_without_the_rest_of_its_database(addresses: Addresses) -> None:
+    with psycopg.connect(addresses.owner) as conn:
+        conn.execute("CREATE SCHEMA skills")
+    list(migrate.migrate(addresses.owner, schema="skills"))
+    old = "SET migration_id = '0002_create_raise_not_found' WHERE migration_id LIKE '0002%%' RETURNING 1"
+    rows(addresses.owner, f"UPDATE skills._yoyo_migration {old}")
+    with pytest.raises(migrate.OldDatabaseError, match="owner: DROP SCHEMA skills CASCADE; CREATE SCHEMA skills;"):
+        migrate.status(addresses.owner, schema="skills")
+    assert states(addresses.owner) == {"applied"}
 
 
 def test_a_failing_migration_leaves_nothing_and_stays_pending(addresses: Addresses, files: Path) -> None:

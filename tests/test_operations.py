@@ -250,6 +250,25 @@ def test_another_schema_is_made_and_migrated_by_its_blocks(server: Bare) -> None
         server.psql("DROP SCHEMA skills CASCADE", user="postgres")
 
 
+def test_a_database_made_before_0_2_is_recreated_with_its_rows() -> None:
+    dump, restore = blocks("A database made before 0.2", "sh")
+    (recreate,) = blocks("A database made before 0.2", "sql")
+    with bare() as server:
+        set_up(server)
+        before = [(table, text) for table, text in without_xmin(server) if "yoyo" not in table]
+        old = "UPDATE _yoyo_migration SET migration_id = '0002_create_raise_not_found' WHERE migration_id ~ '^0002'"
+        server.psql(old, user="skilldb_owner")
+        ours = {"SKILLDB_OWNER_DSN": server.dsn("skilldb_owner"), "SKILLDB_DSN": server.dsn("my_service")}
+        with pytest.raises(AssertionError, match="made by skilldb before"):
+            server.sh("skilldb status", **ours)
+        server.sh(dump)
+        server.psql(recreate, dbname="postgres")
+        said = server.sh(restore, **ours)
+        assert re.findall(r"^(?:warning|failure).*", said, flags=re.MULTILINE) == []
+        assert re.search(r"^ok +drift", said, flags=re.MULTILINE)
+        assert [(table, text) for table, text in without_xmin(server) if "yoyo" not in table] == before
+
+
 def test_an_index_is_added_as_the_document_says_even_after_an_interruption(addresses: Addresses, files: Path) -> None:
     up, down = blocks("Adding an index without blocking", "sql")
     number = len(migrate.read()) + 1

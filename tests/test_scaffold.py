@@ -92,7 +92,7 @@ def test_a_pair_without_a_table_does_nothing_yet(addresses: Addresses, files: Pa
         ("add_x", "a; DROP TABLE skills", InvalidValueError, "is not a name"),
         ("create_users", None, AlreadyExistsError, "a migration of that name: 0004_create_users"),
         ("add_x_to_skills", "skills", AlreadyExistsError, "0005_create_skills creates skills: .* needs no --table"),
-        ("create_benchmark_runs", None, AlreadyExistsError, "0011_create_benchmarks creates benchmark_runs"),
+        ("create_benchmark_runs", None, AlreadyExistsError, "0011_create_benchmark_tables creates benchmark_runs"),
     ],
 )
 def test_a_name_that_will_not_do_is_refused_and_nothing_written(

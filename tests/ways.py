@@ -51,7 +51,7 @@ def remains(name: str, *tried: str, shows: str = "{secret}", **more: Any) -> Way
 SECRETS = "SELECT name FROM skills"
 NOT_OWNER = "it owns nothing"
 NO_CREATE = "it may create nothing in any schema"
-NO_TEMP = "nothing temporary: migration 0016 revokes it from everybody"
+NO_TEMP = "nothing temporary: migration 0001 revokes it from everybody"
 NO_SUPER = "for superusers only"
 UNDER = "the policies hold for whoever reads"
 
@@ -312,7 +312,7 @@ def section() -> str:
         "another one's rows to find. `refused` names the SQLSTATE. What `remains` needs SQL of one's own, run as the",
         "service: no function of skilldb leads there, and giving the service no SQL but skilldb's closes it.",
         "",
-        "What migration 0016 revokes is the database's own: only its owner can revoke it, and a copy made with",
+        "What migration 0001 revokes is the database's own: only its owner can revoke it, and a copy made with",
         "CREATE DATABASE ... TEMPLATE, or from a dump without --create, needs it again:",
         "`REVOKE TEMPORARY ON DATABASE ... FROM PUBLIC`.",
         "",

@@ -105,7 +105,12 @@ def examine(owner_dsn: str, service_dsn: str, *, schema: str | None = None, drif
         if any(finding.level == "failure" for finding in refused):
             return
         _set_session(owner, owner_search_path(schema), local=False)
-        yield from _report("migrations", _migrations, "all are applied as their files stand", patient)
+        try:
+            yield from _report("migrations", _migrations, "all are applied as their files stand", patient)
+        except migrate.OldDatabaseError as error:
+            # Recreating the database is the one thing to do: every other finding would only distract from it.
+            yield Finding(check="migrations", level="failure", found=error.found, advice=error.advice)
+            return
         try:
             isolation.tables(owner)
         except SkilldbError as error:
@@ -143,6 +148,8 @@ def _report(name: str, check: Check, sound: str, patient: Patient) -> Iterator[F
         for level, found, advice in check(patient):
             problems += 1
             yield Finding(check=name, level=level, found=found, advice=advice)
+    except migrate.OldDatabaseError:
+        raise
     except (SkilldbError, psycopg.Error) as error:
         problems += 1
         if isinstance(error.__cause__ or error, psycopg.errors.LockNotAvailable):

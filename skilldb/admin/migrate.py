@@ -26,11 +26,29 @@ from skilldb.errors import SkilldbError, translate
 from skilldb.settings import Secret, owner_search_path, parse, schema_name
 
 _SQL = queries.load("admin/migrate")
+_BEFORE_0_2 = "0002_create_raise_not_found"
+"""A migration that only skilldb before 0.2 has. The first one does not tell: it has the same name in both."""
 _TO_LINTER = re.compile(rb"^[ \t]*-- squawk-.*\n?", flags=re.MULTILINE)
 
 
 class MigrationError(SkilldbError):
     """The migrations cannot be applied, or rolled back, as they are."""
+
+
+class OldDatabaseError(MigrationError):
+    """The database was made by skilldb before 0.2. `found` and `advice`: the two halves of the message."""
+
+    def __init__(self, database: str, schema: str, owner: str) -> None:
+        self.found = "this database was made by skilldb before 0.2, whose migrations were rewritten"
+        drop = f"as a superuser: DROP DATABASE {database}; CREATE DATABASE {database} OWNER {owner};"
+        if schema != "public":  # The database may hold more than skilldb.
+            drop = f"as {owner}: DROP SCHEMA {schema} CASCADE; CREATE SCHEMA {schema};"
+        self.advice = (
+            "recreate it. On the embedded server run `make db-stop`, `rm -rf .skilldb` and `make migrate` (or "
+            "`make demo`). On another server dump what you need, as docs/operations.md says, then run "
+            f"{drop} and then `skilldb migrate`"
+        )
+        super().__init__(f"{self.found}: {self.advice}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +105,7 @@ class MigrationLock:
 def status(dsn: str, *, schema: str | None = None) -> list[MigrationStatus]:
     """Every migration, in order. `dsn` is the owner's; `schema` is by default that of SKILLDB_SCHEMA, or `public`.
 
-    Writes nothing, takes no lock.
+    Writes nothing, takes no lock. OldDatabaseError: skilldb before 0.2 made the database.
     """
     dsn = Secret(dsn)
     with connection.owned(dsn, schema) as conn:
@@ -229,7 +247,10 @@ def _applied(conn: psycopg.Connection[Any]) -> dict[str, tuple[datetime, str | N
     found = conn.execute(_SQL["get_journal"].sql).fetchone()
     if not (found and found[0]):
         return {}
-    return {id: (at, checksum) for id, at, checksum in conn.execute(_SQL["list_applied"].sql)}
+    applied = {id: (at, checksum) for id, at, checksum in conn.execute(_SQL["list_applied"].sql)}
+    if _BEFORE_0_2 in applied:
+        raise OldDatabaseError(*conn.execute(_SQL["get_names"].sql).fetchall()[0])
+    return applied
 
 
 def _refuse_edited(files: dict[str, str], applied: dict[str, tuple[datetime, str | None]]) -> None:

@@ -26,6 +26,13 @@ SELECT
 FROM _yoyo_migration AS m
 ORDER BY m.migration_id;
 
+-- name: get_names()
+-- As they are written in SQL.
+SELECT
+    quote_ident(current_database()) AS database,
+    quote_ident(current_schema()) AS schema,
+    quote_ident(current_user) AS owner;
+
 -- name: note_checksum(migration_id, checksum)
 -- yoyo hashes names, not contents.
 UPDATE _yoyo_log

@@ -1,8 +1,7 @@
 -- Locks: none.
+-- squawk-ignore-file ban-drop-function -- the migration created them
 SET LOCAL lock_timeout = '5s';
 
--- squawk-ignore ban-drop-function -- the migration created it
 DROP FUNCTION IF EXISTS raise_invalid_value(TEXT, TEXT, TEXT);
-
--- squawk-ignore ban-drop-function -- the migration created it
 DROP FUNCTION IF EXISTS raise_invalid_transition(TEXT, TEXT, TEXT, TEXT);
+DROP FUNCTION IF EXISTS raise_not_found(TEXT, TEXT);

@@ -30,12 +30,9 @@ CREATE TABLE IF NOT EXISTS benchmark_runs (
     CONSTRAINT benchmark_runs_cheapest_cost_microcents_check CHECK (cheapest_cost_microcents >= 0)
 );
 
--- No index on tenant_id alone: the primary key begins with it.
-CREATE INDEX IF NOT EXISTS benchmark_runs_skill_idx ON benchmark_runs (skill_id);
-CREATE INDEX IF NOT EXISTS benchmark_runs_status_idx ON benchmark_runs (status);
+-- get_latest_benchmark_run takes the newest run of a skill. Deleting a skill deletes its runs.
+CREATE INDEX IF NOT EXISTS benchmark_runs_skill_created_idx ON benchmark_runs (tenant_id, skill_id, created_at, id);
 
--- delete_user asks whether the user triggered a run, delete_skill whether one is left on its versions: without these
--- each reads all runs of the organisation.
 CREATE INDEX IF NOT EXISTS benchmark_runs_triggered_by_idx ON benchmark_runs (tenant_id, triggered_by);
 CREATE INDEX IF NOT EXISTS benchmark_runs_skill_version_idx ON benchmark_runs (tenant_id, skill_version_id)
 WHERE skill_version_id IS NOT NULL;
@@ -51,6 +48,10 @@ COMMENT ON COLUMN benchmark_runs.cheapest_model IS 'The model of the lowest mean
 COMMENT ON COLUMN benchmark_runs.cheapest_cost_microcents IS 'Its mean cost a case in microcents: $1 is 100,000,000.';
 COMMENT ON COLUMN benchmark_runs.started_at IS 'When it began to run; NULL before.';
 COMMENT ON COLUMN benchmark_runs.completed_at IS 'When it completed or failed; NULL before.';
+COMMENT ON INDEX benchmark_runs_triggered_by_idx IS
+'For benchmark_runs_triggered_by_fk: deleting a user asks whether the user triggered a run.';
+COMMENT ON INDEX benchmark_runs_skill_version_idx IS
+'For benchmark_runs_skill_version_fk: deleting a version, with its skill, asks whether a run is left on it.';
 
 CREATE TABLE IF NOT EXISTS benchmark_results (
     tenant_id TEXT NOT NULL,
@@ -76,6 +77,7 @@ CREATE TABLE IF NOT EXISTS benchmark_results (
     CONSTRAINT benchmark_results_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
     CONSTRAINT benchmark_results_run_fk FOREIGN KEY (tenant_id, benchmark_run_id)
     REFERENCES benchmark_runs (tenant_id, id) ON DELETE CASCADE,
+    -- The run comes first after the tenant: this key also finds the results of a run.
     CONSTRAINT benchmark_results_case_key UNIQUE (tenant_id, benchmark_run_id, model_name, test_case_index),
     CONSTRAINT benchmark_results_test_case_index_check CHECK (test_case_index >= 0),
     CONSTRAINT benchmark_results_input_tokens_check CHECK (input_tokens >= 0),
@@ -85,10 +87,6 @@ CREATE TABLE IF NOT EXISTS benchmark_results (
     CONSTRAINT benchmark_results_estimated_cost_microcents_check CHECK (estimated_cost_microcents >= 0),
     CONSTRAINT benchmark_results_quality_score_check CHECK (quality_score BETWEEN 0 AND 100)
 );
-
--- No index on tenant_id alone: the primary key begins with it.
-CREATE INDEX IF NOT EXISTS benchmark_results_run_idx ON benchmark_results (benchmark_run_id);
-CREATE INDEX IF NOT EXISTS benchmark_results_model_name_idx ON benchmark_results (model_name);
 
 COMMENT ON TABLE benchmark_results IS 'What one model made of one test case of a run.';
 COMMENT ON COLUMN benchmark_results.test_case_index IS 'Counts from 0 within the run.';

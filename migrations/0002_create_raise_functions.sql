@@ -1,6 +1,20 @@
--- As raise_not_found: what a workflow or a run's list of models does not allow must fail inside the database.
+-- Functions that raise an error of a chosen SQLSTATE, which plain SQL cannot do.
+-- A call sends its COMMIT in the same round trip as its steps. A step that must fail therefore fails in the database:
+-- if a row is missing, if a status forbids a change, or if a value is not allowed.
 -- Locks: none.
 SET LOCAL lock_timeout = '5s';
+
+CREATE OR REPLACE FUNCTION raise_not_found(kind TEXT, id TEXT) RETURNS TEXT
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION '%', format('%s ''%s'' does not exist', kind, left(id, 100)) USING ERRCODE = 'no_data_found';
+END
+$$;
+
+COMMENT ON FUNCTION raise_not_found(TEXT, TEXT) IS
+'Always raises SQLSTATE P0002, naming what was not found. Returns text only so that it can stand in an expression.';
 
 CREATE OR REPLACE FUNCTION raise_invalid_transition(kind TEXT, id TEXT, status TEXT, wanted TEXT) RETURNS TEXT
 LANGUAGE plpgsql
@@ -27,7 +41,9 @@ $$;
 COMMENT ON FUNCTION raise_invalid_value(TEXT, TEXT, TEXT) IS
 'Always raises SQLSTATE 22023, naming the value and why it is refused. Returns text only to stand in an expression.';
 
+REVOKE ALL ON FUNCTION raise_not_found(TEXT, TEXT) FROM public;
 REVOKE ALL ON FUNCTION raise_invalid_transition(TEXT, TEXT, TEXT, TEXT) FROM public;
 REVOKE ALL ON FUNCTION raise_invalid_value(TEXT, TEXT, TEXT) FROM public;
+GRANT EXECUTE ON FUNCTION raise_not_found(TEXT, TEXT) TO skilldb_app;
 GRANT EXECUTE ON FUNCTION raise_invalid_transition(TEXT, TEXT, TEXT, TEXT) TO skilldb_app;
 GRANT EXECUTE ON FUNCTION raise_invalid_value(TEXT, TEXT, TEXT) TO skilldb_app;
