@@ -84,7 +84,7 @@ test-pgbouncer: $(READY) ## Run them behind pgbouncer in transaction mode, which
 
 torture: $(READY) ## Run the long form of the tests of faults and attacks, and write docs/reliability.md
 	@rm -f .torture.jsonl
-	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/pytest -n 2 --dist loadgroup -m torture $(ARGS)
+	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/pytest -n 2 --dist loadgroup -m torture --timeout 3600 $(ARGS)
 	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/python -m tests.support.reliability
 
 bench: $(READY) ## Measure it beside its peers, in a quarter of an hour, and write docs/performance.md
