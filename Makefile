@@ -77,7 +77,7 @@ test: $(READY) ## Run the tests on an embedded PostgreSQL (PG=16 for that versio
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
 schema: $(READY) ## Write docs/schema.sql, docs/schema.md and sql/admin/definitions.txt from the migrated database
-	@SKILLDB_PG_VERSION=18 $(BIN)/pytest tests/test_schema.py --write-docs
+	@SKILLDB_PG_VERSION=18 $(BIN)/pytest tests/admin/test_schema.py --write-docs
 
 test-lowest: $(READY) ## Run the tests with the lowest versions of the dependencies that are declared
 	@grep -oE '"[A-Za-z-]+(\[[a-z]+\])?>=[0-9.]+,<' pyproject.toml | sed -E 's/"|\[.*\]|,<//g; s/>=/==/' > $(VENV)/lowest.txt
@@ -86,12 +86,12 @@ test-lowest: $(READY) ## Run the tests with the lowest versions of the dependenc
 	@$(VENV)/lowest/bin/pytest -n 2 --dist loadgroup $(ARGS)
 
 test-pgbouncer: $(READY) ## Run them behind pgbouncer in transaction mode, which it installs where there is none (Debian)
-	@tests/pgbouncer.sh $(ARGS)
+	@tests/support/pgbouncer.sh $(ARGS)
 
 torture: $(READY) ## Run the long form of the tests of faults and attacks, and write docs/reliability.md
 	@rm -f .torture.jsonl
-	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/pytest -n 2 --dist loadgroup -m torture $(ARGS)
-	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/python -m tests.reliability
+	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/pytest -n 2 --dist loadgroup -m torture --timeout 3600 $(ARGS)
+	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/python -m tests.support.reliability
 
 bench: $(BENCH_READY) ## Measure it beside its peers, in a quarter of an hour, and write docs/performance.md
 	@$(BIN)/python -m benchmarks docs

@@ -3,44 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
-import tempfile
-import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 from pytest_postgresql import factories
 
 import skilldb
 from skilldb import queries
 from skilldb.admin import migrate
 from skilldb.dev import embedded
-from skilldb.errors import SkilldbError
-from skilldb.models import NewSkill, Skill, User
-from skilldb.repositories import skills, tenants, users
+from skilldb.repositories import tenants
 from skilldb.statement import Statement
-from tests import plans, scaled
-from tests.pooler import pooler
-from tests.reliability import FIGURES
+from tests.support import plans, scaled
+from tests.support.api import Api
+from tests.support.pooler import pooler
+from tests.support.proxy import Proxy, proxy
+from tests.support.reliability import FIGURES
+from tests.support.server import POOLER, TEST_DSN, Addresses, Admin, server_folder
 
-# Any other server, as a superuser, who creates databases and logins there. The logins get in without a password.
-TEST_DSN = os.environ.get("SKILLDB_TEST_DSN")
-# Set, the service's connections run through a pgbouncer in transaction mode.
-POOLER = os.environ.get("SKILLDB_TEST_POOLER")
 if POOLER:
     skilldb.connect.__kwdefaults__["prepare_threshold"] = None  # type: ignore[index]
     skilldb.connect_async.__kwdefaults__["prepare_threshold"] = None  # type: ignore[index]
 # A run in a shell's background is started with this signal ignored. Tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-direct_only = pytest.mark.skipif(bool(POOLER), reason="is about connections that no pooler shares")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,38 +49,6 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     if FIGURES and report.skipped:
         report.outcome = "failed"
     return report
-
-
-@dataclass(frozen=True, kw_only=True)
-class Admin:
-    """The superuser's address, in the words of pytest-postgresql's executors."""
-
-    host: str
-    port: int
-    user: str
-    password: str | None
-    options: str = ""
-    dbname: str = "postgres"
-    maintenance_dbname: str = "postgres"
-    template_dbname: str | None = None
-
-    def dsn(self, dbname: str, user: str | None = None) -> str:
-        password = self.password if user is None else None
-        return make_conninfo(host=self.host, port=self.port, user=user or self.user, password=password, dbname=dbname)
-
-
-@contextmanager
-def server_folder() -> Iterator[Path]:
-    """A folder for an embedded server, which is stopped in the end. Unlike pytest's own, root's server can reach it."""
-    folder = Path(tempfile.mkdtemp(prefix="skilldb-tests-"))
-    folder.chmod(0o711)
-    try:
-        yield folder
-    finally:
-        embedded.stop(folder)
-        for link in folder.rglob("sockets"):
-            shutil.rmtree(os.readlink(link), ignore_errors=True)
-        shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -130,15 +91,6 @@ def migrate_template(*, host: str, port: int, user: str, dbname: str, password: 
 
 template = factories.postgresql_noproc(depends_on="admin", dbname="skilldb_tests", load=[migrate_template])
 clone = factories.postgresql("template")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Addresses:
-    """The test's own database, as superuser, as owner and as the service."""
-
-    admin: str
-    owner: str
-    service: str
 
 
 @pytest.fixture(scope="session")
@@ -195,7 +147,7 @@ def globex(db: skilldb.Database) -> skilldb.Tenant:
 
 @pytest.fixture(scope="session")
 def scaled_addresses(admin: Admin) -> Iterator[Addresses]:
-    """A database with the data of tests/scaled.py, made once: a test that uses it must leave it as it was.
+    """A database with the data of tests/support/scaled.py, made once: a test that uses it must leave it as it was.
 
     Tests that use it stay on one worker: pytest.mark.xdist_group("scaled").
     """
@@ -225,20 +177,12 @@ def index_uses(scaled_plans: list[plans.Plan]) -> dict[str, list[str]]:
     return plans.index_uses(scaled_plans)
 
 
-class Face:
-    """`execute` of one organisation, blocking or async, so that one test states what is true of both."""
-
-    def __init__(self, execute: Callable[..., Any], tenant_id: str) -> None:
-        self.execute = execute
-        self.id = tenant_id
-
-
 @pytest.fixture(params=["blocking", "async"])
-def face(request: pytest.FixtureRequest, addresses: Addresses) -> Iterator[Callable[[str], Face]]:
-    """A function from a tenant id to that tenant's Face; the tenant is created on its first use."""
+def api(request: pytest.FixtureRequest, addresses: Addresses) -> Iterator[Callable[[str], Api]]:
+    """A function from a tenant id to that tenant's Api; the tenant is created on its first use."""
     created: set[str] = set()
 
-    def created_once(found: Face) -> Face:
+    def created_once(found: Api) -> Api:
         if found.id not in created:
             created.add(found.id)
             found.execute(tenants.create_tenant(found.id.title(), found.id))
@@ -246,22 +190,37 @@ def face(request: pytest.FixtureRequest, addresses: Addresses) -> Iterator[Calla
 
     if request.param == "blocking":
         with skilldb.connect(addresses.service) as database:
-            yield lambda tenant_id: created_once(Face(database.tenant(tenant_id).execute, tenant_id))
+            yield lambda tenant_id: created_once(Api(database.tenant(tenant_id).execute, tenant_id))
     else:
         with asyncio.Runner() as runner:
             opened = skilldb.connect_async(addresses.service)
             runner.run(opened.open())
 
-            def run(tenant_id: str) -> Face:
+            def run(tenant_id: str) -> Api:
                 tenant = opened.tenant(tenant_id)
 
                 def execute(*statements: Statement[Any]) -> Any:
                     return runner.run(tenant.execute(*statements))
 
-                return created_once(Face(execute, tenant_id))
+                return created_once(Api(execute, tenant_id))
 
             yield run
             runner.run(opened.close())
+
+
+@pytest.fixture
+def wire(admin: Admin) -> Iterator[Proxy]:
+    """A proxy between the test and the server, which counts round trips and fails on demand."""
+    with proxy(admin.host, admin.port) as listening:
+        yield listening
+
+
+@pytest.fixture
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The time zone of the sessions that the test opens: UTC, unless the test is parametrized with others."""
+    name: str = getattr(request, "param", "UTC")
+    monkeypatch.setenv("PGTZ", name)
+    return name
 
 
 @pytest.fixture
@@ -272,63 +231,3 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     original = queries.folder
     monkeypatch.setattr(queries, "folder", lambda name: copy if name == "migrations" else original(name))
     return copy
-
-
-def pool_of(database: skilldb.Database | skilldb.AsyncDatabase) -> Any:
-    """The pool behind an open database."""
-    assert database._pool is not None
-    return database._pool
-
-
-def new_user(tenant: skilldb.Tenant | Face, id: str) -> User:
-    """A user of that id."""
-    user: User = tenant.execute(users.create_user(f"{id}@example.com", name=id.title(), id=id))
-    return user
-
-
-def new_skill(tenant: skilldb.Tenant | Face, id: str, **more: Any) -> Skill:
-    """A skill of that id, which is its slug too."""
-    given = {"name": id.title(), "slug": id, "description": f"What {id} does", "category": "testing"} | more
-    skill: Skill = tenant.execute(skills.create_skill(NewSkill(id=id, **given)))
-    return skill
-
-
-def rows(dsn: str, query: str, *params: Any) -> list[tuple[Any, ...]]:
-    """What the query finds on a connection of its own; as the superuser it finds all tenants' rows."""
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        return conn.execute(query.encode(), params or None).fetchall()
-
-
-def contents(dsn: str) -> list[tuple[Any, ...]]:
-    """Every row of every table, and the transaction that wrote it."""
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        tables = conn.execute(
-            "SELECT string_agg(format('SELECT %L, t.xmin::text, t::text FROM %I AS t', relname, relname), "
-            "' UNION ALL ') FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
-        )
-        return sorted(conn.execute(str(tables.fetchall()[0][0]).encode()))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until it is so; a minute at most, then it is a failure."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-@contextmanager
-def refused(
-    addresses: Addresses, error: type[SkilldbError], *named: str, cause: type[psycopg.Error] | None = None
-) -> Iterator[None]:
-    """What is done inside raises this very error, its message holds the words, and nothing was written.
-
-    The error's cause is psycopg's where the database raised it, and none of psycopg's where nothing was sent.
-    """
-    before = contents(addresses.admin)
-    with pytest.raises(error) as caught:
-        yield
-    assert type(caught.value) is error
-    assert [word for word in named if word not in str(caught.value)] == [], str(caught.value)
-    assert isinstance(caught.value.__cause__, cause or psycopg.Error) == (cause is not None)
-    assert contents(addresses.admin) == before

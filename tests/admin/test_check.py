@@ -1,0 +1,206 @@
+"""`skilldb check`: the drift of every organisation, printed, as an exit status, and mended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import skilldb
+from skilldb import cli
+from skilldb.errors import PermissionDeniedError
+from skilldb.models import NewSkillFeedback, NewTokenMeasurement, NewUsageEvent, Skill
+from skilldb.repositories import feedback, metrics, ratings, skills, tenants, tokens, usage
+from tests.support.api import new_skill, new_user
+from tests.support.database import contents, rows
+from tests.support.server import Addresses
+
+# Each counter of a skill that `fill` filled, and what it is falsified to. None of the false ones breaks a CHECK.
+TRUE = {
+    "rating_count": 1,
+    "rating_sum": 3,
+    "total_uses": 2,
+    "total_feedback": 3,
+    "thumbs_up_count": 1,
+    "thumbs_down_count": 1,
+    "priced_measurement_count": 1,
+    "token_cost_sum_microcents": 1_050_000,
+}
+FALSE = {
+    "rating_count": 2,
+    "rating_sum": 4,
+    "total_uses": 1,
+    "total_feedback": 9,
+    "thumbs_up_count": 4,
+    "thumbs_down_count": 5,
+    "priced_measurement_count": 7,
+    "token_cost_sum_microcents": 1_050_001,
+}
+FALSIFIED = (("acme", "s2"), ("globex", "s1"))
+
+
+@pytest.fixture(autouse=True)
+def environment(addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command uses the test's own database, by the variables that a service uses."""
+    monkeypatch.setenv("SKILLDB_OWNER_DSN", addresses.owner)
+    monkeypatch.setenv("SKILLDB_DSN", addresses.service)
+
+
+def check(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, ["check", *arguments])
+
+
+def drift(result: Result) -> list[tuple[str, ...]]:
+    """What was printed of each counter: organisation, skill, counter, stored, by its rows."""
+    lines = [tuple(line.replace("│", " ").split()) for line in result.output.splitlines()]
+    return [line for line in lines if set(line) & set(TRUE)]
+
+
+def without_time(skill: Skill | None) -> Skill:
+    """The skill, but for when its counters moved."""
+    assert skill is not None
+    return replace(skill, metrics_updated_at=None)
+
+
+def fill(tenant: skilldb.Tenant, skill: str) -> None:
+    """A skill with something to count for each counter, by the user u1."""
+    new_skill(tenant, skill)
+    tenant.execute(
+        ratings.rate_skill("u1", skill, 3),
+        usage.record_usage_events([NewUsageEvent(tool_name="t", skill_id=skill)] * 2),
+        *(
+            feedback.submit_feedback(NewSkillFeedback(skill_id=skill, feedback_type=kind))
+            for kind in ("thumbs_up", "thumbs_down", "suggestion")
+        ),
+        tokens.record_token_measurement(
+            NewTokenMeasurement(skill_id=skill, model_name="m", estimated_cost_microcents=1_050_000)
+        ),
+    )
+
+
+def falsify(addresses: Addresses, tenant: str, skill: str, **false: int) -> None:
+    """Let counters of the skill say something else."""
+    columns = ", ".join(f"{column} = {value}" for column, value in false.items())
+    where = "WHERE tenant_id = %s AND id = %s RETURNING id"
+    assert rows(addresses.admin, f"UPDATE skills SET {columns} {where}", tenant, skill) == [(skill,)]  # noqa: S608
+
+
+@pytest.fixture
+def both(acme: skilldb.Tenant, globex: skilldb.Tenant) -> tuple[skilldb.Tenant, skilldb.Tenant]:
+    """Two organisations with the skills s1 and s2, and something counted on them."""
+    for tenant in (acme, globex):
+        new_user(tenant, "u1")
+        for skill in ("s1", "s2"):
+            fill(tenant, skill)
+    return acme, globex
+
+
+@pytest.mark.usefixtures("both")
+def test_without_drift_nothing_is_printed_but_the_count_nothing_is_written_and_the_status_is_0(
+    addresses: Addresses,
+) -> None:
+    before = contents(addresses.admin)
+    for arguments in ((), ("--repair",)):
+        result = check(*arguments)
+        assert result.exit_code == 0, result.output
+        assert result.output == "2 organisations checked, 0 counters drifted.\n"
+    assert contents(addresses.admin) == before
+
+
+def test_a_database_without_organisations_has_no_drift() -> None:
+    result = check()
+    assert (result.exit_code, result.output) == (0, "0 organisations checked, 0 counters drifted.\n")
+
+
+@pytest.mark.usefixtures("both")
+def test_every_falsified_counter_of_every_organisation_is_printed_with_both_values_and_the_status_is_1(
+    addresses: Addresses,
+) -> None:
+    falsify(addresses, "acme", "s2", **FALSE)
+    falsify(addresses, "globex", "s1", **FALSE)
+    falsify(addresses, "globex", "s2", token_cost_sum_microcents=0)
+    before = contents(addresses.admin)
+
+    result = check()
+
+    assert result.exit_code == 1
+    assert sorted(drift(result)) == sorted(
+        [
+            *((*skill, counter, str(FALSE[counter]), str(TRUE[counter])) for skill in FALSIFIED for counter in TRUE),
+            ("globex", "s2", "token_cost_sum_microcents", "0", "1050000"),
+        ]
+    )
+    assert result.output.splitlines()[-1] == "2 organisations checked, 17 counters drifted."
+    assert contents(addresses.admin) == before
+
+
+def test_repair_mends_every_counter_and_the_next_check_is_clean(
+    addresses: Addresses, both: tuple[skilldb.Tenant, skilldb.Tenant]
+) -> None:
+    right = [t.execute(skills.get_skill(skill)) for t in both for skill in ("s1", "s2")]
+    for tenant, skill in FALSIFIED:
+        falsify(addresses, tenant, skill, **FALSE)
+    falsify(addresses, "globex", "s2", token_cost_sum_microcents=0)
+    falsified = check()
+
+    repaired = check("--repair")
+
+    assert repaired.exit_code == 0
+    assert drift(repaired) == drift(falsified) != []
+    assert repaired.output.splitlines()[-1] == "2 organisations checked, 17 counters drifted. 17 repaired."
+    mended = [t.execute(skills.get_skill(skill)) for t in both for skill in ("s1", "s2")]
+    assert [without_time(skill) for skill in mended] == [without_time(skill) for skill in right]
+    # What had not drifted was left alone, its time included.
+    assert mended[0] == right[0]
+    before = contents(addresses.admin)
+    for arguments in ((), ("--repair",)):
+        again = check(*arguments)
+        assert (again.exit_code, again.output) == (0, "2 organisations checked, 0 counters drifted.\n")
+    assert contents(addresses.admin) == before
+
+
+def test_more_uses_than_events_are_no_drift_and_fewer_are(addresses: Addresses, acme: skilldb.Tenant) -> None:
+    new_user(acme, "u1")
+    fill(acme, "s1")
+    acme.execute(metrics.increment_skill_uses("s1", 40))
+    assert check().exit_code == 0
+    assert check("--repair").exit_code == 0
+    assert rows(addresses.admin, "SELECT total_uses FROM skills") == [(42,)]
+
+    falsify(addresses, "acme", "s1", total_uses=1)
+    fewer = check()
+    assert (fewer.exit_code, drift(fewer)) == (1, [("acme", "s1", "total_uses", "1", "2")])
+    assert check("--repair").exit_code == 0
+    assert rows(addresses.admin, "SELECT total_uses FROM skills") == [(2,)]
+
+
+def test_long_ids_and_large_numbers_are_printed_whole(addresses: Addresses, db: skilldb.Database) -> None:
+    organisation, skill = (str(uuid4()) for _ in range(2))
+    tenant = db.tenant(organisation)
+    tenant.execute(tenants.create_tenant("Acme", "acme"))
+    new_user(tenant, "u1")
+    fill(tenant, skill)
+    falsify(addresses, organisation, skill, token_cost_sum_microcents=2**63 - 1)
+    assert drift(check()) == [(organisation, skill, "token_cost_sum_microcents", str(2**63 - 1), "1050000")]
+
+
+def test_ids_in_brackets_are_printed_as_they_are(addresses: Addresses, db: skilldb.Database) -> None:
+    tenant = db.tenant("[bold]acme")
+    tenant.execute(tenants.create_tenant("Acme", "acme"))
+    new_user(tenant, "u1")
+    fill(tenant, "[/]")
+    falsify(addresses, "[bold]acme", "[/]", total_uses=0)
+    result = check()
+    assert result.exit_code == 1
+    assert drift(result) == [("[bold]acme", "[/]", "total_uses", "0", "2")]
+
+
+def test_an_owners_address_that_cannot_see_all_organisations_gives_no_false_all_clear(
+    addresses: Addresses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKILLDB_OWNER_DSN", addresses.service)
+    result = CliRunner().invoke(cli.app, ["check"])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, PermissionDeniedError)

@@ -1,0 +1,106 @@
+"""Behind a pooler: one that would mix up prepared statements is refused, any other is as good as none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+import skilldb
+from skilldb import connection
+from skilldb.errors import DatabaseUnavailableError, SkilldbError, UnsafePoolerError
+from skilldb.repositories import skills, tenants
+from tests.support.api import APIS, ask, new_skill
+from tests.support.database import locked
+from tests.support.ledger import opened
+from tests.support.pooler import PROGRAM, pooler
+from tests.support.reliability import record
+from tests.support.server import Addresses, Admin
+
+pytestmark = [
+    pytest.mark.torture,
+    pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not installed: make test-pgbouncer does that"),
+]
+READ = skills.get_skill("s1")
+Pooled = Callable[[str], str]
+
+
+@pytest.fixture
+def pooled(admin: Admin, addresses: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pooled]:
+    """The address by way of a pgbouncer of that mode."""
+    folder: Path = tmp_path_factory.mktemp("pgbouncer")
+    service = admin.dsn(str(psycopg.conninfo.conninfo_to_dict(addresses.admin)["dbname"]), "skilldb_service")
+    with skilldb.connect(service, prepare_threshold=None) as database:
+        acme = database.tenant("acme")
+        acme.execute(tenants.create_tenant("Acme", "acme"))
+        new_skill(acme, "s1")
+    with pooler(folder, admin.host, admin.port) as port:
+        ports = {"transaction": port}
+        with pooler(tmp_path_factory.mktemp("pgbouncer"), admin.host, admin.port, pool_mode="session") as port:
+            ports["session"] = port
+            yield lambda mode: make_conninfo(service, host="127.0.0.1", port=ports[mode])
+
+
+@contextmanager
+def two(dsn: str) -> Iterator[tuple[psycopg.Connection[tuple[str]], psycopg.Connection[tuple[str]]]]:
+    with psycopg.connect(dsn, autocommit=True) as one, psycopg.connect(dsn, autocommit=True) as other:
+        yield one, other
+
+
+def test_a_pooler_runs_another_clients_prepared_statement_and_says_nothing(pooled: Pooled) -> None:
+    mine, yours = "SELECT 'mine: ' || %s::text", "SELECT 'yours: ' || %s::text"
+    with two(pooled("transaction")) as (one, other):
+        assert one.execute(mine, ["a"], prepare=True).fetchone() == ("mine: a",)
+        with one.transaction():
+            one.execute("SELECT 1", prepare=False)
+            # The server process of the other transaction is another one; there too the first name is the first.
+            assert other.execute(yours, ["b"], prepare=True).fetchone() == ("yours: b",)
+        with other.transaction():
+            other.execute("SELECT 1", prepare=False)
+            assert one.execute(mine, ["a"], prepare=True).fetchone() == ("yours: a",)
+
+
+@APIS
+def test_prepared_statements_behind_a_transaction_pooler_are_refused(api: str, pooled: Pooled) -> None:
+    with (
+        pytest.raises(UnsafePoolerError, match="prepare_threshold=None"),
+        opened(api, pooled("transaction"), prepare_threshold=5),
+    ):
+        pass
+    record(
+        f"Prepared statements behind a pooler that mixes them up are refused ({api})",
+        tested="pgbouncer in transaction mode; a test shows one client run another's statement",
+        ablation="a database opened without the check",
+        figures={"refusals": 1},
+    )
+
+
+@APIS
+def test_a_database_opened_without_the_check_is_found_out(
+    api: str, pooled: Pooled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "refuse_shared_statements", lambda settings: None)
+    dsn = pooled("transaction")
+    with opened(api, dsn, prepare_threshold=1) as (one, _), opened(api, dsn, prepare_threshold=1) as (other, _):
+        one(READ, READ)
+        with pytest.raises(SkilldbError, match="prepared statement"):
+            other(READ, READ)
+
+
+@APIS
+@pytest.mark.parametrize(("mode", "prepare_threshold"), [("session", 1), ("session", None), ("transaction", None)])
+def test_a_pooler_that_mixes_up_nothing_is_as_good_as_none(
+    api: str, mode: str, prepare_threshold: int | None, pooled: Pooled, addresses: Addresses
+) -> None:
+    given = {"prepare_threshold": prepare_threshold, "max_size": 2}
+    with opened(api, pooled(mode), lock_timeout=0.2, statement_timeout=7, **given) as (execute, _):
+        for _ in range(5):
+            assert execute(READ).id == "s1"
+        assert execute(ask("SELECT current_setting('statement_timeout')")) == "7s"
+        with locked(addresses), pytest.raises(DatabaseUnavailableError, match="lock_timeout"):
+            execute(skills.update_skill("s1", {"description": "new"}))
+        assert execute(READ).description != "new"

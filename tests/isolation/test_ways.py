@@ -1,0 +1,192 @@
+"""The ways around the policies: each is tried as the service, and what becomes of it is what the docs say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+import skilldb
+from skilldb import queries
+from skilldb.admin import explain, migrate
+from skilldb.models import NewSkill
+from skilldb.repositories import skills, tenants, users
+from skilldb.statement import VALUE, Statement
+from tests.support import isolation
+from tests.support.isolation import B
+from tests.support.reliability import record
+from tests.support.server import Addresses, Admin, direct_only
+from tests.support.ways import PAGE, WAYS, Way, parts, section
+
+pytestmark = direct_only
+SECRET = "the secret of globex"
+THEIRS = "globex-7"
+
+
+@pytest.fixture(scope="module")
+def owned(admin: Admin, template: Any) -> Iterator[Addresses]:
+    """A database that belongs to the owner, as in production, with 50 skills of acme and 150 of globex."""
+    dbname = f"{template.dbname}_owned"
+    name = sql.Identifier(dbname)
+    with psycopg.connect(admin.dsn("postgres"), autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {} OWNER skilldb_owner").format(name))
+        addresses = Addresses(
+            admin=admin.dsn(dbname),
+            owner=admin.dsn(dbname, "skilldb_owner"),
+            service=admin.dsn(dbname, "skilldb_service"),
+        )
+        list(migrate.migrate(addresses.owner))
+        with skilldb.connect(addresses.service) as db:
+            for of, said, number in (("acme", "acme's own", 50), ("globex", SECRET, 150)):
+                tenant = db.tenant(of)
+                tenant.execute(tenants.create_tenant(of, of), users.create_user("ann@example.com", id="ann"))
+                for n in range(number):
+                    id = f"{of}-{n}"
+                    new = NewSkill(id=id, slug=id, name=said, description=said, category=said)
+                    tenant.execute(skills.create_skill(new))
+        with psycopg.connect(addresses.admin, autocommit=True) as superuser:
+            superuser.execute("SET session_replication_role = replica")
+            for table in isolation.tables(superuser):
+                if table.name not in ("tenants", "users", "skills"):
+                    values = isolation.row(table, tenant="globex", id=B, parent=B)
+                    superuser.execute(isolation.insertion(table, values), values)
+            superuser.execute("ANALYZE")
+        yield addresses
+        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+def filled(text: str) -> bytes:
+    return text.replace("{secret}", SECRET).replace("{theirs}", THEIRS).encode()
+
+
+def become(way: Way, addresses: Addresses) -> tuple[str | None, str]:
+    """The SQLSTATE with which the way was refused, None where it was not, and all that was told."""
+    told: list[Any] = []
+    with (
+        psycopg.connect(addresses.service, autocommit=True) as conn,
+        psycopg.connect(addresses.service, autocommit=True) as other,
+    ):
+        conn.add_notice_handler(lambda notice: told.append(notice.message_primary))
+        conn.add_notify_handler(lambda notify: told.append(notify.payload))
+        for statements, on, tenant in (
+            (way.before, conn, "globex"),
+            (way.globex, other, "globex"),
+            (way.tried, conn, "acme"),
+        ):
+            told.clear()
+            on.execute("SELECT set_config('app.current_tenant_id', %s, false)", (tenant,))
+            for statement in statements:
+                try:
+                    if " STDOUT" in statement or " STDIN" in statement:
+                        with conn.cursor().copy(filled(statement)) as copy:
+                            told += [bytes(row).decode() for row in copy]
+                    else:
+                        cursor = on.execute(filled(statement))
+                        told += cursor.fetchall() if cursor.description else []
+                except psycopg.Error as error:
+                    if on is not conn or statement is not statements[-1]:
+                        raise
+                    return error.sqlstate, f"{error} {error.diag.message_detail} {told}"
+    return None, str(told)
+
+
+def wrong(way: Way, addresses: Addresses) -> str:
+    """Where the way does not become what it says; "" where it does."""
+    state, told = become(way, addresses)
+    hidden = SECRET, filled(way.hides).decode()
+    shown = filled(way.shows).decode() in told if way.shows else not any(text in told for text in hidden)
+    refused = state in way.states if way.states else state is None
+    return "" if shown and refused else f"{way.name}: {state} {told}"
+
+
+@pytest.mark.torture
+def test_every_way_around_the_policies_becomes_what_is_written_of_it(owned: Addresses) -> None:
+    found = [complaint for way in WAYS if (complaint := wrong(way, owned))]
+    assert found == []
+    outcomes = [way.outcome.partition(" ")[0] for way in WAYS]
+    record(
+        "Every way around the policies that PostgreSQL knows is refused, harmless, or written down as what remains.",
+        tested="Each is tried as the service's login, with an organisation set; docs/tenancy.md lists them.",
+        ablation="row-level security disabled; TEMPORARY granted; CREATE and REFERENCES granted; a sequence",
+        figures={outcome: outcomes.count(outcome) for outcome in ("refused", "harmless", "remains")},
+    )
+
+
+@pytest.mark.parametrize(
+    ("broken", "mended", "noticed"),
+    [
+        (
+            "ALTER TABLE skills DISABLE ROW LEVEL SECURITY",
+            "ALTER TABLE skills ENABLE ROW LEVEL SECURITY",
+            {"SET row_security = off", "COPY a table out", "pg_stats", "another search_path", "a DO block"},
+        ),
+        *(
+            (
+                f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
+                f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+                {"all tables at once"},
+            )
+            for table in ("ratings", "usage_events", "tenants")
+        ),
+        (
+            "CREATE SEQUENCE public.ids; SELECT nextval('public.ids'); GRANT SELECT ON public.ids TO skilldb_app",
+            "DROP SEQUENCE public.ids",
+            {"sequences"},
+        ),
+        (
+            "ALTER TABLE users DISABLE ROW LEVEL SECURITY",
+            "ALTER TABLE users ENABLE ROW LEVEL SECURITY",
+            {"an error's DETAIL", "all tables at once"},
+        ),
+        (
+            "GRANT TEMPORARY ON DATABASE {db} TO PUBLIC",
+            "REVOKE TEMPORARY ON DATABASE {db} FROM PUBLIC",
+            {"a temporary table kept across tenants", "a temporary view", "a cheap function that tells its argument"},
+        ),
+        (
+            "GRANT CREATE ON SCHEMA public TO skilldb_app; GRANT REFERENCES ON skills TO skilldb_app",
+            "REVOKE CREATE ON SCHEMA public FROM skilldb_app; REVOKE REFERENCES ON skills FROM skilldb_app",
+            {"a view", "a function SECURITY DEFINER", "a table that refers to skills"},
+        ),
+    ],
+)
+def test_a_way_that_opens_is_noticed(owned: Addresses, broken: str, mended: str, noticed: set[str]) -> None:
+    with psycopg.connect(owned.admin, autocommit=True) as conn:
+        conn.execute(broken.format(db=conn.info.dbname).encode())
+        try:
+            found = {way.name for way in WAYS if wrong(way, owned)}
+        finally:
+            conn.execute("DROP TABLE IF EXISTS public.probe; DROP VIEW IF EXISTS public.peek")
+            conn.execute("DROP MATERIALIZED VIEW IF EXISTS public.kept; DROP FUNCTION IF EXISTS public.peek")
+            conn.execute(mended.format(db=conn.info.dbname).encode())
+    assert noticed <= found
+
+
+def test_the_docs_list_the_ways_as_they_were_tried() -> None:
+    assert parts(PAGE.read_text(encoding="utf-8"))[1] == section(), "python -m tests.support.ways writes the section"
+
+
+def test_no_query_uses_what_remains() -> None:
+    remaining = r"\b(CURSOR|HOLD|TEMP|TEMPORARY|LISTEN|NOTIFY|PREPARE|pg_notify|pg_\w*advisory\w*|lo_\w+)\b"
+    texts = {name: query.sql.decode() for name, query in queries.load_all().items() if not explain.is_owners(query)}
+    assert [name for name, text in texts.items() if re.search(remaining, text, re.IGNORECASE)] == []
+
+
+def test_no_value_is_in_the_text_of_a_query(owned: Addresses) -> None:
+    """What other sessions of the login see in pg_stat_activity: prepared or not, the name and the placeholders."""
+    query = "SELECT query FROM pg_stat_activity WHERE application_name = 'watched'"
+    asked = queries.parse(f"-- name: asked()\n{query};", "test")
+    with (
+        skilldb.connect(owned.service, max_size=1, application_name="watched") as db,
+        skilldb.connect(owned.service) as other,
+    ):
+        for _ in range(7):
+            assert db.tenant("globex").execute(skills.get_skill(THEIRS)) is not None
+            text = other.tenant("acme").execute(Statement(VALUE, asked["asked"]()))
+            assert "skills.get_skill" in text
+            assert THEIRS not in text
+            assert "globex" not in text

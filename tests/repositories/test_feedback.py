@@ -1,0 +1,713 @@
+"""Feedback: its counts on skills, its review, its lists; and two reviewers, or all kinds of writers, at once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
+from itertools import count, islice, product
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg import errors as pg
+
+import skilldb
+from skilldb import queries
+from skilldb.errors import AlreadyExistsError, InvalidTransitionError, InvalidValueError, NotFoundError
+from skilldb.models import (
+    FeedbackWithUsers,
+    MetricDrift,
+    NewSkillFeedback,
+    NewSkillVersion,
+    NewTokenMeasurement,
+    Page,
+    SkillFeedback,
+)
+from skilldb.repositories import feedback, metrics, skills, tenants, tokens, users
+from skilldb.statement import Statement
+from tests.support.api import Api, new_skill, new_user
+from tests.support.bursts import Race, assert_found_out, first_wrong, unexpected
+from tests.support.database import contents, refused, rows
+from tests.support.queries import altered
+from tests.support.server import Addresses
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+TYPES = ("thumbs_up", "thumbs_down", "suggestion", "training_example", "bug_report")
+STATUSES = ("pending", "accepted", "dismissed", "implemented")
+ALLOWED = {
+    ("pending", "accepted"),
+    ("pending", "dismissed"),
+    ("accepted", "implemented"),
+    ("accepted", "dismissed"),
+    ("dismissed", "pending"),
+}
+
+
+@pytest.fixture
+def acme(api: Callable[[str], Api]) -> Api:
+    """An organisation with the users u1 to u3 and the skills s1 and s2."""
+    tenant = api("acme")
+    for user in ("u1", "u2", "u3"):
+        new_user(tenant, user)
+    for skill in ("s1", "s2"):
+        new_skill(tenant, skill)
+    return tenant
+
+
+def submitted(tenant: Api, feedback_type: str = "suggestion", skill_id: str = "s1", **more: Any) -> SkillFeedback:
+    """Feedback of that type on that skill."""
+    new = NewSkillFeedback(skill_id=skill_id, feedback_type=feedback_type, **more)
+    found: SkillFeedback = tenant.execute(feedback.submit_feedback(new))
+    return found
+
+
+def counts(tenant: Api, skill_id: str) -> tuple[int, int | None]:
+    """Number and percentage of a skill's feedback, as it shows them; they agree with the rows."""
+    assert tenant.execute(metrics.find_metric_drift()) == []
+    skill = tenant.execute(skills.get_skill(skill_id))
+    return skill.total_feedback, skill.positive_feedback_pct
+
+
+def published(tenant: Api, skill_id: str, version_id: str) -> None:
+    """A version of that id."""
+    version = NewSkillVersion(id=version_id, content_url="file:SKILL.md", content_hash="a" * 64)
+    tenant.execute(skills.publish_skill_version(skill_id, version))
+
+
+# Submitting
+
+
+def test_feedback_is_kept_as_given(acme: Api) -> None:
+    published(acme, "s1", "v1")
+    new = NewSkillFeedback(
+        id="f1",
+        skill_id="s1",
+        skill_version_id="v1",
+        user_id="u1",
+        usage_event_id="no such event",
+        feedback_type="training_example",
+        sentiment=0,
+        comment="très bien",
+        suggested_content="content",
+        suggested_diff="diff",
+        example_input="input",
+        example_output="output",
+        expected_output="expected",
+        quality_score=10,
+        source="hook",
+    )
+    full = acme.execute(feedback.submit_feedback(new))
+    assert full == SkillFeedback(
+        **asdict(new),
+        status="pending",
+        reviewed_by=None,
+        reviewed_at=None,
+        review_notes=None,
+        created_at=full.created_at,
+    )
+    assert datetime.now(UTC) - timedelta(hours=1) < full.created_at
+    (listed,) = acme.execute(feedback.list_feedback("s1")).items
+    assert listed == FeedbackWithUsers(**asdict(full), user_name="U1", reviewer_name=None)
+
+
+def test_feedback_is_anonymous_from_the_web_and_has_an_id_unless_said_otherwise(acme: Api) -> None:
+    bare = submitted(acme)
+    assert str(UUID(bare.id)) == bare.id
+    assert (bare.user_id, bare.source, bare.status) == (None, "web", "pending")
+    assert {getattr(bare, name) for name in ("comment", "skill_version_id", "quality_score", "sentiment")} == {None}
+
+
+def test_the_sentiment_follows_the_thumb_unless_it_is_given(acme: Api) -> None:
+    assert [submitted(acme, type_).sentiment for type_ in TYPES] == [1, -1, None, None, None]
+    for type_, sentiment in product(TYPES, (-1, 0, 1)):
+        assert submitted(acme, type_, sentiment=sentiment).sentiment == sentiment
+
+
+def test_the_total_counts_every_type_and_the_percentage_thumbs_only(acme: Api) -> None:
+    assert counts(acme, "s1") == (0, None)
+    for number, type_ in enumerate(("suggestion", "training_example", "bug_report"), 1):
+        submitted(acme, type_, sentiment=-1)
+        assert counts(acme, "s1") == (number, None)
+    submitted(acme, "thumbs_up", sentiment=-1)
+    assert counts(acme, "s1") == (4, 100)
+    submitted(acme, "thumbs_down")
+    assert counts(acme, "s1") == (5, 50)
+    assert counts(acme, "s2") == (0, None)
+    submitted(acme, "thumbs_down", skill_id="s2")
+    assert counts(acme, "s2") == (1, 0)
+
+
+def test_the_percentage_rounds_half_up(acme: Api) -> None:
+    for up, total, expected in ((1, 3, 33), (2, 3, 67), (1, 8, 13), (3, 8, 38), (5, 8, 63)):
+        skill = new_skill(acme, f"{up} of {total}").id
+        for number in range(total):
+            submitted(acme, "thumbs_up" if number < up else "thumbs_down", skill_id=skill)
+        assert counts(acme, skill) == (total, expected)
+
+
+def test_feedback_moves_metrics_updated_at_of_its_skill_and_never_updated_at(addresses: Addresses, acme: Api) -> None:
+    for type_ in TYPES:
+        rows(
+            addresses.admin,
+            "UPDATE skills SET updated_at = %s, edited_at = %s, metrics_updated_at = %s RETURNING 1",
+            *[LONG_AGO] * 3,
+        )
+        submitted(acme, type_)
+        told, other = acme.execute(skills.get_skill("s1"), skills.get_skill("s2"))
+        assert told.metrics_updated_at > LONG_AGO
+        assert (told.updated_at, other.updated_at, other.metrics_updated_at) == (LONG_AGO,) * 3
+    assert rows(addresses.admin, "SELECT DISTINCT edited_at FROM skills") == [(LONG_AGO,)]
+
+
+def test_feedback_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> None:
+    submitted(acme, id="taken")
+    published(acme, "s2", "version of s2")
+    good = NewSkillFeedback(skill_id="s1", feedback_type="suggestion")
+    for wrong, error, cause in (
+        ({"feedback_type": "praise"}, InvalidValueError, pg.CheckViolation),
+        ({"feedback_type": ""}, InvalidValueError, pg.CheckViolation),
+        ({"sentiment": 2}, InvalidValueError, pg.CheckViolation),
+        ({"sentiment": -2}, InvalidValueError, pg.CheckViolation),
+        ({"quality_score": 0}, InvalidValueError, pg.CheckViolation),
+        ({"quality_score": 11}, InvalidValueError, pg.CheckViolation),
+        ({"id": "taken"}, AlreadyExistsError, pg.UniqueViolation),
+        ({"quality_score": 2**31}, InvalidValueError, None),
+        ({"sentiment": True}, InvalidValueError, None),
+        ({"comment": "a\0"}, InvalidValueError, None),
+        ({"comment": 3}, InvalidValueError, None),
+    ):
+        ((name, value),) = wrong.items()
+        with refused(addresses, error, f"{name} ", repr(value), cause=cause):
+            acme.execute(feedback.submit_feedback(replace(good, **wrong)))
+    for name in ("feedback_type", "source"):
+        with refused(addresses, InvalidValueError, f"{name} must not be None", cause=pg.NotNullViolation):
+            acme.execute(feedback.submit_feedback(replace(good, **{name: None})))  # type: ignore[arg-type]
+    for unknown, message in (
+        ({"skill_id": "missing"}, "skill 'missing' does not exist"),
+        ({"user_id": "nobody"}, "user 'nobody' does not exist"),
+        ({"skill_version_id": "v0"}, "version 'v0' does not exist"),
+        ({"skill_version_id": "version of s2"}, "version 'version of s2' does not exist"),
+    ):
+        with refused(addresses, NotFoundError, message, cause=pg.NoDataFound):
+            acme.execute(feedback.submit_feedback(replace(good, **unknown)))  # type: ignore[arg-type]
+    assert (counts(acme, "s1"), counts(acme, "s2")) == ((1, None), (0, None))
+
+
+def test_feedback_that_is_refused_undoes_what_travelled_with_it(addresses: Addresses, acme: Api) -> None:
+    good = NewSkillFeedback(skill_id="s1", feedback_type="thumbs_up")
+    with refused(addresses, InvalidValueError, "quality_score 11", cause=pg.CheckViolation):
+        acme.execute(feedback.submit_feedback(good), feedback.submit_feedback(replace(good, quality_score=11)))
+
+
+# Review
+
+
+def in_status(tenant: Api, status: str) -> str:
+    """The id of feedback that reached the status by way of the workflow, reviewed by u1."""
+    found = submitted(tenant, user_id="u2")
+    for step in {"implemented": ("accepted", "implemented"), "pending": ()}.get(status, (status,)):
+        tenant.execute(feedback.review_feedback(found.id, step, "u1", notes="before"))
+    return found.id
+
+
+@pytest.mark.parametrize(("present", "wanted"), [*product(STATUSES, STATUSES)])
+def test_the_workflow_allows_five_changes_and_no_other(
+    addresses: Addresses, acme: Api, present: str, wanted: str
+) -> None:
+    id = in_status(acme, present)
+    bystander = submitted(acme)
+    before = acme.execute(skills.get_skill("s1"))
+    change = feedback.review_feedback(id, wanted, "u3", notes="why")
+    if (present, wanted) not in ALLOWED:
+        message = f"feedback '{id}' is {present}: it cannot become {wanted}"
+        with refused(addresses, InvalidTransitionError, message, cause=pg.ObjectNotInPrerequisiteState):
+            acme.execute(change)
+        return
+    rows(addresses.admin, "UPDATE skill_feedback SET created_at = %s, reviewed_at = %s RETURNING 1", *[LONG_AGO] * 2)
+    reviewed = acme.execute(change)
+    assert (reviewed.id, reviewed.status, reviewed.reviewed_by, reviewed.review_notes) == (id, wanted, "u3", "why")
+    assert (reviewed.user_id, reviewed.created_at) == ("u2", LONG_AGO)
+    assert reviewed.reviewed_at > LONG_AGO
+    listed = {f.id: f for f in acme.execute(feedback.list_feedback("s1")).items}
+    assert listed[id] == FeedbackWithUsers(**asdict(reviewed), user_name="U2", reviewer_name="U3")
+    assert (listed[bystander.id].status, listed[bystander.id].reviewed_by) == ("pending", None)
+    assert acme.execute(skills.get_skill("s1")) == before
+
+
+def test_a_review_without_notes_takes_the_former_ones_away(acme: Api) -> None:
+    id = in_status(acme, "accepted")
+    reviewed = acme.execute(feedback.review_feedback(id, "dismissed", "u1"))
+    assert (reviewed.status, reviewed.review_notes) == ("dismissed", None)
+
+
+def test_a_review_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> None:
+    for status in STATUSES:
+        id = in_status(acme, status)
+        for unknown in ("rejected", "", "Accepted"):
+            with refused(addresses, InvalidValueError, f"status {unknown!r}", cause=pg.CheckViolation):
+                acme.execute(feedback.review_feedback(id, unknown, "u1"))
+    id = in_status(acme, "pending")
+    with refused(addresses, NotFoundError, "user 'nobody' does not exist", cause=pg.NoDataFound):
+        acme.execute(feedback.review_feedback(id, "accepted", "nobody"))
+    with refused(addresses, NotFoundError, "feedback 'f0' does not exist", cause=pg.NoDataFound):
+        acme.execute(feedback.review_feedback("f0", "accepted", "u1"))
+    with refused(addresses, InvalidValueError, "review_notes", r"'a\x00'"):
+        acme.execute(feedback.review_feedback(id, "accepted", "u1", notes="a\0"))
+
+
+def test_a_review_without_a_status_is_refused(acme: Api) -> None:
+    with pytest.raises(InvalidValueError, match="status"):
+        acme.execute(feedback.review_feedback(in_status(acme, "pending"), None, "u1"))  # type: ignore[arg-type]
+
+
+# Lists
+
+
+def test_feedback_is_listed_with_the_names_of_author_and_reviewer(acme: Api) -> None:
+    acme.execute(users.create_user("nameless@example.com", id="nameless"))
+    for id, author, reviewer in (
+        ("f1", "u1", "u2"),
+        ("f2", "u1", "u1"),
+        ("f3", None, "u3"),
+        ("f4", "u2", None),
+        ("f5", None, None),
+        ("f6", "nameless", "nameless"),
+    ):
+        submitted(acme, id=id, user_id=author)
+        if reviewer:
+            acme.execute(feedback.review_feedback(id, "accepted", reviewer))
+    assert {
+        f.id: (f.user_id, f.user_name, f.reviewed_by, f.reviewer_name)
+        for f in acme.execute(feedback.list_feedback("s1")).items
+    } == {
+        "f1": ("u1", "U1", "u2", "U2"),
+        "f2": ("u1", "U1", "u1", "U1"),
+        "f3": (None, None, "u3", "U3"),
+        "f4": ("u2", "U2", None, None),
+        "f5": (None, None, None, None),
+        "f6": ("nameless", None, "nameless", None),
+    }
+
+
+def test_feedback_is_listed_newest_first_page_by_page_none_twice_none_lost(addresses: Addresses, acme: Api) -> None:
+    for number in range(1, 8):
+        submitted(acme, TYPES[number % 2], id=f"f{number}")
+        submitted(acme, id=f"other{number}", skill_id="s2")
+    # Three share a millisecond, two another; the ids decide there.
+    rows(
+        addresses.admin,
+        "UPDATE skill_feedback SET created_at = CASE "
+        "WHEN id IN ('f2', 'f3', 'f6') THEN timestamptz '2026-01-02 00:00:00.123Z' "
+        "WHEN id IN ('f1', 'f7') THEN '2026-01-01Z' WHEN id = 'f4' THEN '2026-01-03Z' "
+        "ELSE '2025-01-01Z' END RETURNING 1",
+    )
+    whole = ["f4", "f6", "f3", "f2", "f7", "f1", "f5"]
+    thumbs_down = ["f3", "f7", "f1", "f5"]
+    filtered: list[tuple[dict[str, Any], list[str]]] = [
+        ({}, whole),
+        ({"feedback_type": "thumbs_down"}, thumbs_down),
+        ({"feedback_type": "thumbs_down", "status": "pending"}, thumbs_down),
+    ]
+    for limit, (filters, expected) in product((1, 2, 3, 4, 6, 7, 8), filtered):
+        found: list[Any] = []
+        page = acme.execute(feedback.list_feedback("s1", limit=limit, **filters))
+        while page.after is not None:
+            assert len(page.items) == limit
+            found += page.items
+            page = acme.execute(feedback.list_feedback("s1", limit=limit, after=page.after, **filters))
+        assert page.items
+        assert [f.id for f in found + page.items] == expected
+
+
+def test_feedback_is_filtered_by_type_and_status(acme: Api) -> None:
+    for type_, status in product(TYPES, STATUSES):
+        id = f"{type_} {status}"
+        submitted(acme, type_, id=id)
+        for step in {"implemented": ("accepted", "implemented"), "pending": ()}.get(status, (status,)):
+            acme.execute(feedback.review_feedback(id, step, "u1"))
+
+    def found(**filters: Any) -> set[str]:
+        return {f.id for f in acme.execute(feedback.list_feedback("s1", **filters)).items}
+
+    assert found() == {f"{type_} {status}" for type_, status in product(TYPES, STATUSES)}
+    for type_ in TYPES:
+        assert found(feedback_type=type_) == {f"{type_} {status}" for status in STATUSES}
+        for status in STATUSES:
+            assert found(feedback_type=type_, status=status) == {f"{type_} {status}"}
+            assert found(status=status) == {f"{any_type} {status}" for any_type in TYPES}
+    assert acme.execute(feedback.list_feedback("s2"), feedback.list_feedback("missing")) == (
+        Page(items=[], after=None),
+        Page(items=[], after=None),
+    )
+
+
+def test_a_limit_below_one_and_a_cursor_that_is_none_are_refused(addresses: Addresses, acme: Api) -> None:
+    for limit in (0, -1):
+        with refused(addresses, InvalidValueError, f"limit must be at least 1, not {limit}"):
+            acme.execute(feedback.list_feedback("s1", limit=limit))
+    for cursor in ("", "garbage"):
+        with refused(addresses, InvalidValueError, "after", repr(cursor)):
+            acme.execute(feedback.list_feedback("s1", after=cursor))
+
+
+def test_feedback_since_is_counted_strictly_after_a_time_of_any_zone(addresses: Addresses, acme: Api) -> None:
+    for number in range(3):
+        submitted(acme, TYPES[number], id=f"f{number}")
+    submitted(acme, skill_id="s2")
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    for number in range(3):
+        rows(
+            addresses.admin,
+            "UPDATE skill_feedback SET created_at = %s WHERE id = %s RETURNING 1",
+            noon + timedelta(milliseconds=number),
+            f"f{number}",
+        )
+    millisecond = timedelta(milliseconds=1)
+    for since, expected in ((noon - millisecond, 3), (noon, 2), (noon + millisecond, 1), (noon + 2 * millisecond, 0)):
+        for zone in (UTC, timezone(timedelta(hours=5)), timezone(timedelta(hours=-8))):
+            assert acme.execute(feedback.count_feedback_since("s1", since.astimezone(zone))) == expected
+    assert acme.execute(feedback.count_feedback_since("missing", LONG_AGO)) == 0
+
+
+def test_a_time_without_a_zone_is_refused(addresses: Addresses, acme: Api) -> None:
+    with refused(addresses, InvalidValueError, "since must carry a time zone", "2026-01-01T00:00:00"):
+        acme.execute(feedback.count_feedback_since("s1", datetime(2026, 1, 1)))
+
+
+def test_training_examples_are_the_accepted_ones_with_input_and_expected_output(
+    addresses: Addresses, acme: Api
+) -> None:
+    whole = {"example_input": "in", "expected_output": "out"}
+    for status, type_ in product(STATUSES, TYPES):
+        id = in_status(acme, status)
+        rows(
+            addresses.admin,
+            "UPDATE skill_feedback SET id = %s, feedback_type = %s, example_input = 'in', expected_output = 'out' "
+            "WHERE id = %s RETURNING 1",
+            f"{status} {type_}",
+            type_,
+            id,
+        )
+    for id, texts in (
+        ("without input", {"expected_output": "out"}),
+        ("without expected output", {"example_input": "in", "example_output": "out"}),
+        ("empty", {"example_input": "", "expected_output": ""}),
+        ("first", whole),
+    ):
+        submitted(acme, "training_example", id=id, **texts)
+        acme.execute(feedback.review_feedback(id, "accepted", "u1"))
+    rows(addresses.admin, "UPDATE skill_feedback SET created_at = %s WHERE id = 'first' RETURNING 1", LONG_AGO)
+    found = acme.execute(feedback.list_training_examples("s1"))
+    assert [f.id for f in found] == ["first", "accepted training_example", "empty"]
+    assert (found[0].example_input, found[0].expected_output, found[0].reviewed_by) == ("in", "out", "u1")
+    assert acme.execute(feedback.list_training_examples("s2"), feedback.list_training_examples("missing")) == ([], [])
+
+
+# Other tenants, deletions, drift
+
+
+def test_another_tenant_sees_and_changes_no_feedback(
+    addresses: Addresses, acme: Api, api: Callable[[str], Api]
+) -> None:
+    example = {"example_input": "in", "expected_output": "out"}
+    submitted(acme, "training_example", id="f1", user_id="u1", **example)
+    acme.execute(feedback.review_feedback("f1", "accepted", "u2"))
+    published(acme, "s1", "v1")
+    globex = api("globex")
+    new = NewSkillFeedback(skill_id="s1", feedback_type="thumbs_up")
+    before = contents(addresses.admin)
+    assert globex.execute(
+        feedback.list_feedback("s1"),
+        feedback.count_feedback_since("s1", LONG_AGO),
+        feedback.list_training_examples("s1"),
+    ) == (Page(items=[], after=None), 0, [])
+    assert contents(addresses.admin) == before
+    with refused(addresses, NotFoundError, "skill 's1' does not exist", cause=pg.NoDataFound):
+        globex.execute(feedback.submit_feedback(new))
+    with refused(addresses, NotFoundError, "user 'u1' does not exist", cause=pg.NoDataFound):
+        globex.execute(feedback.review_feedback("f1", "dismissed", "u1"))
+    for user in ("u1", "u9"):
+        new_user(globex, user)
+    new_skill(globex, "s1")
+    with refused(addresses, NotFoundError, "feedback 'f1' does not exist", cause=pg.NoDataFound):
+        globex.execute(feedback.review_feedback("f1", "dismissed", "u1"))
+    with refused(addresses, NotFoundError, "version 'v1' does not exist", cause=pg.NoDataFound):
+        globex.execute(feedback.submit_feedback(replace(new, skill_version_id="v1")))
+    with refused(addresses, NotFoundError, "user 'u9' does not exist", cause=pg.NoDataFound):
+        acme.execute(feedback.review_feedback("f1", "dismissed", "u9"))
+    globex.execute(feedback.submit_feedback(replace(new, id="f1", user_id="u1")))
+    assert (counts(acme, "s1"), counts(globex, "s1")) == ((1, None), (1, 100))
+    globex.execute(feedback.review_feedback("f1", "dismissed", "u1"))
+    globex.execute(users.delete_user("u1"))
+    (ours,) = acme.execute(feedback.list_feedback("s1")).items
+    assert (ours.status, ours.user_name, ours.reviewer_name) == ("accepted", "U1", "U2")
+
+
+def test_feedback_and_reviews_of_a_deleted_user_stay_and_count_without_the_name(acme: Api) -> None:
+    submitted(acme, "thumbs_up", id="f1", user_id="u1")
+    submitted(acme, "thumbs_down", id="f2", user_id="u2", comment="why")
+    for id, reviewer in (("f1", "u2"), ("f2", "u1")):
+        acme.execute(feedback.review_feedback(id, "accepted", reviewer, notes="because"))
+    before = {f.id: f for f in acme.execute(feedback.list_feedback("s1")).items}
+    assert acme.execute(users.delete_user("u1")) is True
+    assert {f.id: f for f in acme.execute(feedback.list_feedback("s1")).items} == {
+        "f1": replace(before["f1"], user_id=None, user_name=None),
+        "f2": replace(before["f2"], reviewed_by=None, reviewer_name=None),
+    }
+    assert counts(acme, "s1") == (2, 50)
+
+
+def test_feedback_goes_with_its_skill(addresses: Addresses, acme: Api) -> None:
+    published(acme, "s1", "v1")
+    submitted(acme, user_id="u1", skill_version_id="v1")
+    kept = submitted(acme, "thumbs_up", skill_id="s2", user_id="u1")
+    assert acme.execute(skills.delete_skill("s1")) is True
+    assert rows(addresses.admin, "SELECT id FROM skill_feedback") == [(kept.id,)]
+    assert counts(acme, "s2") == (1, 100)
+
+
+def test_falsified_feedback_counts_are_found_and_mended(addresses: Addresses, acme: Api) -> None:
+    for type_ in (*TYPES, "thumbs_up"):
+        submitted(acme, type_)
+    assert counts(acme, "s1") == (6, 67)
+    falsified = (
+        "UPDATE skills SET total_feedback = 9, thumbs_up_count = 1, thumbs_down_count = 8, metrics_updated_at = NULL "
+        "WHERE id = 's1' RETURNING positive_feedback_pct"
+    )
+    drift = [
+        MetricDrift(skill_id="s1", metric=metric, stored=stored, actual=actual)
+        for metric, stored, actual in (("thumbs_down_count", 8, 1), ("thumbs_up_count", 1, 2), ("total_feedback", 9, 6))
+    ]
+    for mend, expected in (
+        (metrics.update_skill_feedback, 67),
+        (metrics.repair_metrics, None),
+    ):
+        assert rows(addresses.admin, falsified) == [(11,)]
+        assert acme.execute(metrics.find_metric_drift()) == drift
+        result = acme.execute(mend("s1"))
+        assert counts(acme, "s1") == (6, 67)
+        skill = acme.execute(skills.get_skill("s1"))
+        assert skill.metrics_updated_at is not None
+        assert result == (skill if expected is None else expected)
+
+
+# At once. Every burst's writers wait for each other and start together.
+
+USERS = [f"u{n}" for n in range(8)]
+SKILLS = ["s0", "s1", "s2"]
+
+
+@pytest.fixture
+def race(addresses: Addresses) -> Iterator[Race]:
+    with (
+        psycopg.connect(addresses.admin, autocommit=True) as admin,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        # A deadlock is found after this time only; a lower one does not make it any likelier.
+        admin.execute(f"ALTER DATABASE {admin.info.dbname} SET deadlock_timeout = '20ms'".encode())
+        with skilldb.connect(addresses.service, min_size=8, max_size=8) as db:
+            acme = db.tenant("acme")
+            acme.execute(tenants.create_tenant("Acme", "acme"))
+            for user in USERS:
+                new_user(acme, user)
+            for skill in SKILLS:
+                new_skill(acme, skill)
+            yield Race(acme=acme, admin=admin, threads=threads)
+
+
+Review = Callable[[str, str, str], SkillFeedback]
+
+
+def reviewing_bursts(race: Race, review: Review) -> Iterator[list[str]]:
+    for n in count():
+        # Of each pair of changes only one can follow the other's status, so only one reviewer can win.
+        present, *wanted = (
+            ("pending", "accepted", "accepted"),
+            ("pending", "dismissed", "dismissed"),
+            ("accepted", "implemented", "dismissed"),
+            ("dismissed", "pending", "pending"),
+        )[n % 4]
+        new = NewSkillFeedback(id=f"f{n}", skill_id="s0", feedback_type="bug_report")
+        race.acme.execute(feedback.submit_feedback(new))
+        if present != "pending":
+            race.acme.execute(feedback.review_feedback(f"f{n}", present, "u7"))
+        outcomes = race.burst(*(partial(review, f"f{n}", status, f"u{i}") for i, status in enumerate(wanted)))
+        wrong = unexpected(outcomes, InvalidTransitionError)
+        won = [o for o in outcomes if isinstance(o, SkillFeedback)]
+        lost = [str(o) for o in outcomes if isinstance(o, InvalidTransitionError)]
+        if not wrong and (len(won), len(lost)) != (1, 1):
+            wrong.append(f"gap or clash: {outcomes}")
+        elif not wrong:
+            status, reviewer = won[0].status, won[0].reviewed_by
+            if f"is {status}: it cannot become" not in lost[0]:
+                wrong.append(f"gap or clash: {status} won, the other was told {lost[0]}")
+            kept = race.admin.execute(
+                b"SELECT status, reviewed_by FROM skill_feedback WHERE id = %s", (f"f{n}",)
+            ).fetchall()
+            if kept != [(status, reviewer)]:
+                wrong.append(f"gap or clash: {won} won, {kept} is kept")
+        yield wrong
+
+
+def test_of_two_reviewers_at_once_one_wins_and_the_other_is_told_the_new_status(race: Race) -> None:
+    def review(id: str, status: str, user: str) -> SkillFeedback:
+        return race.acme.execute(feedback.review_feedback(id, status, user))
+
+    assert first_wrong(islice(reviewing_bursts(race, review), 100)) == ""
+
+
+def test_a_review_that_reads_the_status_first_is_found_out(race: Race) -> None:
+    def review(id: str, status: str, user: str) -> SkillFeedback:
+        with race.acme.transaction() as tx:
+            (read,) = (f.status for f in tx.execute(feedback.list_feedback("s0", limit=300)).items if f.id == id)
+            right = feedback.review_feedback(id, status, user)
+            write = altered(right.steps[-1], ("AND CASE status", f"AND CASE '{read}'"))
+            return tx.execute(Statement(right.reader, write))
+
+    assert_found_out(islice(reviewing_bursts(race, review), 100))
+
+
+def test_a_review_that_does_not_lock_the_feedback_is_found_out(race: Race) -> None:
+    def review(id: str, status: str, user: str) -> SkillFeedback:
+        right = feedback.review_feedback(id, status, user)
+        return race.acme.execute(Statement(right.reader, right.steps[0], right.steps[-1]))
+
+    assert_found_out(islice(reviewing_bursts(race, review), 100))
+
+
+def writing_bursts(
+    race: Race,
+    *,
+    submit: Callable[[NewSkillFeedback], Statement[SkillFeedback]] = feedback.submit_feedback,
+    record: Callable[[NewTokenMeasurement], Statement[Any]] = tokens.record_token_measurement,
+    record_batch: Callable[[list[NewTokenMeasurement]], Statement[int]] = tokens.record_token_measurements,
+    delete_user: Callable[[str], Statement[bool]] = users.delete_user,
+) -> Iterator[list[str]]:
+    for n in count():
+        dice = random.Random(n)
+        leaving = dice.sample(USERS, 2)
+        authors = [None, *USERS[:2], *leaving * 3]
+
+        def measurement(dice: random.Random = dice, authors: list[str | None] = authors) -> NewTokenMeasurement:
+            return NewTokenMeasurement(
+                skill_id=dice.choice(SKILLS),
+                model_name="m",
+                estimated_cost_microcents=dice.choice([None, dice.randrange(1000)]),
+                user_id=dice.choice(authors),
+            )
+
+        def told(dice: random.Random = dice, authors: list[str | None] = authors) -> NewSkillFeedback:
+            return NewSkillFeedback(
+                skill_id=dice.choice(SKILLS), feedback_type=dice.choice(TYPES), user_id=dice.choice(authors)
+            )
+
+        outcomes = race.execute(
+            *(submit(told()) for _ in range(2)),
+            *(record(measurement()) for _ in range(2)),
+            *(record_batch([measurement() for _ in range(6)]) for _ in range(2)),
+            *map(delete_user, leaving),
+        )
+        wrong = unexpected(outcomes, NotFoundError)
+        # A foreign key that still refers to the user speaks of the user_id that it was given.
+        wrong += [f"still referenced, said as {o!r}" for o in outcomes[6:] if isinstance(o, NotFoundError)]
+        wrong += [
+            f"drift: not found, but {o}"
+            for o in outcomes[:6]
+            if isinstance(o, NotFoundError) and str(o) not in {f"user '{user}' does not exist" for user in leaving}
+        ]
+        wrong += [f"drift: {drift}" for drift in race.acme.execute(metrics.find_metric_drift())]
+        if not wrong and outcomes[6:] != [True, True]:
+            wrong.append(f"drift: deleting said {outcomes[6:]}")
+        yield wrong
+        for user in leaving:
+            new_user(race.acme, user)
+            race.acme.execute(
+                feedback.submit_feedback(replace(told(), user_id=user)),
+                tokens.record_token_measurement(replace(measurement(), user_id=user)),
+            )
+
+
+def submitting_without_a_lock_of_the_user(new: NewSkillFeedback) -> Statement[SkillFeedback]:
+    right = feedback.submit_feedback(new)
+    return Statement(right.reader, altered(right.steps[0], ("FOR KEY SHARE", "")), *right.steps[1:])
+
+
+def counting_feedback_without_a_lock(new: NewSkillFeedback) -> Statement[SkillFeedback]:
+    right = feedback.submit_feedback(new)
+    recount = (
+        "1 + (SELECT count(*) FROM skill_feedback AS f WHERE f.tenant_id = %(tenant_id)s AND f.skill_id = %(skill_id)s)"
+    )
+    return Statement(right.reader, altered(right.steps[-1], ("s.total_feedback + 1", recount)))
+
+
+def recording_without_a_lock_of_the_user(new: NewTokenMeasurement) -> Statement[Any]:
+    right = tokens.record_token_measurement(new)
+    return Statement(right.reader, *right.steps[1:])
+
+
+def batch_without_a_lock_of_the_users(batch: list[NewTokenMeasurement]) -> Statement[int]:
+    right = tokens.record_token_measurements(batch)
+    return Statement(right.reader, *right.steps[1:])
+
+
+def deleting_a_user_who_is_not_locked(user_id: str) -> Statement[bool]:
+    right = users.delete_user(user_id)
+    return Statement(right.reader, *right.steps[1:])
+
+
+def test_feedback_and_measurements_while_users_are_deleted_are_counted_exactly(race: Race) -> None:
+    assert first_wrong(islice(writing_bursts(race), 150)) == ""
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"submit": submitting_without_a_lock_of_the_user},
+        {"submit": counting_feedback_without_a_lock},
+        {"record": recording_without_a_lock_of_the_user},
+        {"record_batch": batch_without_a_lock_of_the_users},
+        {"delete_user": deleting_a_user_who_is_not_locked},
+    ],
+    ids=lambda broken: next(iter(broken.values())).__name__,
+)
+def test_a_broken_writer_is_found_out_while_users_are_deleted(race: Race, broken: dict[str, Any]) -> None:
+    assert_found_out(writing_bursts(race, **broken))
+
+
+RecordBatch = Callable[[list[NewTokenMeasurement]], Statement[int]]
+
+
+def batch_bursts(race: Race, record: RecordBatch) -> Iterator[list[str]]:
+    for n in count():
+        dice = random.Random(n)
+        outcomes = race.execute(
+            *(
+                record(
+                    [
+                        NewTokenMeasurement(skill_id=skill, model_name="m", estimated_cost_microcents=dice.randrange(9))
+                        for skill in dice.sample(SKILLS, len(SKILLS))
+                    ]
+                )
+                for _ in range(8)
+            )
+        )
+        yield unexpected(outcomes) + [f"drift: {drift}" for drift in race.acme.execute(metrics.find_metric_drift())]
+
+
+def batch_that_locks_the_skills_in_its_own_order(batch: list[NewTokenMeasurement]) -> Statement[int]:
+    right = tokens.record_token_measurements(batch)
+    lock = queries.load("locks")["lock_skill"]
+    return Statement(right.reader, *(lock(skill_id=m.skill_id) for m in batch), right.steps[-1])
+
+
+def test_batches_of_the_same_skills_in_any_order_do_not_deadlock(race: Race) -> None:
+    assert first_wrong(islice(batch_bursts(race, tokens.record_token_measurements), 100)) == ""
+
+
+def test_batches_that_lock_the_skills_in_their_own_order_are_found_out(race: Race) -> None:
+    assert_found_out(batch_bursts(race, batch_that_locks_the_skills_in_its_own_order))

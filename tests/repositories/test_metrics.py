@@ -1,0 +1,229 @@
+"""The counters and averages on skills: moved, recomputed, found where they drifted, and mended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from psycopg import errors as pg
+
+from skilldb.errors import InvalidValueError, NotFoundError
+from skilldb.models import MetricDrift, NewUsageEvent
+from skilldb.repositories import metrics, ratings, skills, usage
+from skilldb.statement import Statement
+from tests.support.api import Api, new_skill, new_user
+from tests.support.database import contents, refused, rows
+from tests.support.server import Addresses
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def acme(api: Callable[[str], Api]) -> Api:
+    """An organisation with the users u1 to u3 and the skills s1 and s2."""
+    tenant = api("acme")
+    for user in ("u1", "u2", "u3"):
+        new_user(tenant, user)
+    for skill in ("s1", "s2"):
+        new_skill(tenant, skill)
+    return tenant
+
+
+def feedback(addresses: Addresses, *types: str) -> None:
+    """Feedback on s1 that no aggregate knows of."""
+    for type_ in types:
+        rows(
+            addresses.admin,
+            "INSERT INTO skill_feedback (tenant_id, skill_id, feedback_type) VALUES ('acme', 's1', %s) RETURNING id",
+            type_,
+        )
+
+
+def measurements(addresses: Addresses, *costs: int | None) -> None:
+    """Measurements of s1 that no aggregate knows of."""
+    for cost in costs:
+        rows(
+            addresses.admin,
+            "INSERT INTO token_measurements (tenant_id, skill_id, model_name, estimated_cost_microcents) "
+            "VALUES ('acme', 's1', 'm', %s) RETURNING id",
+            cost,
+        )
+
+
+def falsify(addresses: Addresses, column: str, value: int, skill: str = "s1") -> None:
+    """Let the column of the skill say something else."""
+    changed = rows(addresses.admin, f"UPDATE skills SET {column} = {value} WHERE id = %s RETURNING id", skill)  # noqa: S608
+    assert changed == [(skill,)]
+
+
+def test_uses_are_counted_by_any_positive_number(acme: Api) -> None:
+    assert [acme.execute(metrics.increment_skill_uses("s1", *by)) for by in ((), (1,), (40,))] == [1, 2, 42]
+    assert [acme.execute(skills.get_skill(skill)).total_uses for skill in ("s1", "s2")] == [42, 0]
+
+
+def test_uses_are_counted_up_to_the_last_integer_and_no_further(addresses: Addresses, acme: Api) -> None:
+    assert acme.execute(metrics.increment_skill_uses("s1", 2**31 - 1)) == 2**31 - 1
+    with refused(addresses, InvalidValueError, "by=1", "'s1'", cause=pg.NumericValueOutOfRange):
+        acme.execute(metrics.increment_skill_uses("s1"))
+
+
+def test_an_increment_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> None:
+    for by in (0, -1, -(2**40)):
+        with refused(addresses, InvalidValueError, f"by must be at least 1, not {by}"):
+            acme.execute(metrics.increment_skill_uses("s1", by))
+    for wrong in (2**31, True, 1.5):
+        with refused(addresses, InvalidValueError, "by", str(wrong)):
+            acme.execute(metrics.increment_skill_uses("s1", wrong))  # type: ignore[arg-type]
+
+
+def test_the_average_rating_is_recomputed_from_the_ratings(addresses: Addresses, acme: Api) -> None:
+    assert acme.execute(metrics.update_skill_rating("s1")) is None
+    for user, rating in (("u1", 1), ("u2", 2), ("u3", 2)):
+        acme.execute(ratings.rate_skill(user, "s1", rating), ratings.rate_skill(user, "s2", 5))
+    falsify(addresses, "rating_count = 7, rating_sum", 35)
+    assert acme.execute(skills.get_skill("s1")).average_rating == 500
+    assert acme.execute(metrics.update_skill_rating("s1")) == 167
+    mended = acme.execute(skills.get_skill("s1"))
+    assert (mended.rating_count, mended.average_rating) == (3, 167)
+    assert acme.execute(metrics.update_skill_rating("s2")) == 500
+    assert rows(addresses.admin, "DELETE FROM ratings WHERE skill_id = 's1' RETURNING rating") == [(1,), (2,), (2,)]
+    assert acme.execute(metrics.update_skill_rating("s1")) is None
+    assert acme.execute(skills.get_skill("s1")).rating_count == 0
+
+
+def test_the_feedback_percentage_is_of_thumbs_and_the_total_of_every_type(addresses: Addresses, acme: Api) -> None:
+    feedback(addresses, "suggestion", "bug_report", "training_example")
+    assert acme.execute(metrics.update_skill_feedback("s1")) is None
+    assert acme.execute(skills.get_skill("s1")).total_feedback == 3
+    feedback(addresses, "thumbs_up", "thumbs_up", "thumbs_down")
+    assert acme.execute(metrics.update_skill_feedback("s1")) == 67
+    feedback(addresses, *["thumbs_up"] * 3, *["thumbs_down"] * 2)  # 5 of 8 are 62.5
+    assert acme.execute(metrics.update_skill_feedback("s1")) == 63
+    found = acme.execute(skills.get_skill("s1"))
+    assert (found.total_feedback, found.positive_feedback_pct) == (11, 63)
+    assert acme.execute(metrics.update_skill_feedback("s2")) is None
+
+
+def test_the_token_cost_is_the_mean_of_the_priced_measurements(addresses: Addresses, acme: Api) -> None:
+    measurements(addresses, None)
+    assert acme.execute(metrics.update_skill_token_cost("s1")) is None
+    measurements(addresses, 1, 2)
+    assert acme.execute(metrics.update_skill_token_cost("s1")) == 2
+    measurements(addresses, 0, 5_000_000_000_001)
+    assert acme.execute(metrics.update_skill_token_cost("s1")) == 1_250_000_000_001
+    assert acme.execute(skills.get_skill("s1")).avg_token_cost_microcents == 1_250_000_000_001
+    assert acme.execute(metrics.update_skill_token_cost("s2")) is None
+
+
+EACH: dict[str, Callable[[str], Statement[Any]]] = {
+    "increment_skill_uses": metrics.increment_skill_uses,
+    "update_skill_rating": metrics.update_skill_rating,
+    "update_skill_feedback": metrics.update_skill_feedback,
+    "update_skill_token_cost": metrics.update_skill_token_cost,
+    "repair_metrics": metrics.repair_metrics,
+}
+
+
+def test_counters_move_metrics_updated_at_of_their_skill_and_never_updated_at(addresses: Addresses, acme: Api) -> None:
+    for function in EACH.values():
+        rows(
+            addresses.admin,
+            "UPDATE skills SET updated_at = %s, metrics_updated_at = %s RETURNING 1",
+            LONG_AGO,
+            LONG_AGO,
+        )
+        acme.execute(function("s1"))
+        moved, other = acme.execute(skills.get_skill("s1"), skills.get_skill("s2"))
+        assert moved.metrics_updated_at > LONG_AGO
+        assert (moved.updated_at, other.updated_at, other.metrics_updated_at) == (LONG_AGO,) * 3
+
+
+def test_counters_of_an_unknown_skill_or_of_another_tenants_are_not_found(
+    addresses: Addresses, acme: Api, api: Callable[[str], Api]
+) -> None:
+    globex = api("globex")
+    for function in EACH.values():
+        with refused(addresses, NotFoundError, "skill 'missing' does not exist", cause=pg.NoDataFound):
+            acme.execute(function("missing"))
+        with refused(addresses, NotFoundError, "skill 's1' does not exist", cause=pg.NoDataFound):
+            globex.execute(function("s1"))
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        (None, None),
+        (100, "1.0"),
+        (104, "1.0"),
+        (105, "1.1"),
+        (167, "1.7"),
+        (444, "4.4"),
+        (445, "4.5"),
+        (450, "4.5"),
+        (455, "4.6"),
+        (494, "4.9"),
+        (495, "5.0"),
+        (500, "5.0"),
+    ],
+)
+def test_a_rating_is_shown_with_one_decimal_half_up(stored: int | None, shown: str | None) -> None:
+    assert metrics.format_rating(stored) == shown
+
+
+def test_every_falsified_counter_is_found_with_both_values_and_mended(
+    addresses: Addresses, acme: Api, api: Callable[[str], Api]
+) -> None:
+    acme.execute(
+        ratings.rate_skill("u1", "s1", 3),
+        ratings.rate_skill("u2", "s1", 4),
+        usage.record_usage_events([NewUsageEvent(tool_name="t", skill_id="s1")] * 5),
+    )
+    feedback(addresses, "thumbs_up", "thumbs_up", "thumbs_down", "suggestion")
+    measurements(addresses, None, 10, 30)
+    assert {(d.metric, d.stored, d.actual) for d in acme.execute(metrics.find_metric_drift())} == {
+        ("total_feedback", 0, 4),
+        ("thumbs_up_count", 0, 2),
+        ("thumbs_down_count", 0, 1),
+        ("priced_measurement_count", 0, 2),
+        ("token_cost_sum_microcents", 0, 40),
+    }
+    right = acme.execute(metrics.repair_metrics("s1"))
+    assert right == acme.execute(skills.get_skill("s1"))
+    assert (right.total_uses, right.rating_count, right.average_rating) == (5, 2, 350)
+    assert (right.total_feedback, right.positive_feedback_pct, right.avg_token_cost_microcents) == (4, 67, 20)
+    assert acme.execute(metrics.find_metric_drift()) == []
+
+    for column, false, actual in (
+        ("rating_count", 3, 2),
+        ("rating_sum", 9, 7),
+        ("total_uses", 4, 5),
+        ("total_feedback", 9, 4),
+        ("thumbs_up_count", 1, 2),
+        ("thumbs_down_count", 0, 1),
+        ("priced_measurement_count", 3, 2),
+        ("token_cost_sum_microcents", 41, 40),
+    ):
+        falsify(addresses, column, false)
+        drift = MetricDrift(skill_id="s1", metric=column, stored=false, actual=actual)
+        assert acme.execute(metrics.find_metric_drift()) == [drift]
+        assert api("globex").execute(metrics.find_metric_drift()) == []
+        mended = acme.execute(metrics.repair_metrics("s1"))
+        assert acme.execute(metrics.find_metric_drift()) == []
+        assert (mended.updated_at, mended.average_rating, mended.positive_feedback_pct) == (right.updated_at, 350, 67)
+
+    falsify(addresses, "total_feedback", 5)
+    falsify(addresses, "total_feedback", 1, skill="s2")
+    assert [d.skill_id for d in acme.execute(metrics.find_metric_drift())] == ["s1", "s2"]
+    acme.execute(metrics.repair_metrics("s1"))
+    assert [d.skill_id for d in acme.execute(metrics.find_metric_drift())] == ["s2"]
+
+
+def test_uses_counted_without_an_event_are_no_drift_and_survive_the_repair(addresses: Addresses, acme: Api) -> None:
+    acme.execute(metrics.increment_skill_uses("s1", 3), usage.record_usage_event(NewUsageEvent(tool_name="t")))
+    acme.execute(usage.record_usage_event(NewUsageEvent(tool_name="t", skill_id="s1")))
+    before = contents(addresses.admin)
+    assert acme.execute(metrics.find_metric_drift()) == []
+    assert contents(addresses.admin) == before
+    assert acme.execute(metrics.repair_metrics("s1")).total_uses == 4

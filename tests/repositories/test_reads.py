@@ -1,0 +1,108 @@
+"""What queries read does not grow with what is there: rows that the service's own connection fetched, as it counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+import skilldb
+from skilldb.models import WhatsNewItem
+from skilldb.repositories import feedback, ratings, skills, views
+from skilldb.statement import Statement
+from tests.support.api import ask
+from tests.support.database import rows
+from tests.support.server import Addresses
+
+FETCHED = "SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables"
+
+
+def fetched(tenant: skilldb.Tenant, statement: Statement[Any]) -> int:
+    """How many rows of all tables the statement reads."""
+    with tenant.transaction() as tx:
+        before = tx.execute(ask(FETCHED))
+        tx.execute(statement)
+        return int(tx.execute(ask(FETCHED)) - before)
+
+
+def listed(of: str, after: str | None) -> Statement[Any]:
+    """A page of ten."""
+    if of == "skills":
+        return skills.list_skills(limit=10, after=after)
+    return (
+        ratings.list_ratings("s1", limit=10, after=after)
+        if of == "ratings"
+        else feedback.list_feedback("s1", limit=10, after=after)
+    )
+
+
+def load(addresses: Addresses, sql: str) -> None:
+    """Run it as the superuser, and let the planner know."""
+    with psycopg.connect(addresses.admin, autocommit=True) as conn:
+        conn.execute(sql.encode())
+        conn.execute(b"ANALYZE")
+
+
+@pytest.fixture
+def crowded(acme: skilldb.Tenant, addresses: Addresses) -> skilldb.Tenant:
+    """Two thousand skills and users; s1 has their ratings and feedback, s2000 is the newest, each a minute younger."""
+    for sql in (
+        "INSERT INTO users (tenant_id, id, email) SELECT 'acme', 'u' || n, n FROM generate_series(1, 2000) AS n",
+        "INSERT INTO skills (tenant_id, id, name, slug, description, category, updated_at) "
+        "SELECT 'acme', 's' || n, n, n, '', '', now() - (2000 - n) * interval '1 minute' "
+        "FROM generate_series(1, 2000) AS n",
+        "INSERT INTO ratings (tenant_id, skill_id, user_id, rating, updated_at) "
+        "SELECT 'acme', 's1', 'u' || n, 3, now() - n * interval '1 minute' FROM generate_series(1, 2000) AS n",
+        "INSERT INTO skill_feedback (tenant_id, skill_id, user_id, feedback_type, created_at) "
+        "SELECT 'acme', 's1', 'u' || n, 'suggestion', now() - n * interval '1 minute' "
+        "FROM generate_series(1, 2000) AS n",
+    ):
+        load(addresses, sql)
+    return acme
+
+
+def viewed(addresses: Addresses, count: int, ago: str) -> None:
+    """u1 has viewed the oldest skills, so long ago."""
+    insert = "INSERT INTO user_skill_views (tenant_id, user_id, skill_id, last_viewed_at) SELECT 'acme', 'u1', "
+    load(addresses, f"{insert} 's' || n, now() - interval '{ago}' FROM generate_series(1, {count}) AS n")
+
+
+@pytest.mark.parametrize("of", ["skills", "ratings", "feedback"])
+def test_a_late_page_reads_no_more_rows_than_the_first(of: str, crowded: skilldb.Tenant) -> None:
+    after = None
+    for _ in range(100):
+        after = crowded.execute(listed(of, after)).after
+    first, late = fetched(crowded, listed(of, None)), fetched(crowded, listed(of, after))
+    assert late < first + 20  # and not the thousand rows of the pages before
+
+
+def news(tenant: skilldb.Tenant, limit: int) -> list[str]:
+    """The skills that are news for u1."""
+    items: list[WhatsNewItem] = tenant.execute(views.get_whats_new_for_user("u1", limit=limit))
+    return [item.skill_id for item in items]
+
+
+@pytest.mark.parametrize("count", [999, 1000, 1001, 2000])
+@pytest.mark.parametrize(("ago", "limit"), [("1 year", 10), ("1 year", 1), ("1500 minutes", 2000), ("5 minutes", 10)])
+def test_news_are_the_newest_changes_however_many_skills_were_viewed(
+    count: int, ago: str, limit: int, crowded: skilldb.Tenant, addresses: Addresses
+) -> None:
+    viewed(addresses, count, ago)
+    expected = rows(
+        addresses.admin,
+        "SELECT s.id FROM skills AS s JOIN user_skill_views AS v ON v.skill_id = s.id "
+        "WHERE s.updated_at > v.last_viewed_at ORDER BY s.updated_at DESC LIMIT %s",
+        limit,
+    )
+    assert news(crowded, limit) == [id for (id,) in expected]
+
+
+def test_who_has_viewed_thousands_is_told_the_news_from_few_rows(crowded: skilldb.Tenant, addresses: Addresses) -> None:
+    viewed(addresses, 2000, "1 year")
+    assert fetched(crowded, views.get_whats_new_for_user("u1")) < 1100  # a thousand to count the views
+
+
+def test_who_has_viewed_few_skills_does_not_read_the_others(crowded: skilldb.Tenant, addresses: Addresses) -> None:
+    viewed(addresses, 20, "1 year")
+    assert fetched(crowded, views.get_whats_new_for_user("u1")) < 100

@@ -1,0 +1,469 @@
+"""Skills and their versions: what is created, found, listed, changed, published, deleted and refused."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from psycopg import errors as pg
+
+from skilldb.errors import AlreadyExistsError, InvalidValueError, NotFoundError, StillReferencedError
+from skilldb.models import NewSkill, NewSkillVersion, NewUsageEvent, Skill, SkillUpdate, SkillVersion
+from skilldb.repositories import ratings, skills, usage, users, views
+from tests.support.api import Api, new_skill, new_user
+from tests.support.database import contents, refused, rows
+from tests.support.server import Addresses
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+MISSING = "skill 'missing' does not exist"
+
+
+@pytest.fixture
+def acme(api: Callable[[str], Api]) -> Api:
+    """An organisation with the user u1 and the skill s1."""
+    tenant = api("acme")
+    new_user(tenant, "u1")
+    new_skill(tenant, "s1")
+    return tenant
+
+
+def version(hash: str, **more: Any) -> NewSkillVersion:
+    """Content of that digit's hash."""
+    return NewSkillVersion(content_url=f"file:{hash}", content_hash=hash * 64, **more)
+
+
+def backdate(addresses: Addresses) -> None:
+    """Let all skills have changed last long ago, so that any later change is seen, also within a millisecond."""
+    assert rows(addresses.admin, "UPDATE skills SET updated_at = %s RETURNING 1", LONG_AGO)
+
+
+# Creating and finding
+
+
+def test_a_skill_is_created_as_given_and_found_by_id_and_slug(acme: Api) -> None:
+    given = NewSkill(
+        id="s2",
+        name="Écrire",
+        slug="write",
+        description="'; DROP TABLE skills; --",
+        category="writing",
+        tags=["b", "a", 'q"u,o{t}e\\'],
+        status="draft",
+        hours_saved=0,
+        author_id="u1",
+    )
+    created: Skill = acme.execute(skills.create_skill(given))
+    assert created == Skill(
+        id="s2",
+        name="Écrire",
+        slug="write",
+        description="'; DROP TABLE skills; --",
+        category="writing",
+        tags=["b", "a", 'q"u,o{t}e\\'],
+        status="draft",
+        hours_saved=0,
+        author_id="u1",
+        published_version_id=None,
+        published_version=None,
+        created_at=created.created_at,
+        updated_at=created.updated_at,
+        metrics_updated_at=None,
+        total_uses=0,
+        rating_count=0,
+        average_rating=None,
+        total_feedback=0,
+        positive_feedback_pct=None,
+        avg_token_cost_microcents=None,
+    )
+    assert created.updated_at.utcoffset() is not None
+    assert acme.execute(skills.get_skill("s2"), skills.get_skill_by_slug("write")) == (created, created)
+    assert acme.execute(skills.get_skill("write"), skills.get_skill_by_slug("s2")) == (None, None)
+
+
+def test_a_skill_is_published_untagged_and_saves_an_hour_unless_said_otherwise(acme: Api) -> None:
+    created = acme.execute(skills.create_skill(NewSkill(name="n", slug="n", description="", category="c")))
+    assert (created.status, created.tags, created.hours_saved, created.author_id) == ("published", [], 1, None)
+    assert str(UUID(created.id)) == created.id
+    unknown = NewSkill(name="n", slug="m", description="", category="c", hours_saved=None)
+    assert acme.execute(skills.create_skill(unknown)).hours_saved is None
+
+
+def test_a_skill_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> None:
+    with refused(addresses, AlreadyExistsError, "slug 's1' is already taken", cause=pg.UniqueViolation):
+        new_skill(acme, "s2", slug="s1")
+    with refused(addresses, AlreadyExistsError, "id 's1' is already taken", cause=pg.UniqueViolation):
+        new_skill(acme, "s1", slug="free")
+    with refused(addresses, NotFoundError, "user 'nobody' does not exist", cause=pg.ForeignKeyViolation):
+        new_skill(acme, "s2", author_id="nobody")
+    with refused(addresses, InvalidValueError, "status 'secret'", cause=pg.CheckViolation):
+        new_skill(acme, "s2", status="secret")
+    with refused(addresses, InvalidValueError, "hours_saved -1", cause=pg.CheckViolation):
+        new_skill(acme, "s2", hours_saved=-1)
+    with refused(addresses, InvalidValueError, f"hours_saved {2**31}"):
+        new_skill(acme, "s2", hours_saved=2**31)
+    with refused(addresses, InvalidValueError, "description", r"'a\x00'"):
+        new_skill(acme, "s2", description="a\0")
+    with refused(addresses, InvalidValueError, "tags", r"'a\x00'"):
+        new_skill(acme, "s2", tags=["a\0"])
+    with refused(addresses, InvalidValueError, "name", "None", cause=pg.NotNullViolation):
+        new_skill(acme, "s2", name=None)
+
+
+def test_an_error_undoes_the_statements_that_travelled_before_it(addresses: Addresses, acme: Api) -> None:
+    with refused(addresses, NotFoundError, MISSING, cause=pg.NoDataFound):
+        acme.execute(
+            users.create_user("new@example.com"),
+            skills.publish_skill_version("s1", version("a")),
+            skills.update_skill("missing", {"name": "x"}),
+            skills.delete_skill("s1"),
+        )
+
+
+# Listing
+
+
+def test_skills_are_listed_newest_change_first_page_by_page_none_twice_none_lost(
+    addresses: Addresses, acme: Api
+) -> None:
+    for number in range(2, 8):
+        new_skill(acme, f"s{number}")
+    # Three share a millisecond, two another.
+    rows(
+        addresses.admin,
+        "UPDATE skills SET updated_at = CASE WHEN id IN ('s2', 's3', 's6') THEN timestamptz '2026-01-02 00:00:00.123Z' "
+        "WHEN id IN ('s1', 's7') THEN '2026-01-01Z' WHEN id = 's4' THEN '2026-01-03Z' ELSE '2025-01-01Z' END "
+        "RETURNING 1",
+    )
+    expected = ["s4", "s6", "s3", "s2", "s7", "s1", "s5"]
+    for limit in (1, 2, 3, 6, 7, 8, 2**31):
+        found: list[str] = []
+        page = acme.execute(skills.list_skills(limit=limit))
+        while page.after is not None:
+            assert len(page.items) == limit
+            found += [skill.id for skill in page.items]
+            page = acme.execute(skills.list_skills(limit=limit, after=page.after))
+        assert found + [skill.id for skill in page.items] == expected
+        assert page.items
+
+
+def test_skills_are_filtered_by_status_category_and_tag(acme: Api) -> None:
+    acme.execute(skills.delete_skill("s1"))
+    new_skill(acme, "a", category="x", tags=["t", "u"])
+    new_skill(acme, "b", category="x", status="draft", tags=["t"])
+    new_skill(acme, "c", category="y", tags=["u"])
+    new_skill(acme, "d", category="y", status="archived")
+    new_skill(acme, "e", category="y", status="pending_review", tags=["t"])
+
+    def listed(**filters: Any) -> str:
+        return "".join(sorted(skill.id for skill in acme.execute(skills.list_skills(**filters)).items))
+
+    assert listed() == "ac"
+    assert listed(status=None) == "abcde"
+    assert [listed(status=s) for s in ("draft", "archived", "pending_review")] == ["b", "d", "e"]
+    assert listed(category="x") == "a"
+    assert listed(category="x", status=None) == "ab"
+    assert listed(tag="t") == "a"
+    assert listed(tag="t", status=None) == "abe"
+    assert listed(tag="t", category="y", status=None) == "e"
+    assert listed(category="none") == listed(tag="none") == listed(status="none") == ""
+
+
+def test_a_filter_holds_on_every_page(acme: Api) -> None:
+    for number in range(2, 6):
+        new_skill(acme, f"s{number}", tags=["odd"] if number % 2 else [], category="even or odd")
+    filters: dict[str, Any] = {"tag": "odd", "category": "even or odd", "limit": 1}
+    first = acme.execute(skills.list_skills(**filters))
+    second = acme.execute(skills.list_skills(**filters, after=first.after))
+    assert {skill.id for skill in first.items + second.items} == {"s3", "s5"}
+    assert second.after is None
+
+
+def test_a_limit_below_one_and_a_cursor_that_is_none_are_refused(addresses: Addresses, acme: Api) -> None:
+    for limit in (0, -1):
+        with refused(addresses, InvalidValueError, f"limit must be at least 1, not {limit}"):
+            acme.execute(skills.list_skills(limit=limit))
+    with refused(addresses, InvalidValueError, "limit", str(2**63)):
+        acme.execute(skills.list_skills(limit=2**63))
+    made_up = ("no time s1", "2026-01-01T00:00:00 s1", "2026-01-01T00:00:00+00:00 s\0", "")
+    for cursor in ("", "garbage", "s1", "ä", "====", *(urlsafe_b64encode(text.encode()).decode() for text in made_up)):
+        with refused(addresses, InvalidValueError, "after"):
+            acme.execute(skills.list_skills(after=cursor))
+
+
+# Updating
+
+
+def test_a_change_of_content_is_returned_and_moves_updated_at_alone(addresses: Addresses, acme: Api) -> None:
+    new_skill(acme, "s2", tags=["old"])
+    each: list[SkillUpdate] = [
+        {"name": "New"},
+        {"description": "New"},
+        {"category": "new"},
+        {"tags": ["new", 'q"u,o{t}e']},
+        {"status": "archived"},
+        {"name": "Newer", "slug": "new", "tags": [], "hours_saved": None},
+    ]
+    for changes in each:
+        backdate(addresses)
+        before = acme.execute(skills.get_skill("s2"))
+        updated = acme.execute(skills.update_skill("s2", changes))
+        changed = {field for field in Skill.__slots__ if getattr(updated, field) != getattr(before, field)}
+        assert changed == {*changes, "updated_at"}
+        assert updated.updated_at > LONG_AGO
+        assert {key: getattr(updated, key) for key in changes} == changes
+        assert acme.execute(skills.get_skill("s2")) == updated
+        assert acme.execute(skills.get_skill("s1")).updated_at == LONG_AGO
+
+
+def test_an_update_that_changes_no_content_does_not_move_updated_at(addresses: Addresses, acme: Api) -> None:
+    backdate(addresses)
+    before = acme.execute(skills.get_skill("s1"))
+    same: SkillUpdate = {
+        "name": before.name,
+        "slug": before.slug,
+        "description": before.description,
+        "category": before.category,
+        "tags": before.tags,
+        "status": before.status,
+        "hours_saved": before.hours_saved,
+    }
+    assert acme.execute(skills.update_skill("s1", same)) == before
+    assert acme.execute(skills.update_skill("s1", {})) == before
+    moved = acme.execute(skills.update_skill("s1", {"hours_saved": 7, "slug": "moved"}))
+    assert (moved.hours_saved, moved.slug, moved.updated_at) == (7, "moved", LONG_AGO)
+    assert acme.execute(skills.get_skill("s1")) == moved
+
+
+def test_updated_at_never_goes_backwards(addresses: Addresses, acme: Api) -> None:
+    ahead = datetime(2999, 1, 1, tzinfo=UTC)
+    rows(addresses.admin, "UPDATE skills SET updated_at = %s RETURNING 1", ahead)
+    assert acme.execute(skills.update_skill("s1", {"name": "New"})).updated_at == ahead
+    acme.execute(skills.publish_skill_version("s1", version("a")))
+    assert acme.execute(skills.get_skill("s1")).updated_at == ahead
+
+
+def test_an_update_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> None:
+    new_skill(acme, "s2")
+    with refused(addresses, NotFoundError, MISSING, cause=pg.NoDataFound):
+        acme.execute(skills.update_skill("missing", {"name": "New"}))
+    with refused(addresses, AlreadyExistsError, "slug 's2' is already taken", cause=pg.UniqueViolation):
+        acme.execute(skills.update_skill("s1", {"slug": "s2"}))
+    with refused(addresses, InvalidValueError, "status 'secret'", cause=pg.CheckViolation):
+        acme.execute(skills.update_skill("s1", {"status": "secret"}))
+    with refused(addresses, InvalidValueError, "hours_saved -1", cause=pg.CheckViolation):
+        acme.execute(skills.update_skill("s1", {"hours_saved": -1}))
+    with refused(addresses, InvalidValueError, "name", "None", cause=pg.NotNullViolation):
+        acme.execute(skills.update_skill("s1", {"name": None}))  # type: ignore[typeddict-item]
+    for unknown in ("author_id", "updated_at", "total_uses", "published_version", "id", "tenant_id", "no_column"):
+        with refused(addresses, InvalidValueError, unknown):
+            acme.execute(skills.update_skill("s1", {"name": "New", unknown: None}))  # type: ignore[misc]
+
+
+def test_a_value_out_of_range_is_refused_in_an_update(addresses: Addresses, acme: Api) -> None:
+    before = contents(addresses.admin)
+    wrong: list[SkillUpdate] = [{"name": "a\0"}, {"tags": ["a\0"]}, {"hours_saved": 2**31}]
+    for changes in wrong:
+        with pytest.raises(InvalidValueError, match=next(iter(changes))):
+            acme.execute(skills.update_skill("s1", changes))
+    assert contents(addresses.admin) == before
+
+
+def test_a_value_of_another_type_is_refused_in_an_update_as_in_a_new_skill(addresses: Addresses, acme: Api) -> None:
+    before = contents(addresses.admin)
+    wrong: list[Any] = [{"tags": "abc"}, {"hours_saved": 1.5}, {"hours_saved": "1"}, {"name": 5}, {"tags": ["a", 5]}]
+    for changes in wrong:
+        with pytest.raises(InvalidValueError, match=next(iter(changes))):
+            new_skill(acme, "s2", **changes)
+        with pytest.raises(InvalidValueError, match=next(iter(changes))):
+            acme.execute(skills.update_skill("s1", changes))
+    assert contents(addresses.admin) == before
+
+
+# Versions
+
+
+def test_versions_count_from_one_and_the_last_is_the_published_one(addresses: Addresses, acme: Api) -> None:
+    new_skill(acme, "s2")
+    backdate(addresses)
+    metadata = {"a": [1, 2.5, None, True, {"é": 'q"u\\o'}], "": {}}
+    first: SkillVersion = acme.execute(
+        skills.publish_skill_version("s1", version("a", id="v1", created_by="u1", metadata=metadata))
+    )
+    assert first == SkillVersion(
+        id="v1",
+        skill_id="s1",
+        version=1,
+        content_url="file:a",
+        content_hash="a" * 64,
+        content_type="text/markdown",
+        name="S1",
+        description="What s1 does",
+        metadata=metadata,
+        created_by="u1",
+        created_at=first.created_at,
+    )
+    published = acme.execute(skills.get_skill("s1"))
+    assert (published.published_version_id, published.published_version) == ("v1", 1)
+    assert published.updated_at > LONG_AGO
+    assert published.metrics_updated_at is None
+
+    others = [acme.execute(skills.publish_skill_version("s1", version(h, content_type="text/html"))) for h in "bc"]
+    assert [(v.version, v.content_type, v.metadata, v.created_by) for v in others] == [
+        (2, "text/html", None, None),
+        (3, "text/html", None, None),
+    ]
+    published = acme.execute(skills.get_skill("s1"))
+    assert (published.published_version_id, published.published_version) == (others[1].id, 3)
+    assert acme.execute(skills.list_skill_versions("s1")) == [others[1], others[0], first]
+    assert acme.execute(skills.get_skill_version("v1"), skills.get_version_number("v1")) == (first, 1)
+    assert acme.execute(skills.get_version_number(others[1].id)) == 3
+
+    untouched = acme.execute(skills.get_skill("s2"))
+    assert (untouched.updated_at, untouched.published_version) == (LONG_AGO, None)
+    assert acme.execute(skills.publish_skill_version("s2", version("a"))).version == 1
+
+
+def test_publishing_the_published_content_returns_the_present_version(addresses: Addresses, acme: Api) -> None:
+    acme.execute(skills.publish_skill_version("s1", version("a")))
+    present = acme.execute(skills.publish_skill_version("s1", version("b")))
+    backdate(addresses)
+    before = contents(addresses.admin)
+    again = version("b", id="another", created_by="u1", metadata={"other": True}, content_type="text/html")
+    assert acme.execute(skills.publish_skill_version("s1", again)) == present
+    assert acme.execute(skills.get_skill("s1")).updated_at == LONG_AGO
+    assert acme.execute(skills.get_skill_version("another")) is None
+    assert contents(addresses.admin) == before
+
+
+def test_publishing_older_content_again_is_a_new_version(acme: Api) -> None:
+    published = [acme.execute(skills.publish_skill_version("s1", version(hash))) for hash in "aba"]
+    assert [v.version for v in published] == [1, 2, 3]
+    assert published[0].id != published[2].id
+    assert acme.execute(skills.get_skill("s1")).published_version_id == published[2].id
+
+
+def test_a_version_keeps_the_name_and_description_it_was_published_under(acme: Api) -> None:
+    acme.execute(skills.publish_skill_version("s1", version("a")))
+    changes: SkillUpdate = {"name": "New", "description": "New too"}
+    acme.execute(skills.update_skill("s1", changes), skills.publish_skill_version("s1", version("b")))
+    assert [(v.name, v.description) for v in acme.execute(skills.list_skill_versions("s1"))] == [
+        ("New", "New too"),
+        ("S1", "What s1 does"),
+    ]
+
+
+def test_a_version_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> None:
+    acme.execute(skills.publish_skill_version("s1", version("a", id="v1")))
+
+    def publish(skill: str = "s1", **more: Any) -> None:
+        given = {"content_url": "u", "content_hash": "b" * 64} | more
+        acme.execute(skills.publish_skill_version(skill, NewSkillVersion(**given)))
+
+    with refused(addresses, NotFoundError, MISSING, cause=pg.NoDataFound):
+        publish("missing")
+    with refused(addresses, NotFoundError, "user 'nobody' does not exist", cause=pg.NoDataFound):
+        publish(created_by="nobody")
+    with refused(addresses, AlreadyExistsError, "id 'v1' is already taken", cause=pg.UniqueViolation):
+        publish(id="v1")
+    for hash in ("", "b" * 63, "b" * 65, "B" * 64, "g" * 64, "b" * 64 + "\n"):
+        with refused(addresses, InvalidValueError, f"content_hash {hash!r}", cause=pg.CheckViolation):
+            publish(content_hash=hash)
+    with refused(addresses, InvalidValueError, "content_url", r"'u\x00'"):
+        publish(content_url="u\0")
+    with refused(addresses, InvalidValueError, "metadata", "[]"):
+        publish(metadata=[])
+    with refused(addresses, InvalidValueError, "metadata", "u0000", cause=pg.UntranslatableCharacter):
+        publish(metadata={"a": "\0"})
+    with refused(addresses, InvalidValueError, "content_type", "None", cause=pg.NotNullViolation):
+        publish(content_type=None)
+    publish()
+    assert acme.execute(skills.get_skill("s1")).published_version == 2
+
+
+def test_what_does_not_exist_is_none_and_has_no_versions(acme: Api) -> None:
+    assert acme.execute(
+        skills.get_skill("missing"),
+        skills.get_skill_by_slug("missing"),
+        skills.get_skill_version("missing"),
+        skills.get_version_number("missing"),
+        skills.list_skill_versions("missing"),
+        skills.list_skill_versions("s1"),
+    ) == (None, None, None, None, [], [])
+
+
+# Deleting
+
+
+def test_a_deleted_skill_takes_along_all_that_belongs_to_it_and_nothing_else(addresses: Addresses, acme: Api) -> None:
+    before = contents(addresses.admin)
+    new_skill(acme, "s2", author_id="u1")
+    for hash in "ab":
+        acme.execute(skills.publish_skill_version("s2", version(hash, id=f"v{hash}", created_by="u1")))
+    acme.execute(
+        ratings.rate_skill("u1", "s2", 3),
+        views.record_skill_view("u1", "s2", 2),
+        usage.record_usage_event(NewUsageEvent(tool_name="t", skill_id="s2", user_id="u1")),
+    )
+    for insertion in (
+        "INSERT INTO skill_feedback (tenant_id, skill_id, skill_version_id, feedback_type) "
+        "VALUES ('acme', 's2', 'va', 'suggestion'), ('acme', 's2', 'vb', 'suggestion')",
+        "INSERT INTO token_measurements (tenant_id, skill_id, model_name) VALUES ('acme', 's2', 'm')",
+        "INSERT INTO benchmark_runs (tenant_id, id, skill_id, skill_version_id, triggered_by, models) "
+        "VALUES ('acme', 'r1', 's2', 'va', 'u1', '{m}')",
+        "INSERT INTO benchmark_results (tenant_id, benchmark_run_id, model_name, model_provider, test_case_index) "
+        "VALUES ('acme', 'r1', 'm', 'p', 0), ('acme', 'r1', 'm', 'p', 1)",
+    ):
+        rows(addresses.admin, f"{insertion} RETURNING id")
+
+    assert acme.execute(skills.delete_skill("s2")) is True
+    assert contents(addresses.admin) == before
+    assert acme.execute(skills.delete_skill("s2")) is False
+    assert acme.execute(skills.delete_skill("missing")) is False
+    assert contents(addresses.admin) == before
+
+
+def test_a_skill_whose_version_another_skills_feedback_names_is_not_deleted(addresses: Addresses, acme: Api) -> None:
+    new_skill(acme, "s2")
+    acme.execute(skills.publish_skill_version("s1", version("a", id="v1")))
+    rows(
+        addresses.admin,
+        "INSERT INTO skill_feedback (tenant_id, skill_id, skill_version_id, feedback_type) "
+        "VALUES ('acme', 's2', 'v1', 'suggestion') RETURNING id",
+    )
+    with refused(addresses, StillReferencedError, "skill", "'s1'", "skill_feedback", cause=pg.ForeignKeyViolation):
+        acme.execute(skills.delete_skill("s1"))
+
+
+# Other organisations
+
+
+def test_another_tenant_sees_and_changes_nothing_of_a_skill(
+    addresses: Addresses, acme: Api, api: Callable[[str], Api]
+) -> None:
+    acme.execute(skills.publish_skill_version("s1", version("a", id="v1")))
+    globex = api("globex")
+    before = contents(addresses.admin)
+    assert globex.execute(
+        skills.get_skill("s1"),
+        skills.get_skill_by_slug("s1"),
+        skills.get_skill_version("v1"),
+        skills.get_version_number("v1"),
+        skills.list_skill_versions("s1"),
+        skills.list_skills(status=None),
+        skills.delete_skill("s1"),
+    ) == (None, None, None, None, [], acme.execute(skills.list_skills(tag="none")), False)
+    for statement in (skills.update_skill("s1", {"name": "x"}), skills.publish_skill_version("s1", version("b"))):
+        with refused(addresses, NotFoundError, "skill 's1' does not exist", cause=pg.NoDataFound):
+            globex.execute(statement)
+    with refused(addresses, NotFoundError, "user 'u1' does not exist", cause=pg.ForeignKeyViolation):
+        new_skill(globex, "s1", author_id="u1")
+    assert contents(addresses.admin) == before
+    new_skill(globex, "s1")
+    theirs = globex.execute(skills.publish_skill_version("s1", version("a", id="v1")))
+    assert (theirs.id, theirs.version) == ("v1", 1)
+    assert globex.execute(skills.delete_skill("s1")) is True
+    assert acme.execute(skills.get_version_number("v1")) == 1

@@ -1,0 +1,134 @@
+"""Too many callers: each is served or told within the timeout, and none starves while later ones are served."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Any
+
+import pytest
+
+import skilldb
+from skilldb.errors import DatabaseUnavailableError
+from skilldb.models import NewUsageEvent
+from skilldb.repositories import metrics, skills, tenants, usage
+from tests.support.api import APIS, new_skill
+from tests.support.database import locked, rows
+from tests.support.ledger import Execute, not_put_back, opened
+from tests.support.reliability import record, size
+from tests.support.server import Addresses
+
+pytestmark = [pytest.mark.torture, APIS]
+CALLERS, CONNECTIONS = 200, 4
+READ = skills.get_skill("s1")
+
+
+@pytest.fixture
+def acme(addresses: Addresses) -> None:
+    with skilldb.connect(addresses.service) as database:
+        acme = database.tenant("acme")
+        acme.execute(tenants.create_tenant("Acme", "acme"))
+        new_skill(acme, "s1")
+
+
+def crowd(
+    execute: Execute, pool: Any, addresses: Addresses, *, until_served: bool
+) -> tuple[list[int], list[str], float]:
+    """Callers who come one after the other while a lock holds the first ones up.
+
+    Returns in which order they were served, what the others were told, and the seconds of the longest call.
+    """
+    told: list[str] = []
+    longest = 0.0
+
+    def call(caller: int) -> None:
+        nonlocal longest
+        begun = monotonic()
+        try:
+            execute(
+                metrics.increment_skill_uses("s1"),
+                usage.record_usage_event(NewUsageEvent(id=f"{caller:032x}", tool_name="t")),
+            )
+        except DatabaseUnavailableError as error:
+            told.append(str(error))
+        longest = max(longest, monotonic() - begun)
+
+    with ThreadPoolExecutor(CALLERS) as threads:
+        with locked(addresses):
+            calls = []
+            for caller in range(CALLERS):
+                before = pool.get_stats().get("requests_num", 0)
+                calls.append(threads.submit(call, caller))
+                while pool.get_stats().get("requests_num", 0) == before:  # Until it stands in the queue.
+                    pass
+            if not until_served:
+                for done in calls:
+                    done.result()
+        for done in calls:
+            done.result()
+    # created_at is when the transaction began.
+    query = "SELECT id::text FROM usage_events ORDER BY created_at"
+    served = [int(id.replace("-", ""), 16) for (id,) in rows(addresses.admin, query)]
+    return served, told, longest
+
+
+def most_overtaken(served: list[int]) -> int:
+    """By how many later callers the unluckiest one was overtaken."""
+    return max(sum(later > caller for later in served[:place]) for place, caller in enumerate(served))
+
+
+def test_a_crowd_is_served_and_nobody_starves(api: str, acme: None, addresses: Addresses) -> None:
+    rounds = size(1, 10)
+    lost = leaks = overtaken = 0
+    for _ in range(rounds):
+        rows(addresses.admin, "DELETE FROM usage_events RETURNING 1")
+        (before,) = rows(addresses.admin, "SELECT total_uses FROM skills")[0]
+        with opened(api, addresses.service, max_size=CONNECTIONS, timeout=60, lock_timeout=60) as (execute, pool):
+            served, told, _ = crowd(execute, pool, addresses, until_served=True)
+            leaks += len(not_put_back(pool))
+        lost += len(told) + (sorted(served) != [*range(CALLERS)])
+        lost += rows(addresses.admin, "SELECT total_uses FROM skills") != [(before + CALLERS,)]
+        overtaken = max(overtaken, most_overtaken(served))
+    assert overtaken < CALLERS / 2
+    record(
+        f"With more callers than connections each is served, and none starves ({api})",
+        tested="200 callers one after the other on a pool of 4 whose connections wait for a lock",
+        ablation="a pool that serves the last one first",
+        figures={"calls": CALLERS * rounds, "callers who overtook the unluckiest one": overtaken},
+        losses=lost,
+        leaks=leaks,
+    )
+
+
+def test_a_pool_that_serves_the_last_one_first_is_found_out(api: str, acme: None, addresses: Addresses) -> None:
+    class Stack(deque[Any]):
+        popleft = deque.pop
+
+    with opened(api, addresses.service, max_size=CONNECTIONS, timeout=60, lock_timeout=60) as (execute, pool):
+        pool._waiting = Stack()
+        served, _, _ = crowd(execute, pool, addresses, until_served=True)
+    assert most_overtaken(served) >= CALLERS / 2
+
+
+def test_a_crowd_that_cannot_be_served_is_told_so(api: str, acme: None, addresses: Addresses) -> None:
+    rounds = size(1, 10)
+    leaks = wrong = 0
+    longest = 0.0
+    for _ in range(rounds):
+        with opened(api, addresses.service, max_size=CONNECTIONS, timeout=1, lock_timeout=0.5) as (execute, pool):
+            execute(READ)
+            served, told, slowest = crowd(execute, pool, addresses, until_served=False)
+            longest = max(longest, slowest)
+            wrong += (served, len(told)) != ([], CALLERS)
+            wrong += sum("lock_timeout" not in said and "connection after 1.00 sec" not in said for said in told)
+            leaks += sum(execute(READ).id != "s1" for _ in range(2 * CONNECTIONS))
+            leaks += len(not_put_back(pool)) + pool.get_stats()["requests_waiting"]
+    record(
+        f"Who cannot be served is told within the timeout ({api})",
+        tested="200 callers on a pool of 4 whose connections wait for a lock that stays",
+        ablation="connections that are not put back after a failure",
+        figures={"calls": CALLERS * rounds, "longest call": f"{longest:.1f} s, of timeouts of 1 s and 0.5 s"},
+        losses=wrong,
+        leaks=leaks,
+    )

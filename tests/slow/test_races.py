@@ -1,0 +1,471 @@
+"""Writers who start together, 300 bursts of 8: every count is exact after each burst. Broken variants are found out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+import skilldb
+from skilldb import queries
+from skilldb.errors import NotFoundError, StillReferencedError
+from skilldb.models import NewSkillVersion, NewUsageEvent, SkillVersion
+from skilldb.repositories import metrics, ratings, skills, tenants, usage, users, views
+from skilldb.statement import VALUE, Statement
+from tests.support.api import new_skill, new_user
+from tests.support.bursts import Race, assert_found_out, first_wrong, unexpected
+from tests.support.queries import altered
+from tests.support.server import Addresses
+
+USERS = [f"u{n}" for n in range(8)]
+SKILLS = [f"s{n}" for n in range(4)]
+WRITERS = 10  # the 8 of a burst, and who deletes meanwhile
+
+
+@pytest.fixture
+def race(addresses: Addresses) -> Iterator[Race]:
+    with (
+        psycopg.connect(addresses.admin, autocommit=True) as admin,
+        ThreadPoolExecutor(WRITERS) as threads,
+    ):
+        # A deadlock is found after this time only; a lower one does not make it any likelier.
+        admin.execute(f"ALTER DATABASE {admin.info.dbname} SET deadlock_timeout = '20ms'".encode())
+        with skilldb.connect(addresses.service, min_size=WRITERS, max_size=WRITERS) as db:
+            acme = db.tenant("acme")
+            acme.execute(tenants.create_tenant("Acme", "acme"))
+            for user in USERS:
+                new_user(acme, user)
+            for skill in SKILLS:
+                new_skill(acme, skill)
+            yield Race(acme=acme, admin=admin, threads=threads)
+
+
+# Ratings
+
+Rate = Callable[[str, str, int], Statement[Any]]
+
+
+def rating_bursts(race: Race, rate: Rate) -> Iterator[list[str]]:
+    for n in count():
+        dice = random.Random(n)
+        # Each burst has first ratings, repeated ones, and users who rate twice at once.
+        for user in dice.sample(USERS, 3):
+            race.acme.execute(ratings.delete_rating(user, "s0"))
+        yield race.wrong(race.execute(*(rate(user, "s0", dice.randint(1, 5)) for user in dice.choices(USERS, k=8))))
+
+
+def recomputing_in_one_statement(user_id: str, skill_id: str, rating: int) -> Statement[Any]:
+    right = ratings.rate_skill(user_id, skill_id, rating)
+    others = "FROM ratings WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s AND user_id <> %(user_id)s"
+    recomputing = altered(
+        right.steps[-1],
+        (
+            "s.rating_count + CASE WHEN EXISTS (SELECT FROM former) THEN 0 ELSE 1 END",
+            f"1 + (SELECT count(*) {others})",
+        ),
+        (
+            "s.rating_sum + rated.rating - coalesce((SELECT former.rating FROM former), 0)",
+            f"rated.rating + (SELECT coalesce(sum(rating), 0) {others})",
+        ),
+    )
+    return Statement(right.reader, recomputing)
+
+
+def rating_without_a_lock(user_id: str, skill_id: str, rating: int) -> Statement[Any]:
+    right = ratings.rate_skill(user_id, skill_id, rating)
+    return Statement(right.reader, right.steps[-1])
+
+
+def rating_and_then_locking(user_id: str, skill_id: str, rating: int) -> Statement[Any]:
+    lock, rate = ratings.rate_skill(user_id, skill_id, rating).steps
+    return Statement(VALUE, rate, lock)
+
+
+def test_ratings_at_once_are_counted_exactly(race: Race) -> None:
+    assert first_wrong(rating_bursts(race, ratings.rate_skill)) == ""
+
+
+@pytest.mark.parametrize(
+    "broken", [recomputing_in_one_statement, rating_without_a_lock, rating_and_then_locking], ids=lambda f: f.__name__
+)
+def test_a_broken_rating_is_found_out(race: Race, broken: Rate) -> None:
+    assert_found_out(rating_bursts(race, broken))
+
+
+def rating_and_taking_back_bursts(
+    race: Race, rate: Rate, delete: Callable[[str, str], Statement[bool]]
+) -> Iterator[list[str]]:
+    for n in count():
+        dice = random.Random(n)
+        raters = dice.choices(USERS[:3], k=4)
+        yield race.wrong(
+            race.execute(
+                *(rate(user, "s0", dice.randint(1, 5)) for user in raters),
+                *(delete(user, "s0") for user in dice.choices(raters, k=3)),
+                metrics.update_skill_rating("s0"),
+            )
+        )
+
+
+def deleting_a_rating_without_a_lock(user_id: str, skill_id: str) -> Statement[bool]:
+    right = ratings.delete_rating(user_id, skill_id)
+    return Statement(right.reader, right.steps[-1])
+
+
+def test_ratings_given_taken_back_and_recomputed_at_once_are_counted_exactly(race: Race) -> None:
+    assert first_wrong(rating_and_taking_back_bursts(race, ratings.rate_skill, ratings.delete_rating)) == ""
+
+
+@pytest.mark.parametrize(
+    ("rate", "delete"),
+    [
+        (rating_without_a_lock, ratings.delete_rating),
+        (ratings.rate_skill, deleting_a_rating_without_a_lock),
+    ],
+    ids=["rating", "taking back"],
+)
+def test_a_rating_given_or_taken_back_without_a_lock_is_found_out(
+    race: Race, rate: Rate, delete: Callable[[str, str], Statement[bool]]
+) -> None:
+    assert_found_out(rating_and_taking_back_bursts(race, rate, delete))
+
+
+# Uses
+
+
+def increment_bursts(race: Race, increment: Callable[[], int]) -> Iterator[list[str]]:
+    for n in count():
+        outcomes = race.burst(*[increment] * 8)
+        total = race.rows(b"SELECT total_uses FROM skills WHERE id = 's0'")
+        wrong = unexpected(outcomes)
+        if not wrong and (sorted(outcomes), total) != ([*range(8 * n + 1, 8 * n + 9)], [(8 * n + 8,)]):
+            wrong.append(f"drift: {total} after {sorted(outcomes)}")
+        yield wrong
+
+
+def test_increments_at_once_are_all_counted(race: Race) -> None:
+    assert first_wrong(increment_bursts(race, partial(race.acme.execute, metrics.increment_skill_uses("s0")))) == ""
+
+
+def test_an_increment_that_reads_and_then_writes_is_found_out(race: Race) -> None:
+    def increment() -> int:
+        with race.acme.transaction() as tx:
+            skill = tx.execute(skills.get_skill("s0"))
+            assert skill is not None
+            right = metrics.increment_skill_uses("s0", by=skill.total_uses + 1)
+            write = altered(right.steps[0], ("coalesce(total_uses, 0) + %(by)s", "%(by)s"))
+            return tx.execute(Statement(right.reader, write))
+
+    assert_found_out(increment_bursts(race, increment))
+
+
+# Versions
+
+Publish = Callable[[str, NewSkillVersion], Statement[SkillVersion]]
+
+
+def new_version(number: int, created_by: str | None = None) -> NewSkillVersion:
+    """Content that no other number has."""
+    return NewSkillVersion(content_url=f"v{number}", content_hash=f"{number:064x}", created_by=created_by)
+
+
+def publishing_bursts(race: Race, publish: Publish) -> Iterator[list[str]]:
+    for n in count():
+        outcomes = race.execute(*(publish("s0", new_version(8 * n + i)) for i in range(8)))
+        wrong = unexpected(outcomes)
+        if not wrong and sorted(o.version for o in outcomes) != [*range(8 * n + 1, 8 * n + 9)]:
+            wrong.append(f"gap or clash: {outcomes}")
+        (state,) = race.rows(b"""
+            SELECT
+                s.published_version,
+                (SELECT version FROM skill_versions WHERE id = s.published_version_id),
+                (SELECT array_agg(version ORDER BY version) FROM skill_versions WHERE skill_id = s.id)
+            FROM skills AS s WHERE s.id = 's0'
+        """)
+        if state != (8 * n + 8, 8 * n + 8, [*range(1, 8 * n + 9)]):
+            wrong.append(f"gap or clash: {state}")
+        yield wrong
+
+
+def publishing_without_a_lock(skill_id: str, version: NewSkillVersion) -> Statement[SkillVersion]:
+    right = skills.publish_skill_version(skill_id, version)
+    return Statement(right.reader, right.steps[-1])
+
+
+def publishing_with_the_lock_in_the_same_statement(skill_id: str, version: NewSkillVersion) -> Statement[SkillVersion]:
+    right = skills.publish_skill_version(skill_id, version)
+    unlocked = "AND NOT EXISTS (SELECT FROM present)\n"
+    return Statement(right.reader, altered(right.steps[-1], (unlocked, f"{unlocked} FOR NO KEY UPDATE\n")))
+
+
+def test_versions_published_at_once_are_numbered_without_gap_or_clash(race: Race) -> None:
+    assert first_wrong(publishing_bursts(race, skills.publish_skill_version)) == ""
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [publishing_without_a_lock, publishing_with_the_lock_in_the_same_statement],
+    ids=lambda f: f.__name__,
+)
+def test_broken_publishing_is_found_out(race: Race, broken: Publish) -> None:
+    assert_found_out(publishing_bursts(race, broken))
+
+
+# Batches of uses
+
+Record = Callable[[list[NewUsageEvent]], Statement[int]]
+
+
+def batch_bursts(race: Race, record: Record) -> Iterator[list[str]]:
+    recorded = 0
+    for n in count():
+        dice = random.Random(n)
+        skilled, free = (
+            [
+                NewUsageEvent(
+                    id=str(UUID(int=dice.getrandbits(128))),
+                    tool_name="tool",
+                    skill_id=dice.choice(skill_ids),
+                    user_id=dice.choice([None, *USERS]),
+                )
+                for _ in range(20)
+            ]
+            for skill_ids in ([None, *SKILLS], [None])
+        )
+        # Half of the batches name no skill, so that no lock of a skill keeps them apart. random.sample shuffles.
+        batches = [
+            *(dice.sample(skilled, 10) + dice.sample(free, 6) for _ in range(4)),
+            *(dice.sample(free, 16) for _ in range(4)),
+        ]
+        outcomes = race.execute(*map(record, batches))
+        wrong = race.wrong(outcomes)
+        new = len({event.id for batch in batches for event in batch})
+        recorded += new
+        rows = race.rows(b"SELECT count(*) FROM usage_events")
+        if not wrong and (sum(outcomes) != new or rows != [(recorded,)]):
+            wrong.append(f"drift: {outcomes} of {new} events, {rows} of {recorded}")
+        yield wrong
+
+
+def skills_locked_in_the_order_of_the_batch(events: list[NewUsageEvent]) -> Statement[int]:
+    right = usage.record_usage_events(events)
+    lock = queries.load("locks")["lock_skill"]
+    skill_ids = dict.fromkeys(event.skill_id for event in events if event.skill_id)
+    return Statement(right.reader, right.steps[0], *(lock(skill_id=id) for id in skill_ids), right.steps[2])
+
+
+def events_inserted_in_the_order_of_the_batch(events: list[NewUsageEvent]) -> Statement[int]:
+    right = usage.record_usage_events(events)
+    return Statement(right.reader, *right.steps[:2], altered(right.steps[2], ("ORDER BY e.id\n", "")))
+
+
+def neither_locked_nor_ordered(events: list[NewUsageEvent]) -> Statement[int]:
+    right = events_inserted_in_the_order_of_the_batch(events)
+    return Statement(right.reader, right.steps[2])
+
+
+def test_batches_that_overlap_are_counted_exactly_and_do_not_deadlock(race: Race) -> None:
+    assert first_wrong(batch_bursts(race, usage.record_usage_events)) == ""
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        skills_locked_in_the_order_of_the_batch,
+        events_inserted_in_the_order_of_the_batch,
+        neither_locked_nor_ordered,
+    ],
+    ids=lambda f: f.__name__,
+)
+def test_a_broken_batch_is_found_out(race: Race, broken: Record) -> None:
+    assert_found_out(batch_bursts(race, broken))
+
+
+# Users who are deleted meanwhile
+
+Delete = Callable[[str], Statement[bool]]
+
+
+def leaving_bursts(race: Race, delete: Delete) -> Iterator[list[str]]:
+    for n in count():
+        dice = random.Random(n)
+        leaving = dice.sample(USERS, 2)
+        staying = dice.sample(sorted({*USERS} - {*leaving}), 4)
+        outcomes = race.execute(
+            *(ratings.rate_skill(user, dice.choice(SKILLS), dice.randint(1, 5)) for user in [*leaving * 2, *staying]),
+            *map(delete, leaving),
+        )
+        wrong = race.wrong(outcomes[:4], NotFoundError) + unexpected(outcomes[4:])
+        wrong += [f"drift: {drift}" for drift in race.acme.execute(metrics.find_metric_drift())]
+        yield wrong
+        for user in leaving:
+            new_user(race.acme, user)
+            race.acme.execute(*(ratings.rate_skill(user, skill, 3) for skill in dice.sample(SKILLS, 2)))
+
+
+def deleting_a_user_who_is_not_locked(user_id: str) -> Statement[bool]:
+    right = users.delete_user(user_id)
+    return Statement(right.reader, *right.steps[1:])
+
+
+def deleting_a_user_who_is_locked_after_the_skills(user_id: str) -> Statement[bool]:
+    right = users.delete_user(user_id)
+    user, rated, *rest = right.steps
+    return Statement(right.reader, rated, user, *rest)
+
+
+def test_ratings_while_users_are_deleted_are_counted_exactly(race: Race) -> None:
+    assert first_wrong(leaving_bursts(race, users.delete_user)) == ""
+
+
+def test_deleting_a_user_who_is_not_locked_is_found_out(race: Race) -> None:
+    assert_found_out(leaving_bursts(race, deleting_a_user_who_is_not_locked))
+
+
+def test_deleting_a_user_who_is_locked_after_the_skills_is_found_out(race: Race) -> None:
+    assert_found_out(leaving_bursts(race, deleting_a_user_who_is_locked_after_the_skills))
+
+
+# All of it, on few skills
+
+
+def some_event(dice: random.Random) -> NewUsageEvent:
+    """An event of few skills and users, whose id others may have."""
+    return NewUsageEvent(
+        id=str(UUID(int=dice.randrange(30))),
+        tool_name="tool",
+        skill_id=dice.choice([None, *SKILLS[:2]]),
+        user_id=dice.choice([None, *USERS[:3]]),
+    )
+
+
+def mixed_bursts(
+    race: Race,
+    *,
+    publish: Publish = skills.publish_skill_version,
+    record: Callable[[NewUsageEvent], Statement[bool]] = usage.record_usage_event,
+    record_batch: Record = usage.record_usage_events,
+    delete_user: Delete = users.delete_user,
+) -> Iterator[list[str]]:
+    for n in count():
+        dice = random.Random(n)
+        race.admin.execute(b"DELETE FROM usage_events; DELETE FROM skills; DELETE FROM users")
+        for skill in SKILLS[:2]:
+            new_skill(race.acme, skill)
+        for user in USERS[:3]:
+            new_user(race.acme, user)
+        race.acme.execute(
+            *(ratings.rate_skill(user, skill, 3) for user in USERS[:3] for skill in SKILLS[:2]),
+            *(views.open_skill(user, skill) for user in USERS[:3] for skill in SKILLS[:2]),
+            usage.record_usage_events([some_event(dice) for _ in range(10)]),
+        )
+
+        user, other = dice.sample(USERS[:3], 2)
+        skill = dice.choice(SKILLS[:2])
+        writing: list[Statement[Any]] = [
+            publish(skill, new_version(2 * n, created_by=user)),
+            publish(skill, new_version(2 * n + 1, created_by=other)),
+            *(record(some_event(dice)) for _ in range(4)),
+            *(record_batch([some_event(dice) for _ in range(5)]) for _ in range(2)),
+            views.record_skill_view(user, skill, 1),
+            views.open_skill(user, skill),
+            *(ratings.delete_rating(user, id) for id in SKILLS[:2]),
+            ratings.rate_skill(user, skill, 5),
+        ]
+        deleting = [delete_user(user), dice.choice([delete_user(other), skills.delete_skill(skill)])]
+        outcomes = race.execute(*dice.sample(writing, 6), *deleting)
+        yield race.wrong(outcomes[:6], NotFoundError) + unexpected(outcomes[6:], StillReferencedError)
+
+
+def publishing_without_a_lock_of_the_creator(skill_id: str, version: NewSkillVersion) -> Statement[SkillVersion]:
+    right = skills.publish_skill_version(skill_id, version)
+    return Statement(right.reader, *right.steps[1:])
+
+
+def recording_without_a_lock_of_the_user(event: NewUsageEvent) -> Statement[bool]:
+    right = usage.record_usage_event(event)
+    return Statement(right.reader, altered(right.steps[0], ("FOR KEY SHARE", "")), right.steps[1])
+
+
+def batch_without_a_lock_of_the_users(events: list[NewUsageEvent]) -> Statement[int]:
+    right = usage.record_usage_events(events)
+    return Statement(right.reader, altered(right.steps[0], ("FOR KEY SHARE", "")), *right.steps[1:])
+
+
+def deleting_a_user_whose_skills_are_not_locked(user_id: str) -> Statement[bool]:
+    right = users.delete_user(user_id)
+    return Statement(right.reader, right.steps[0], *right.steps[2:])
+
+
+def test_writing_while_users_and_skills_are_deleted_keeps_every_count_exact(race: Race) -> None:
+    assert first_wrong(mixed_bursts(race)) == ""
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"publish": publishing_without_a_lock_of_the_creator},
+        {"record": recording_without_a_lock_of_the_user},
+        {"record_batch": batch_without_a_lock_of_the_users},
+        {"delete_user": deleting_a_user_whose_skills_are_not_locked},
+    ],
+    ids=lambda broken: next(iter(broken.values())).__name__,
+)
+def test_a_broken_writer_is_found_out_among_deletions(race: Race, broken: dict[str, Any]) -> None:
+    assert_found_out(mixed_bursts(race, **broken))
+
+
+def viewing_bursts(race: Race) -> Iterator[list[str]]:
+    for _ in count():
+        for user in USERS[:3]:
+            race.acme.execute(ratings.rate_skill(user, "s0", 3))
+        outcomes = race.execute(
+            *(views.record_skill_view(user, "s0", 1) for user in USERS[:3]),
+            *(views.open_skill(user, "s0") for user in USERS[:3]),
+            *map(users.delete_user, USERS[:3]),
+            skills.delete_skill("s0"),
+        )
+        yield race.wrong(outcomes[:6], NotFoundError) + unexpected(outcomes[6:])
+        new_skill(race.acme, "s0")
+        for user in USERS[:3]:
+            new_user(race.acme, user)
+
+
+def test_views_of_a_skill_and_users_being_deleted_do_not_deadlock(race: Race) -> None:
+    assert first_wrong(viewing_bursts(race)) == ""
+
+
+def test_views_do_not_deadlock_in_a_restored_database(race: Race) -> None:
+    # pg_dump writes foreign keys in the order of their names, and they are checked in the order they were written in.
+    race.admin.execute(b"""
+        ALTER TABLE user_skill_views
+        DROP CONSTRAINT user_skill_views_user_fk,
+        ADD CONSTRAINT user_skill_views_user_fk FOREIGN KEY (tenant_id, user_id)
+        REFERENCES users (tenant_id, id) ON DELETE CASCADE
+    """)
+    assert first_wrong(viewing_bursts(race)) == ""
+
+
+def test_users_who_reviewed_each_other_can_be_deleted_at_once(race: Race) -> None:
+    def bursts() -> Iterator[list[str]]:
+        while True:
+            race.rows(b"""
+                INSERT INTO skill_feedback (tenant_id, skill_id, user_id, reviewed_by, feedback_type)
+                SELECT 'acme', 's' || right(u.id, 1)::integer % 4, u.id, r.id, 'suggestion'
+                FROM users AS u
+                INNER JOIN users AS r ON r.id <> u.id
+                RETURNING id
+            """)
+            yield race.wrong(race.execute(*map(users.delete_user, USERS)))
+            race.admin.execute(b"DELETE FROM skill_feedback")
+            for user in USERS:
+                new_user(race.acme, user)
+
+    assert first_wrong(bursts()) == ""

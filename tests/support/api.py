@@ -1,0 +1,48 @@
+"""The blocking and the async API, so that one test states what is true of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import skilldb
+from skilldb import queries
+from skilldb.models import NewSkill, Skill, User
+from skilldb.repositories import skills, users
+from skilldb.statement import VALUE, Statement
+
+APIS = pytest.mark.parametrize("api", ["blocking", "async"])
+
+
+class Api:
+    """`execute` of one organisation, blocking or async, so that one test states what is true of both."""
+
+    def __init__(self, execute: Callable[..., Any], tenant_id: str) -> None:
+        self.execute = execute
+        self.id = tenant_id
+
+
+def pool_of(database: skilldb.Database | skilldb.AsyncDatabase) -> Any:
+    """The pool behind an open database."""
+    assert database._pool is not None
+    return database._pool
+
+
+def new_user(tenant: skilldb.Tenant | Api, id: str) -> User:
+    """A user of that id."""
+    user: User = tenant.execute(users.create_user(f"{id}@example.com", name=id.title(), id=id))
+    return user
+
+
+def new_skill(tenant: skilldb.Tenant | Api, id: str, **more: Any) -> Skill:
+    """A skill of that id, which is its slug too."""
+    given = {"name": id.title(), "slug": id, "description": f"What {id} does", "category": "testing"} | more
+    skill: Skill = tenant.execute(skills.create_skill(NewSkill(id=id, **given)))
+    return skill
+
+
+def ask(sql: str, **params: Any) -> Statement[Any]:
+    """A statement of the test's own, which asks for one value."""
+    return Statement(VALUE, queries.parse(f"-- name: ask({', '.join(params)})\n{sql};", "test")["ask"](**params))

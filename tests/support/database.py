@@ -1,0 +1,63 @@
+"""What a test's database holds, seen from outside skilldb, and what waits or is locked in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from skilldb.errors import SkilldbError
+from tests.support.server import Addresses
+
+
+def rows(dsn: str, query: str, *params: Any) -> list[tuple[Any, ...]]:
+    """What the query finds on a connection of its own; as the superuser it finds all tenants' rows."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        return conn.execute(query.encode(), params or None).fetchall()
+
+
+def contents(dsn: str) -> list[tuple[Any, ...]]:
+    """Every row of every table, and the transaction that wrote it."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        tables = conn.execute(
+            "SELECT string_agg(format('SELECT %L, t.xmin::text, t::text FROM %I AS t', relname, relname), "
+            "' UNION ALL ') FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        )
+        return sorted(conn.execute(str(tables.fetchall()[0][0]).encode()))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until it is so; a minute at most, then it is a failure."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@contextmanager
+def refused(
+    addresses: Addresses, error: type[SkilldbError], *named: str, cause: type[psycopg.Error] | None = None
+) -> Iterator[None]:
+    """What is done inside raises this very error, its message holds the words, and nothing was written.
+
+    The error's cause is psycopg's where the database raised it, and none of psycopg's where nothing was sent.
+    """
+    before = contents(addresses.admin)
+    with pytest.raises(error) as caught:
+        yield
+    assert type(caught.value) is error
+    assert [word for word in named if word not in str(caught.value)] == [], str(caught.value)
+    assert isinstance(caught.value.__cause__, cause or psycopg.Error) == (cause is not None)
+    assert contents(addresses.admin) == before
+
+
+@contextmanager
+def locked(addresses: Addresses) -> Iterator[psycopg.Connection[Any]]:
+    """Somebody else holds the row lock of the skill s1."""
+    with psycopg.connect(addresses.admin) as conn:
+        conn.execute("SELECT 1 FROM skills WHERE id = 's1' FOR UPDATE")
+        yield conn

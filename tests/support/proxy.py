@@ -1,0 +1,182 @@
+"""A proxy that counts round trips: PostgreSQL messages go only as far as a client may go without an answer.
+
+It fails on demand, in either direction.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from threading import Thread
+from time import sleep
+from typing import BinaryIO, Literal
+
+from psycopg.conninfo import make_conninfo
+
+# Message types and codes: PostgreSQL documentation, "Message Formats".
+FLUSH, SYNC, QUERY, TERMINATE = b"H", b"S", b"Q", b"X"
+AUTHENTICATION, READY = b"R", b"Z"
+AUTHENTICATION_OK, SASL_FINAL = 0, 12
+DELAY = 0.3
+"""Seconds: longer than psycopg waits before it looks whether a call has taken too long, a tenth of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to the request, or to the answer, of a round trip: so much of it gets through, and then that.
+
+    cut: both sides are closed. stall: nothing more comes until the client has gone, or the proxy's timeout is over.
+    delay: the rest comes after DELAY seconds. crawl: it comes byte by byte. A fault of the answer comes when the server
+    has done its work.
+    """
+
+    of: Literal["request", "answer"]
+    share: float
+    then: Literal["cut", "stall", "delay", "crawl"]
+
+
+class Proxy(ThreadingTCPServer):
+    """Listens on `port` of the loopback, without TLS, and forwards to the server of that host and port.
+
+    Once logged in, what the client sends is held back until a Sync or a simple Query ends it, and what the server
+    answers until it is ready for more. That is one round trip; `round_trips` counts them. So a client that waits for
+    an answer any earlier gets none: after `wait_timeout` seconds its connection is closed.
+
+    `faults` are those of the next round trips, None for none. `when_stalled` is called when one of them stalls, or
+    delays.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, wait_timeout: float) -> None:
+        super().__init__(("127.0.0.1", 0), _Relay)
+        self._server = host, port
+        self.port: int = self.server_address[1]
+        self.wait_timeout = wait_timeout
+        self.round_trips = 0
+        self.faults: list[Fault | None] = []
+        self.when_stalled: Callable[[], None] = lambda: None
+
+    def dial(self) -> socket.socket:
+        """A connection to the server."""
+        host, port = self._server
+        if not host.startswith("/"):
+            return socket.create_connection((host, port), timeout=self.wait_timeout)
+        server = socket.socket(socket.AF_UNIX)
+        server.settimeout(self.wait_timeout)
+        server.connect(f"{host}/.s.PGSQL.{port}")
+        return server
+
+
+class _Relay(BaseRequestHandler):
+    """One connection of a client."""
+
+    server: Proxy
+    request: socket.socket
+
+    def handle(self) -> None:
+        # Either side may go, or be silent for too long: then so does the other.
+        with (
+            contextlib.suppress(OSError),
+            self.server.dial() as server,
+            self.request.makefile("rb") as sent,
+            server.makefile("rb") as answered,
+        ):
+            self._log_in(sent, server, answered)
+            while request := self._burst(sent):
+                self.server.round_trips += 1
+                fault = self.server.faults.pop(0) if self.server.faults else None
+                if fault is not None and fault.of == "request":
+                    request = self._faulty(fault, request, server)
+                # The server answers while it is still being asked, and stops to listen where nobody takes its answers.
+                asking = Thread(target=server.sendall, args=(request,))
+                asking.start()
+                answer = b"".join(_until(answered, READY))
+                asking.join()
+                if fault is not None and fault.of == "answer":
+                    answer = self._faulty(fault, answer, self.request)
+                self.request.sendall(answer)
+
+    def _faulty(self, fault: Fault, message: bytes, to: socket.socket) -> bytes:
+        """Send a part of it as the fault says, and return the rest, where one is still to be sent."""
+        through = int(len(message) * fault.share)
+        to.sendall(message[:through])
+        if fault.then == "delay":
+            self.server.when_stalled()
+            sleep(DELAY)
+            return message[through:]
+        if fault.then == "crawl":
+            for number in range(through, len(message)):
+                to.sendall(message[number : number + 1])
+            return b""
+        if fault.then == "stall":
+            self.server.when_stalled()
+            self.request.settimeout(self.server.wait_timeout)
+            while self.request.recv(1000):
+                pass
+        raise ConnectionError("as the fault says")
+
+    def _log_in(self, sent: BinaryIO, server: socket.socket, answered: BinaryIO) -> None:
+        length = _exactly(sent, 4)
+        server.sendall(length + _exactly(sent, struct.unpack("!i", length)[0] - 4))
+        for message in _until(answered, READY):
+            self.request.sendall(message)
+            if message[:1] == AUTHENTICATION:
+                (code,) = struct.unpack_from("!i", message, 5)
+                if code not in (AUTHENTICATION_OK, SASL_FINAL):
+                    server.sendall(_message(sent))
+
+    def _burst(self, sent: BinaryIO) -> bytes:
+        """All that the client sends before it waits; nothing where it takes its leave."""
+        self.request.settimeout(None)
+        # A Flush with nothing before it asks for nothing; psycopg sends one after each pipeline.
+        while (first := _message(sent))[:1] == FLUSH:
+            pass
+        held = [first]
+        self.request.settimeout(self.server.wait_timeout)
+        while held[-1][:1] not in (SYNC, QUERY, TERMINATE):
+            held.append(_message(sent))
+        return b"" if held[-1][:1] == TERMINATE else b"".join(held)
+
+
+def _until(stream: BinaryIO, last: bytes) -> Iterator[bytes]:
+    while True:
+        message = _message(stream)
+        yield message
+        if message[:1] == last:
+            return
+
+
+def _message(stream: BinaryIO) -> bytes:
+    """A whole message: its type, its length, which counts itself, and the rest."""
+    head = _exactly(stream, 5)
+    return head + _exactly(stream, struct.unpack("!xi", head)[0] - 4)
+
+
+def _exactly(stream: BinaryIO, count: int) -> bytes:
+    read = stream.read(count)
+    if len(read) < count:
+        raise ConnectionError("the other side has gone")
+    return read
+
+
+@contextlib.contextmanager
+def proxy(host: str, port: int, wait_timeout: float = 8.0) -> Iterator[Proxy]:
+    """A Proxy at work."""
+    with Proxy(host, port, wait_timeout) as listening:
+        thread = Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield listening
+        finally:
+            listening.shutdown()
+            thread.join()
+
+
+def through(wire: Proxy, dsn: str) -> str:
+    """The address by way of the proxy, which speaks no TLS."""
+    return make_conninfo(dsn, host="127.0.0.1", port=wire.port, sslmode="disable", gssencmode="disable")

@@ -1,0 +1,23 @@
+"""Queries with another text, to show that a test finds out what is broken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from skilldb.query import Query, Step
+
+Altered = TypeVar("Altered", Query, Step)
+
+
+def altered(given: Altered, *changes: tuple[str, str]) -> Altered:
+    """The query, or the step, with another text. Each text to be replaced stands there once."""
+    if isinstance(given, Step):
+        return Step(altered(given.query, *changes), given.params)
+    sql = given.sql.decode()
+    for old, new in changes:
+        assert sql.count(old) == 1, f"{old!r} stands {sql.count(old)} times in {given.name}"
+        sql = sql.replace(old, new)
+    # The new text may have fewer parameters.
+    types = {name: type_ for name, type_ in given.types.items() if f"%({name})s" in sql}
+    return replace(given, sql=sql.encode(), types=types)

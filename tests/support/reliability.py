@@ -1,0 +1,76 @@
+"""What the layer promises under faults and attacks, with the figures of the run that tested it: docs/reliability.md.
+
+`make test` runs each test of the marker `torture` in its quick form, `make torture` in its long one, which this module
+then writes down. SKILLDB_TORTURE is the file in which the long run leaves its figures, unset in a quick one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.support.server import CHECKOUT
+
+FIGURES = os.environ.get("SKILLDB_TORTURE")
+PAGE = CHECKOUT / "docs" / "reliability.md"
+
+
+def size(quick: int, long: int) -> int:
+    """How often or how much, in the run at hand."""
+    return long if FIGURES else quick
+
+
+def record(
+    promise: str, *, tested: str, ablation: str, figures: Mapping[str, int | str], losses: int = 0, leaks: int = 0
+) -> None:
+    """Note what a test found, and fail where anything was lost or leaked.
+
+    `promise` and `tested` are one sentence each. `ablation`: what was broken on purpose, and found by this very test.
+    `figures`: what was counted, and how often. `losses`: acknowledged writes that are missing or counted twice, wrong
+    results. `leaks`: rows of another organisation, connections or transactions left behind.
+    """
+    if FIGURES:
+        row = {"promise": promise, "tested": tested, "ablation": ablation, "figures": dict(figures)}
+        with Path(FIGURES).open("a", encoding="utf-8") as file:  # One write a line: two workers share the file.
+            file.write(json.dumps(row | {"losses": losses, "leaks": leaks}) + "\n")
+    assert (losses, leaks) == (0, 0), f"{promise}: {losses} losses, {leaks} leaks, {dict(figures)}"
+
+
+def page(rows: list[dict[str, object]], machine: str) -> str:
+    """The Markdown of docs/reliability.md."""
+    lines = [
+        "# What holds when things go wrong",
+        "",
+        f"Written by `make torture`, {machine}. Each promise was tested as its line says, and the same test was",
+        "seen to fail against a build broken on purpose, as the last column says.",
+        "",
+        "| promise | how tested | figures | losses | leaks | found out when broken by |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        assert isinstance(row["figures"], dict)
+        figures = "<br>".join(
+            f"{value:,} {name}" if isinstance(value, int) else f"{name}: {value}"
+            for name, value in row["figures"].items()
+        )
+        cells = [row["promise"], row["tested"], figures, row["losses"], row["leaks"], row["ablation"]]
+        lines.append(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """Write the page from the figures of the long run."""
+    assert FIGURES, "SKILLDB_TORTURE names the file of figures"
+    rows = [json.loads(line) for line in Path(FIGURES).read_text(encoding="utf-8").splitlines()]
+    day = datetime.now(UTC).date().isoformat()
+    machine = f"{day}, Python {platform.python_version()}, {os.cpu_count()} cores"
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page(sorted(rows, key=lambda row: str(row["promise"])), machine), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""Three organisations with the same ids, random operations on them, and their model beside them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+import skilldb
+from skilldb import queries
+from skilldb.errors import SkilldbError
+from skilldb.models import (
+    NewBenchmarkRun,
+    NewSkill,
+    NewSkillFeedback,
+    NewSkillVersion,
+    NewTokenMeasurement,
+    NewUsageEvent,
+    Page,
+)
+from skilldb.statement import VALUE, Statement
+from tests.support.functions import FUNCTIONS, LEFT_OUT, arguments, everything
+from tests.support.model import FEEDBACK_TYPES, Organisation, Refused
+from tests.support.server import Addresses
+
+Choose = Callable[[Sequence[Any]], Any]
+Operation = tuple[str, dict[str, Any]]
+
+NAMES = ("acme", "globex", "initech")
+# Any organisation may give any of these ids to rows of any kind. All of one form, so that they sort alike everywhere.
+IDS = tuple(f"00000000-0000-4000-8000-00000000000{n}" for n in range(3))
+
+# What stands for something that the world came to know.
+RECENT_ID, RECENT_CURSOR, RECENT_TIME, WORDS = "recent id", "recent cursor", "recent time", "words"
+
+ID = (*IDS, IDS[0], IDS[1], IDS[0], IDS[1], RECENT_ID)
+COUNT = (LEFT_OUT, LEFT_OUT, 0, 7, 7, 1_000, 1_000, 250_000, 250_000, 10_000_000, 3, 3, 3, 3, 3, -1)
+SLUGS = ("sql", "go", "ops", "law")
+
+# By the last name of a path. First the simplest, to which a failing run is reduced.
+REQUIRED: Mapping[str, Sequence[Any]] = {
+    "slug": SLUGS,
+    "email": ("ann@example.com", "bob@example.com", "cy@example.com", "di@example.com"),
+    "status": ("accepted", "dismissed", "implemented", "pending", "accepted", "unknown"),
+    "feedback_type": (*FEEDBACK_TYPES, *FEEDBACK_TYPES, "training_example", "unknown"),
+    "category": ("data", "law"),
+    "content_hash": ("0" * 64, "1" * 64, "2" * 64, "3" * 64, "none"),
+    "models": ("gpt-4o", "gpt-4o-mini", "llama"),
+    "model_name": ("gpt-4o", "gpt-4o-mini", "llama"),
+    "rating": (1, 2, 3, 4, 5, 0, 6),
+    "current_version": (1, 2, None, 3, 0),
+    "since": (RECENT_TIME, timedelta(days=-1), timedelta(days=1)),
+    "test_case_index": (0, 1, 2, 0, 1, 2, -1),
+}
+OPTIONAL: Mapping[str, Sequence[Any]] = {
+    "id": (*IDS, LEFT_OUT),
+    "role": (LEFT_OUT, "admin", "owner"),
+    "status": (LEFT_OUT, LEFT_OUT, None, "published", "draft", "archived", "pending", "accepted", "unknown"),
+    "by": (LEFT_OUT, 2, 0),
+    "limit": (LEFT_OUT, LEFT_OUT, 1, 2, 0),
+    "days": (LEFT_OUT, 1, 3, 50, 0),
+    "after": (LEFT_OUT, LEFT_OUT, RECENT_CURSOR, RECENT_CURSOR, "none"),
+    "sentiment": (LEFT_OUT, LEFT_OUT, -1, 0, 1, 0, 1, 2),
+    "quality_score": (LEFT_OUT, 1, 2, 10, 10, 9, 3, 101),
+    "hours_saved": (LEFT_OUT, LEFT_OUT, 0, 8, None, -1),
+    "hours_saved_estimate": (LEFT_OUT, LEFT_OUT, 0, 8, -1),
+    "matches_expected": (LEFT_OUT, True, False),
+    "created_at": (LEFT_OUT, LEFT_OUT, timedelta(days=-2), timedelta(days=-40)),
+    "metadata": (LEFT_OUT, {}, {"a": [1, {"b": "é"}]}),
+    "prices": (LEFT_OUT,),
+}
+SOMETIMES = {name: (LEFT_OUT, LEFT_OUT, LEFT_OUT, *values) for name, values in REQUIRED.items()}
+LENGTH = (1, 0, 2, 3)
+
+# What two of the organisations begin with: without it most operations would find nothing to work on.
+A, B = IDS[:2]
+PRELUDE: Sequence[Operation] = [
+    ("users.create_user", {"email": "ann@example.com", "id": A, "name": "Ann"}),
+    ("users.create_user", {"email": "bob@example.com", "id": B}),
+    ("skills.create_skill", {"skill": NewSkill(id=A, slug="sql", name="SQL", description="", category="data")}),
+    ("skills.create_skill", {"skill": NewSkill(id=B, slug="go", name="Go", description="", category="data")}),
+    (
+        "skills.publish_skill_version",
+        {"skill_id": A, "version": NewSkillVersion(id=A, content_url="sql/1", content_hash="0" * 64)},
+    ),
+    ("feedback.submit_feedback", {"feedback": NewSkillFeedback(id=A, skill_id=A, feedback_type="training_example")}),
+    ("ratings.rate_skill", {"user_id": B, "skill_id": A, "rating": 4}),
+    ("views.open_skill", {"user_id": B, "skill_id": A}),
+    ("usage.record_usage_event", {"event": NewUsageEvent(tool_name="editor", skill_id=A, user_id=B)}),
+    (
+        "tokens.record_token_measurement",
+        {"measurement": NewTokenMeasurement(skill_id=A, model_name="llama", user_id=B)},
+    ),
+    (
+        "benchmarks.create_benchmark_run",
+        {"run": NewBenchmarkRun(id=A, skill_id=A, triggered_by=A, models=["gpt-4o", "llama"])},
+    ),
+    ("benchmarks.start_benchmark_run", {"run_id": A}),
+]
+
+# Deletions are drawn less often than the rest: else they would keep the organisations empty.
+DRAWN = tuple(name for name in FUNCTIONS for _ in range(1 if ".delete_" in name else 3))
+ACTORS = (*NAMES, *NAMES[:2])  # The third begins without anything, itself included.
+
+CLOCK: Statement[datetime] = Statement(VALUE, queries.parse("-- name: clock()\nSELECT now();", "test")["clock"]())
+
+
+def pool(path: str, hint: Any, required: bool) -> Sequence[Any]:
+    """The values to choose from for a parameter."""
+    name = path.rpartition(".")[2]
+    if name.endswith(("_id", "_ids", "_by")):
+        return ID if required else (LEFT_OUT, LEFT_OUT, *ID)
+    if required and name in REQUIRED:
+        return REQUIRED[name]
+    if not required and (found := OPTIONAL.get(name) or SOMETIMES.get(name)):
+        return found
+    if hint is int:
+        return COUNT
+    assert hint is str, f"no values to choose from for {path}, which is {hint}"
+    return (WORDS,) if required else (LEFT_OUT, WORDS)
+
+
+class World:
+    """The organisations, their models, and the check that these agree."""
+
+    def __init__(self, db: skilldb.Database, admin: psycopg.Connection[Any]) -> None:
+        slugs: set[str] = set()
+        self.models = {name: Organisation(name, slugs) for name in NAMES}
+        self.tenants = {name: db.tenant(name) for name in NAMES}
+        self.answered: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.done: list[tuple[str, Operation]] = []
+        self.recent_id = IDS[0]
+        self.recent_cursor: str | None = None
+        self.now: datetime = admin.execute("SELECT now()").fetchall()[0][0]
+        self.start = self.now
+
+    def operation(self, of: str, choose: Choose, functions: Sequence[str] = DRAWN) -> Operation:
+        """A random operation for an organisation."""
+
+        def leaf(path: str, hint: Any, required: bool) -> Any:
+            value = choose(pool(path, hint, required))
+            match value:
+                case timedelta():
+                    return self.start + value
+                case str():
+                    known = {RECENT_ID: self.recent_id, RECENT_CURSOR: self.recent_cursor, RECENT_TIME: self.now}
+                    return f"words of {of}" if value == WORDS else known.get(value, value)
+            return value
+
+        name = choose(functions)
+        given = arguments(FUNCTIONS[name], leaf, count=lambda path: choose(LENGTH))
+        if name == "usage.record_usage_events":  # Which of two events of one id is recorded is not promised.
+            ids = [event.id for event in given["events"]]
+            given["events"] = [e for n, e in enumerate(given["events"]) if e.id is None or e.id not in ids[:n]]
+        return name, given
+
+    def answer(self, of: str, operation: Operation) -> Any:
+        """Do it. Returns the result, or the error."""
+        name, given = operation
+        self.done.append((of, operation))
+        try:
+            result, self.now = self.tenants[of].execute(FUNCTIONS[name](**given), CLOCK)
+        except SkilldbError as error:
+            self.refused[name] += 1
+            return error
+        self.answered[name] += 1
+        if isinstance(id := getattr(result, "id", None), str):
+            self.recent_id = id
+        if isinstance(result, Page) and result.after is not None:
+            self.recent_cursor = result.after
+        return result
+
+    def act(self, of: str, operation: Operation) -> Any:
+        """Do it, and compare the answer with the model's. Returns it; AssertionError where it is wrong."""
+        answer = self.answer(of, operation)
+        self.compare(of, operation, answer)
+        return answer
+
+    def compare(self, of: str, operation: Operation, answer: Any) -> None:
+        """Do it to the model; AssertionError where the answer is not the model's."""
+        name, given = operation
+        model = self.models[of]
+        model.at(self.now, getattr(answer, "id", None))
+        expected: Any
+        try:
+            expected = getattr(model, name.partition(".")[2])(**given)
+            agrees = expected == answer and type(expected) is type(answer)
+        except Refused as refused:
+            expected = refused.reasons
+            agrees = any(type(answer) is kind and named in str(answer) for kind, named in expected)
+        assert agrees, f"{of}: {operation}: {answer!r}, not {expected!r}"
+        if isinstance(answer, SkilldbError):
+            told = everything(answer)
+            assert not any(f"words of {other}" in told for other in NAMES if other != of), told
+
+
+def tables(admin: psycopg.Connection[Any]) -> list[tuple[str, str]]:
+    """Every table with rows of organisations, and its column that says whose."""
+    return admin.execute(
+        """SELECT c.relname, a.attname FROM pg_class AS c INNER JOIN pg_attribute AS a ON a.attrelid = c.oid
+        WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
+        AND a.attname = CASE c.relname WHEN 'tenants' THEN 'id' ELSE 'tenant_id' END ORDER BY 1"""
+    ).fetchall()
+
+
+def snapshot(admin: psycopg.Connection[Any], of: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """A number for all rows of each organisation, and the transactions that wrote them."""
+    one = "SELECT {0} AS tenant, hashtextextended(t.xmin::text || t::text, 0) AS hash FROM {1} AS t"
+    parts = [sql.SQL(one).format(sql.Identifier(column), sql.Identifier(table)) for table, column in of]
+    query = sql.SQL("SELECT tenant, sum(hash), count(*) FROM ({}) AS r GROUP BY tenant").format(
+        sql.SQL(" UNION ALL ").join(parts)
+    )
+    return {tenant: (total, count) for tenant, total, count in admin.execute(query).fetchall()}
+
+
+def empty(admin: psycopg.Connection[Any], of: Sequence[tuple[str, str]]) -> None:
+    names = sql.SQL(", ").join(sql.Identifier(table) for table, _ in of)
+    admin.execute(sql.SQL("TRUNCATE {}").format(names))
+
+
+@contextmanager
+def opened(addresses: Addresses) -> Iterator[tuple[skilldb.Database, psycopg.Connection[Any]]]:
+    with skilldb.connect(addresses.service) as db, psycopg.connect(addresses.admin, autocommit=True) as admin:
+        yield db, admin
