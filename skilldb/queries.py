@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from skilldb import examples
 from skilldb.query import Query
 from skilldb.values import ADAPT
 
 _HEADER = re.compile(r"-- name: (?P<name>[a-z][a-z0-9_]*)\((?P<parameters>[^)]*)\)\n")
 _PARAMETER = re.compile(r"%\((?P<name>\w+)\)s(?:::(?P<type>\w+(?:\[\])?))?")
-_READS_ALL = re.compile(r"^-- Reads all: (.+)$", flags=re.MULTILINE)
 _TENANT = "tenant_id"
 
 
@@ -27,7 +27,16 @@ def folder(name: str) -> Path:
 def load(file: str) -> Mapping[str, Query]:
     """The queries of `sql/<file>.sql` by name; `admin/migrate` is one of sql/admin/. ValueError: it is malformed."""
     path = folder("sql") / f"{file}.sql"
-    return parse(path.read_text(encoding="utf-8"), path.stem)
+    found = parse(path.read_text(encoding="utf-8"), path.stem)
+    for query in found.values():
+        name = f"{path.stem}.{query.name}"
+        examples.require(name, query.types, query.examples)
+        if unknown := [each for each in query.run_first if each not in found]:
+            raise ValueError(
+                f"{name}: its `-- Run first:` line names {', '.join(unknown)}, which is no query of this file. "
+                f"The file has: {', '.join(found)}"
+            )
+    return found
 
 
 def load_all() -> dict[str, Query]:
@@ -69,14 +78,24 @@ def parse(text: str, file: str) -> dict[str, Query]:
         if header["name"] in queries:
             raise ValueError(f"{name}: is there twice")
         verb, rest = re.split(r"\b(?=\W)", body[:-1], maxsplit=1)
-        reason = _READS_ALL.search("\n".join(comments))
+        types = _types(name, header["parameters"], body)
         queries[header["name"]] = Query(
             header["name"],
             f"{verb} /* {name} */{rest}".encode(),
-            _types(name, header["parameters"], body),
-            reason[1] if reason else None,
+            types,
+            _line(name, "Reads all", comments),
+            examples.read(name, _line(name, "Example", comments), types),
+            tuple(re.findall(r"\w+", _line(name, "Run first", comments) or "")),
         )
     return queries
+
+
+def _line(name: str, label: str, comments: list[str]) -> str | None:
+    """What the header says behind `-- label: `. A line that ends with a comma goes on in the next one."""
+    found = re.findall(rf"^-- {label}: ((?:.*,\n-- )*.*)$", "\n".join(comments), flags=re.MULTILINE)
+    if len(found) > 1:
+        raise ValueError(f"{name}: has two `-- {label}:` lines. Join them: a line that ends with a comma goes on")
+    return found[0].replace("\n-- ", " ") if found else None
 
 
 def _types(name: str, declared: str, body: str) -> dict[str, str]:

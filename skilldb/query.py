@@ -18,13 +18,16 @@ class Query:
     pg_stat_statements show it. Not before it: from PostgreSQL 18 on, pg_stat_statements cuts off leading comments.
     `types` maps each parameter to the PostgreSQL type that it is cast to somewhere in the query, text where it is not.
     `reads_all` is what the header's line `-- Reads all: ...` gives as the reason to read a big table from end to end;
-    no other query may.
+    no other query may. `examples` is what `-- Example: ...` gives for each parameter, see skilldb.examples. `run_first`
+    is what `-- Run first: ...` lists: queries of the same file without which `skilldb explain` finds no row to change.
     """
 
     name: str
     sql: bytes
     types: Mapping[str, str]
     reads_all: str | None = None
+    examples: Mapping[str, Any] = field(default_factory=dict)
+    run_first: tuple[str, ...] = ()
     numbered: bytes = field(init=False, repr=False, compare=False)
     """The SQL as the protocol and PREPARE take it: $1, $2 and so on for the parameters, in the order of `types`."""
 

@@ -2,6 +2,8 @@
 -- The workflow: pending to running, running to completed or failed, pending to failed.
 
 -- name: create_benchmark_run(id, skill_id, skill_version_id, triggered_by, models)
+-- Example: id = 'skilldb-explain', skill_version_id = :version_id, triggered_by = :user_id,
+-- models = ARRAY['example']
 INSERT INTO benchmark_runs (tenant_id, id, skill_id, skill_version_id, triggered_by, models)
 VALUES (
     %(tenant_id)s,
@@ -30,6 +32,8 @@ SELECT coalesce(
 
 -- name: start_benchmark_run(run_id)
 -- After lock_benchmark_run.
+-- Example: run_id = 'skilldb-explain'
+-- Run first: create_benchmark_run
 WITH changed AS (
     UPDATE benchmark_runs
     SET
@@ -55,6 +59,8 @@ WHERE
 
 -- name: check_benchmark_results(run_id, models)
 -- After lock_benchmark_run: results are for a run that runs, and for models that it lists.
+-- Example: run_id = 'skilldb-explain', models = ARRAY['example']
+-- Run first: create_benchmark_run, start_benchmark_run
 SELECT
     CASE
         WHEN b.status <> 'running' THEN raise_invalid_transition('run', b.id, b.status, 'take results')
@@ -76,6 +82,11 @@ WHERE b.tenant_id = %(tenant_id)s AND b.id = %(run_id)s;
 -- output_produced, expected_output, input_tokens, output_tokens, total_tokens, latency_ms, estimated_cost_microcents,
 -- quality_score, quality_notes, matches_expected, error_message)
 -- After check_benchmark_results. A result for a case that has one replaces it.
+-- Example: 50 rows of run_id = 'skilldb-explain', model_name = 'example', model_provider = 'example',
+-- test_case_index = 0..49, input_used = NULL, output_produced = NULL, expected_output = NULL, input_tokens = 900,
+-- output_tokens = 100, total_tokens = 1000, latency_ms = 700, estimated_cost_microcents = 5000, quality_score = 80,
+-- quality_notes = NULL, matches_expected = TRUE, error_message = NULL
+-- Run first: create_benchmark_run, start_benchmark_run
 WITH recorded AS (
     INSERT INTO benchmark_results (
         tenant_id, benchmark_run_id, model_name, model_provider, test_case_index,
@@ -145,6 +156,8 @@ FROM recorded;
 
 -- name: complete_benchmark_run(run_id)
 -- After lock_benchmark_run. The unrounded means decide; what is kept of them is rounded half up.
+-- Example: run_id = 'skilldb-explain'
+-- Run first: create_benchmark_run, start_benchmark_run, record_benchmark_results
 WITH means AS (
     SELECT
         model_name,
@@ -204,6 +217,8 @@ WHERE
 
 -- name: fail_benchmark_run(run_id)
 -- After lock_benchmark_run.
+-- Example: run_id = 'skilldb-explain'
+-- Run first: create_benchmark_run
 WITH changed AS (
     UPDATE benchmark_runs
     SET

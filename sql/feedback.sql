@@ -3,6 +3,10 @@
 -- name: submit_feedback(id, skill_id, skill_version_id, user_id, usage_event_id, feedback_type, sentiment, comment,
 -- suggested_content, suggested_diff, example_input, example_output, expected_output, quality_score, source)
 -- After lock_user_and_skill. Row and counts are one statement.
+-- Example: id = 'skilldb-explain', skill_version_id = :version_id, usage_event_id = NULL,
+-- feedback_type = 'thumbs_up', sentiment = NULL, comment = 'An example', suggested_content = NULL,
+-- suggested_diff = NULL, example_input = NULL, example_output = NULL, expected_output = NULL, quality_score = NULL,
+-- source = 'example'
 WITH submitted AS (
     INSERT INTO skill_feedback (
         tenant_id, id, skill_id, skill_version_id, user_id, usage_event_id, feedback_type, sentiment, comment,
@@ -69,6 +73,8 @@ SELECT coalesce(
 
 -- name: review_feedback(feedback_id, status, reviewed_by, review_notes)
 -- The workflow stands in the UPDATE. A status that does not exist passes it, and is refused by the column's CHECK.
+-- Example: feedback_id = 'skilldb-explain', status = 'accepted', reviewed_by = :user_id, review_notes = NULL
+-- Run first: submit_feedback
 WITH reviewed AS (
     UPDATE skill_feedback
     SET
@@ -104,6 +110,7 @@ WHERE
 
 -- name: list_feedback(skill_id, feedback_type, status, after_created_at, after_id, limit)
 -- Newest first; for the bound and the further row see list_skills.
+-- Example: feedback_type = NULL, status = NULL, after_created_at = NULL, after_id = NULL, limit = 10
 SELECT
     f.id, f.skill_id, f.skill_version_id, f.user_id, f.usage_event_id, f.feedback_type, f.sentiment,
     f.comment, f.suggested_content, f.suggested_diff, f.example_input, f.example_output, f.expected_output,
@@ -127,6 +134,7 @@ ORDER BY f.created_at DESC, f.id DESC
 LIMIT %(limit)s::bigint + 1;
 
 -- name: count_feedback_since(skill_id, since)
+-- Example: since = now() - interval '30 days'
 SELECT count(*) AS feedback
 FROM skill_feedback
 WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s AND created_at > %(since)s::timestamptz;

@@ -41,6 +41,7 @@ WHERE
 -- they are: public.cardinality(text[]) before pg_catalog.cardinality(anyarray). No search_path prevents that.
 -- Trusted are superusers, the owners of schema and database, and the roles that lines of the schema's comment name:
 -- `skilldb trusts: rds_superuser, ann`, with the members of those. Only the schema's owner can write that comment.
+-- Example: schema = 'public'
 WITH RECURSIVE place AS (
     SELECT
         n.oid AS schema_oid,
@@ -249,6 +250,7 @@ ORDER BY f.step, f.reason;
 -- name: get_schema_owner(schema)
 -- Who owns the schema where that is neither a superuser, nor the database's owner, nor the role that asks, nor one of
 -- which it is a member. Whoever migrates into such a schema gives its owner every row.
+-- Example: schema = 'public'
 SELECT r.rolname::text AS owner
 FROM pg_namespace AS n
 INNER JOIN pg_roles AS r ON r.oid = n.nspowner
@@ -263,6 +265,7 @@ WHERE
 -- name: get_session(schema)
 -- The server process that answers, which behind a pooler is not the one that the login was told of; and whether the
 -- role may use the schema, NULL where there is none.
+-- Example: schema = 'public'
 SELECT
     pg_backend_pid() AS pid,
     current_user::text AS role,

@@ -97,6 +97,7 @@ SELECT
 
 -- name: check_skill_version(skill_id, skill_version_id)
 -- The foreign key asks for a version of the organisation; it must be one of this skill.
+-- Example: skill_version_id = :version_id
 SELECT
     CASE
         WHEN %(skill_version_id)s::text IS NOT NULL AND NOT EXISTS (

@@ -1,6 +1,7 @@
 -- The counters and averages that are kept on skills: move them, recompute them, find where they have drifted.
 
 -- name: increment_skill_uses(skill_id, by)
+-- Example: by = 1
 WITH changed AS (
     UPDATE skills
     SET

@@ -3,6 +3,7 @@
 -- name: rate_skill(user_id, skill_id, rating, comment, hours_saved_estimate)
 -- After lock_user_and_skill, in a statement of its own: only a statement that begins after the lock sees the rating
 -- that an earlier holder of it left. The difference is applied, so that the cost does not grow with the ratings.
+-- Example: rating = 4, comment = 'An example', hours_saved_estimate = NULL
 WITH former AS (
     SELECT rating
     FROM ratings
@@ -67,6 +68,7 @@ FOR NO KEY UPDATE;
 
 -- name: list_ratings(skill_id, after_updated_at, after_id, limit)
 -- Newest first; for the bound and the further row see list_skills.
+-- Example: after_updated_at = NULL, after_id = NULL, limit = 10
 SELECT id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at
 FROM ratings
 WHERE

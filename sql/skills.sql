@@ -1,6 +1,8 @@
 -- Skills and their versions.
 
 -- name: create_skill(id, name, slug, description, category, tags, status, hours_saved, author_id)
+-- Example: id = 'skilldb-explain', name = 'Example', slug = 'skilldb-explain', description = 'An example',
+-- category = 'example', tags = ARRAY['example'], status = 'published', hours_saved = NULL, author_id = :user_id
 INSERT INTO skills (tenant_id, id, name, slug, description, category, tags, status, hours_saved, author_id)
 VALUES (
     %(tenant_id)s,
@@ -43,6 +45,7 @@ WHERE tenant_id = %(tenant_id)s AND slug = %(slug)s;
 -- infinite on the first page: an index condition in every plan, while `IS NULL OR` is only a filter in a generic one.
 -- In a subquery, since row-level security keeps coalesce() out of index conditions: it does not count as leakproof.
 -- CASE, not `IS NULL OR`, for the other filters: a generic plan takes that for so selective that it sorts all skills.
+-- Example: status = 'published', category = NULL, tag = NULL, after_updated_at = NULL, after_id = NULL, limit = 10
 SELECT
     id, name, slug, description, category, tags, status, hours_saved, author_id,
     published_version_id, published_version, created_at, updated_at, metrics_updated_at,
@@ -65,6 +68,7 @@ LIMIT %(limit)s::bigint + 1;
 -- name: update_skill(skill_id, changes)
 -- After lock_skill or lock_skill_key. A key that `changes` does not have keeps its column. updated_at moves with the
 -- content only, and never backwards: a transaction that began earlier may write later.
+-- Example: changes = '{"description": "Another example"}'
 WITH edit AS (
     SELECT
         n.name,
@@ -107,6 +111,9 @@ RETURNING
 -- name: publish_skill_version(skill_id, id, content_url, content_hash, content_type, metadata, created_by)
 -- After the skill's lock, so that two publishers get two numbers, without a gap. Adds nothing where this very content
 -- is the published one already.
+-- Example: id = 'skilldb-explain', content_url = 'example.md',
+-- content_hash = '0000000000000000000000000000000000000000000000000000000000000000', content_type = 'text/markdown',
+-- metadata = NULL, created_by = :user_id
 WITH present AS (
     SELECT
         v.id, v.skill_id, v.version, v.content_url, v.content_hash, v.content_type, v.name, v.description,

@@ -1,6 +1,7 @@
 -- Organisations. The handle's tenant is the only one that can be seen or created.
 
 -- name: create_tenant(id, name, slug)
+-- Example: tenant_id = 'skilldb-explain', id = 'skilldb-explain', name = 'Example', slug = 'skilldb-explain'
 INSERT INTO tenants (id, name, slug)
 VALUES (coalesce(%(id)s, %(tenant_id)s), %(name)s, %(slug)s)
 RETURNING id, name, slug, is_active, created_at, updated_at;

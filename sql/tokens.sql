@@ -3,6 +3,9 @@
 -- name: record_token_measurements(id, skill_id, usage_event_id, user_id, input_tokens, output_tokens, total_tokens,
 -- model_name, model_provider, estimated_cost_microcents, latency_ms, source, created_at)
 -- After lock_users and lock_skills. Any number of measurements; the cost does not grow with those already there.
+-- Example: 50 rows of id = NULL, skill_id = :skill_ids, usage_event_id = NULL, user_id = :user_ids,
+-- input_tokens = 900, output_tokens = 100, total_tokens = 1000, model_name = 'example', model_provider = 'example',
+-- estimated_cost_microcents = 5000, latency_ms = 700, source = 'example', created_at = NULL
 WITH recorded AS (
     INSERT INTO token_measurements (
         tenant_id, id, skill_id, usage_event_id, user_id, input_tokens, output_tokens, total_tokens,
@@ -96,6 +99,7 @@ WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s;
 -- name: get_cost_trend(skill_id, days)
 -- Days of UTC, the last of them today, oldest first. Summed once and then joined by equality: a join by range would
 -- read all newer rows again for each day, as row-level security keeps the upper bound out of the index condition.
+-- Example: days = 30
 WITH daily AS (
     SELECT
         date_trunc('day', m.created_at, 'UTC') AS start,

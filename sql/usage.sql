@@ -2,6 +2,7 @@
 
 -- name: lock_event(id, user_id, skill_id)
 -- As lock_user_and_skill; an event that is there already misses nobody: it is only recorded again.
+-- Example: id = :event_id
 SELECT
     CASE
         WHEN CASE
@@ -30,6 +31,7 @@ SELECT
 
 -- name: lock_users_of_events(id, user_id)
 -- As lock_users; an event that is there already misses nobody. A NULL is not among no ids, so NOT IN alone lets it in.
+-- Example: 50 rows of id = NULL, user_id = :user_ids
 WITH locked AS (
     SELECT t.id
     FROM users AS t
@@ -59,6 +61,7 @@ SELECT
 
 -- name: lock_skills_of_events(id, skill_id)
 -- As lock_skills; an event that is there already misses nobody.
+-- Example: 50 rows of id = NULL, skill_id = :skill_ids
 WITH locked AS (
     SELECT t.id
     FROM skills AS t
@@ -88,6 +91,7 @@ SELECT
 
 -- name: record_usage_event(id, tool_name, skill_id, user_id, metadata, created_at)
 -- After lock_event. Event and count are one statement; an id that is there already moves neither.
+-- Example: id = NULL, tool_name = 'example', metadata = NULL, created_at = NULL
 WITH recorded AS (
     INSERT INTO usage_events (tenant_id, id, tool_name, skill_id, user_id, metadata, created_at)
     VALUES (
@@ -118,6 +122,8 @@ FROM recorded;
 -- name: record_usage_events(id, tool_name, skill_id, user_id, metadata, created_at)
 -- After lock_users_of_events and lock_skills_of_events. Events are inserted in the order of their ids: two batches that
 -- share ids wait for each other in one direction only.
+-- Example: 50 rows of id = NULL, tool_name = 'example', skill_id = :skill_ids, user_id = :user_ids, metadata = NULL,
+-- created_at = NULL
 WITH recorded AS (
     INSERT INTO usage_events (tenant_id, id, tool_name, skill_id, user_id, metadata, created_at)
     SELECT
@@ -164,6 +170,7 @@ FROM recorded;
 
 -- name: count_uses_by_day(skill_id, days)
 -- Days of UTC, the last of them today, oldest first. For the join see get_cost_trend.
+-- Example: days = 30
 WITH daily AS (
     SELECT
         date_trunc('day', e.created_at, 'UTC') AS start,
@@ -190,6 +197,7 @@ ORDER BY t.start;
 
 -- name: get_top_skills(days, limit)
 -- Most used first; of equally used ones the first by id.
+-- Example: days = 30, limit = 10
 SELECT
     s.id AS skill_id,
     s.name AS skill_name,

@@ -1,6 +1,7 @@
 -- The people of an organisation.
 
 -- name: create_user(id, email, name, role)
+-- Example: id = 'skilldb-explain', email = 'skilldb-explain@example.com', name = 'Example', role = 'member'
 INSERT INTO users (tenant_id, id, email, name, role)
 VALUES (%(tenant_id)s, coalesce(%(id)s, gen_random_uuid()::text), %(email)s, %(name)s, %(role)s)
 RETURNING id, email, name, role, created_at, updated_at;
@@ -82,6 +83,9 @@ SET user_id = NULL
 WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s;
 
 -- name: delete_user(user_id)
+-- Example: user_id = 'skilldb-explain'
+-- Run first: create_user, withdraw_ratings_of_user, anonymise_usage_of_user, anonymise_feedback_of_user,
+-- anonymise_reviews_of_user, anonymise_measurements_of_user
 DELETE FROM users
 WHERE tenant_id = %(tenant_id)s AND id = %(user_id)s
 RETURNING id;

@@ -3,6 +3,7 @@
 -- name: record_skill_view(user_id, skill_id, current_version)
 -- A first view locks the user before the skill, as everywhere; its foreign keys would lock them in any order.
 -- last_viewed_at never goes backwards: of two views that overlap, the later one may be written first.
+-- Example: current_version = 1
 INSERT INTO user_skill_views AS v (tenant_id, user_id, skill_id, last_viewed_version)
 VALUES (
     %(tenant_id)s,
@@ -40,12 +41,39 @@ SELECT id, user_id, skill_id, last_viewed_at, last_viewed_version, view_count
 FROM user_skill_views
 WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s AND skill_id = ANY(%(skill_ids)s::text[]);
 
+-- name: list_recently_viewed(user_id, limit)
+-- The skills that the user viewed last, newest view first. It reads and sorts all views of the user: an index by time
+-- would end the in-place updates of user_skill_views, because each view moves that time.
+-- Example: limit = 10
+SELECT
+    v.skill_id,
+    s.name AS skill_name,
+    s.slug AS skill_slug,
+    s.status AS skill_status,
+    v.last_viewed_at,
+    v.last_viewed_version,
+    v.view_count
+FROM (
+    SELECT
+        u.skill_id,
+        u.last_viewed_at,
+        u.last_viewed_version,
+        u.view_count
+    FROM user_skill_views AS u
+    WHERE u.tenant_id = %(tenant_id)s AND u.user_id = %(user_id)s
+    ORDER BY u.last_viewed_at DESC, u.skill_id DESC
+    LIMIT %(limit)s::bigint
+) AS v
+INNER JOIN skills AS s ON s.tenant_id = %(tenant_id)s AND s.id = v.skill_id
+ORDER BY v.last_viewed_at DESC, v.skill_id DESC;
+
 -- name: get_whats_new_for_user(user_id, limit, days)
 -- The version is compared as well as the time: a version whose transaction began before the view and committed after
 -- it carries an older time, and would be missed for ever.
 -- Who has viewed a thousand skills or more finds the news among the newest thousand skills, as a rule; where they do
 -- not fill the limit, and for everybody else, each of the user's views is looked up. LATERAL with a LIMIT can only be
 -- one probe a row; a join may become all of the user's views for each skill.
+-- Example: limit = 10, days = 30
 WITH newest AS (
     SELECT
         s.id AS skill_id,

@@ -7,8 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import cycle, islice
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -17,6 +16,7 @@ from psycopg.rows import dict_row
 
 from skilldb import connection, guards, queries
 from skilldb.errors import InvalidValueError, NotFoundError, SkilldbError, shown, translate
+from skilldb.examples import resolve
 from skilldb.query import Query
 from skilldb.settings import SET_TENANT, Secret, owner_search_path, schema_name, search_path
 from skilldb.statement import require_tenant
@@ -26,84 +26,8 @@ Conn = psycopg.Connection[Any]
 
 _SQL = queries.load("admin/explain")
 _PLANNED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES")
-_BATCH = 50
-
-# What a parameter of that name is where the data has nothing for it. What stands nowhere is NULL: an optional filter,
-# or an optional column.
-_ID = "skilldb-explain"
-_VALUES: dict[str, Any] = {
-    "id": _ID,
-    "limit": 10,
-    "days": 30,
-    "by": 1,
-    "rating": 4,
-    "current_version": 1,
-    "description": "An example",
-    "category": "example",
-    "status": "published",
-    "role": "member",
-    "email": "skilldb-explain@example.com",
-    "name": "Example",
-    "tags": ["example"],
-    "changes": {"description": "Another example"},
-    "content_url": "example.md",
-    "content_hash": "0" * 64,
-    "content_type": "text/markdown",
-    "feedback_type": "thumbs_up",
-    "comment": "An example",
-    "source": "example",
-    "tool_name": "example",
-    "model_name": "example",
-    "model_provider": "example",
-    "models": ["example"],
-    "migration_id": "0001_create_app_role",
-    "checksum": "0" * 64,
-}
-
-# Where a query needs another value than its parameter's name suggests; @ names a column of find_examples.
-_OWN: dict[str, dict[str, Any]] = {
-    "benchmarks.create_benchmark_run": {"triggered_by": "@user_id", "skill_version_id": "@version_id"},
-    "benchmarks.start_benchmark_run": {"run_id": _ID},
-    "benchmarks.check_benchmark_results": {"run_id": _ID},
-    "benchmarks.record_benchmark_results": {"run_id": _ID},
-    "benchmarks.complete_benchmark_run": {"run_id": _ID},
-    "benchmarks.fail_benchmark_run": {"run_id": _ID},
-    "feedback.list_feedback": {"feedback_type": None, "status": None},
-    "feedback.review_feedback": {"feedback_id": _ID, "status": "accepted", "reviewed_by": "@user_id"},
-    "feedback.submit_feedback": {"skill_version_id": "@version_id"},
-    "locks.check_skill_version": {"skill_version_id": "@version_id"},
-    "skills.create_skill": {"slug": _ID, "author_id": "@user_id"},
-    "skills.list_skills": {"category": None},
-    "skills.publish_skill_version": {"created_by": "@user_id"},
-    "tenants.create_tenant": {"tenant_id": _ID, "slug": _ID},
-    "tokens.record_token_measurements": {"id": None},
-    "usage.lock_event": {"id": "@event_id"},
-    "usage.lock_skills_of_events": {"id": None},
-    "usage.lock_users_of_events": {"id": None},
-    "usage.record_usage_event": {"id": None},
-    "usage.record_usage_events": {"id": None},
-    "users.delete_user": {"user_id": _ID},
-}
-
-# What a query finds nothing to do without, run before it in the same transaction, each with its own examples; not where
-# the run or the feedback is given.
-_RUNNING = ("benchmarks.create_benchmark_run", "benchmarks.start_benchmark_run")
-_BEFORE = {
-    "benchmarks.start_benchmark_run": _RUNNING[:1],
-    "benchmarks.check_benchmark_results": _RUNNING,
-    "benchmarks.record_benchmark_results": _RUNNING,
-    "benchmarks.complete_benchmark_run": (*_RUNNING, "benchmarks.record_benchmark_results"),
-    "benchmarks.fail_benchmark_run": _RUNNING[:1],
-    "feedback.review_feedback": ("feedback.submit_feedback",),
-    "users.delete_user": (
-        "users.create_user",
-        "users.withdraw_ratings_of_user",
-        "users.anonymise_usage_of_user",
-        "users.anonymise_feedback_of_user",
-        "users.anonymise_reviews_of_user",
-        "users.anonymise_measurements_of_user",
-    ),
-}
+# Whoever gives one of these has made the row already: what the header lists under `-- Run first:` makes another.
+_MADE = {"run_id", "feedback_id"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,20 +94,20 @@ def explain(
     with _rolled_back(dsn, schema, tenant_id) as conn:
         if examples is None:
             examples = {} if tenant_id is None else _find_examples(conn, tenant_id)
-        tenant_id = _OWN.get(name, {}).get("tenant_id", tenant_id)
+        tenant_id = query.examples.get("tenant_id", tenant_id)
         if tenant_id is not None:
             conn.execute(SET_TENANT, {"tenant_id": tenant_id})
         params: dict[str, Any] = {}
         try:
-            before = () if chosen.keys() & {"run_id", "feedback_id"} else _BEFORE.get(name, ())
-            for step in (*before, name):
-                found = find(step)
-                shared = {key: value for key, value in chosen.items() if key in found.types}
-                params = {**_parameters(step, found, examples), **shared}
+            file = name.partition(".")[0]
+            before = () if chosen.keys() & _MADE else query.run_first
+            for step in (*(find(f"{file}.{each}") for each in before), query):
+                shared = {key: value for key, value in chosen.items() if key in step.types}
+                params = {**_parameters(step, examples), **shared}
                 if tenant_id is not None:
                     params["tenant_id"] = tenant_id
-                if step != name:
-                    conn.execute(found.sql, params)
+                if step is not query:
+                    conn.execute(step.sql, params)
             plan = analyse(conn, query, params, generic=generic, as_json=as_json)
         except psycopg.Error as error:
             refused = translate(error, params)
@@ -271,28 +195,13 @@ def _rolled_back(dsn: str, schema: str | None, tenant_id: str | None) -> Iterato
             yield conn
 
 
-def _parameters(name: str, query: Query, examples: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        parameter: None if value is None else ADAPT[type](parameter, value)
+def _parameters(query: Query, data: Mapping[str, Any]) -> dict[str, Any]:
+    found = {
+        parameter: resolve(parameter, type, query.examples[parameter], data)
         for parameter, type in query.types.items()
         if parameter != "tenant_id"
-        for value in [_example(name, parameter, type, examples)]
     }
-
-
-def _example(query: str, parameter: str, type: str, examples: Mapping[str, Any]) -> Any:
-    own = _OWN.get(query, {})
-    if parameter in own:
-        value = own[parameter]
-        if isinstance(value, str) and value.startswith("@"):
-            value = examples[value[1:]]
-    elif parameter == "since":
-        value = datetime.now(UTC) - timedelta(days=30)
-    else:
-        value = examples.get(parameter, _VALUES.get(parameter))
-    if not type.endswith("[]") or isinstance(value, list):
-        return value
-    # One column of a batch: as many rows in each, told apart by their numbers.
-    if type == "integer[]":
-        return list(range(_BATCH))
-    return list(islice(cycle(examples.get(f"{parameter}s") or [value]), _BATCH))
+    return {
+        parameter: None if value is None else ADAPT[query.types[parameter]](parameter, value)
+        for parameter, value in found.items()
+    }

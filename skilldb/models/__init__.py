@@ -17,7 +17,7 @@ from skilldb.models.tenants import Tenant
 from skilldb.models.tokens import DailyCost, NewTokenMeasurement, SkillCostStats, TokenMeasurement
 from skilldb.models.usage import DailyUses, NewUsageEvent, SkillUses
 from skilldb.models.users import User
-from skilldb.models.views import SkillChanges, UserSkillView, WhatsNewItem
+from skilldb.models.views import SkillChanges, UserSkillView, ViewedSkill, WhatsNewItem
 
 __all__ = [
     "BenchmarkResult",
@@ -48,5 +48,6 @@ __all__ = [
     "TokenMeasurement",
     "User",
     "UserSkillView",
+    "ViewedSkill",
     "WhatsNewItem",
 ]

@@ -19,6 +19,19 @@ class UserSkillView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ViewedSkill:
+    """A skill that a user viewed, with that last view. `skill_status`: a skill may be archived after the view."""
+
+    skill_id: str
+    skill_name: str
+    skill_slug: str
+    skill_status: str
+    last_viewed_at: datetime
+    last_viewed_version: int | None
+    view_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WhatsNewItem:
     """A skill that changed since the user last looked."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from skilldb import queries
-from skilldb.models import SkillChanges, UserSkillView, WhatsNewItem
+from skilldb.models import SkillChanges, UserSkillView, ViewedSkill, WhatsNewItem
 from skilldb.statement import NOTHING, Instances, Reader, Statement, many, optional
 from skilldb.values import ADAPT, MAX_DAYS, bounded
 
@@ -41,6 +41,14 @@ def get_user_views_for_skills(user_id: str, skill_ids: Iterable[str]) -> Stateme
     if not skill_ids:
         return Statement(reader)
     return Statement(reader, _SQL["get_user_views_for_skills"](user_id=user_id, skill_ids=skill_ids))
+
+
+def list_recently_viewed(user_id: str, limit: int = 10) -> Statement[list[ViewedSkill]]:
+    """The skills that the user viewed last, of any status, newest view first; of equal times the higher id first.
+
+    Empty for a user who has viewed nothing or does not exist. InvalidValueError: a limit below 1.
+    """
+    return Statement(many(ViewedSkill), _SQL["list_recently_viewed"](user_id=user_id, limit=bounded("limit", limit)))
 
 
 def get_whats_new_for_user(user_id: str, limit: int = 10, days: int = 30) -> Statement[list[WhatsNewItem]]:

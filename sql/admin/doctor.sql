@@ -13,6 +13,7 @@ WHERE d.datname = current_database();
 
 -- name: list_foreign_owners(tables)
 -- Tables that the migrating role neither owns nor may act as the owner of: it could not change them.
+-- Example: tables = ARRAY[1259]
 SELECT
     c.relname AS table_name,
     c.relowner::regrole::text AS owner
@@ -27,6 +28,7 @@ ORDER BY c.relname;
 -- as a member of skilldb_app, or that is such a member, and `unsafe`: what it is or may become is not held by policies.
 -- A superuser counts as a member only where it was made one; who created a service, which from PostgreSQL 16 on makes
 -- it a member that may only grant, does not. What PUBLIC was granted the service has too.
+-- Example: tables = ARRAY[1259], service = 'skilldb_service'
 WITH RECURSIVE owners (oid) AS (
     SELECT c.relowner
     FROM pg_class AS c
@@ -141,6 +143,7 @@ SET LOCAL plan_cache_mode = force_generic_plan;
 
 -- name: set_session(search_path, lock_timeout, is_local)
 -- A plan waits behind ALTER TABLE, and everybody else behind the plan.
+-- Example: search_path = 'pg_catalog, public', lock_timeout = '1s', is_local = TRUE
 SELECT
     pg_catalog.set_config('search_path', %(search_path)s, %(is_local)s::boolean) AS search_path,
     pg_catalog.set_config('lock_timeout', %(lock_timeout)s, %(is_local)s::boolean) AS lock_timeout;
@@ -295,6 +298,7 @@ ORDER BY a.oid, b.oid;
 -- Tables with at least so many rows, dead ones included, and how far vacuum and analyse have come. A crash, an upgrade
 -- and pg_stat_reset() leave the counts at 0: then reltuples counts or, where the table was never analysed (-1), its
 -- size, at a hundred rows a page.
+-- Example: least = 10000
 SELECT
     s.relname AS table_name,
     s.n_live_tup AS live,

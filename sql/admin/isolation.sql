@@ -67,6 +67,7 @@ ORDER BY i.indrelid, i.indexrelid;
 
 -- name: list_triggers(tables)
 -- Triggers, those of foreign keys where they are switched off, and rules.
+-- Example: tables = ARRAY[1259]
 SELECT
     c.relname AS table_name,
     CASE WHEN t.tgisinternal THEN 'switched off' ELSE 'trigger' END AS kind,

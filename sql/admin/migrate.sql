@@ -35,6 +35,8 @@ SELECT
 
 -- name: note_checksum(migration_id, checksum)
 -- yoyo hashes names, not contents.
+-- Example: migration_id = '0001_create_app_role',
+-- checksum = '0000000000000000000000000000000000000000000000000000000000000000'
 UPDATE _yoyo_log
 SET comment = %(checksum)s::text
 WHERE migration_id = %(migration_id)s::text AND operation = 'apply' AND comment IS NULL;
@@ -49,6 +51,7 @@ FROM yoyo_lock;
 
 -- name: remove_lock(process, since)
 -- This very lock, and not one that another run has taken since.
+-- Example: process = 1, since = now() - interval '30 days'
 DELETE FROM yoyo_lock
 WHERE pid = %(process)s::integer AND ctime AT TIME ZONE 'UTC' = %(since)s::timestamptz
 RETURNING pid;

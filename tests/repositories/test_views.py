@@ -14,7 +14,15 @@ from psycopg import errors as pg
 
 import skilldb
 from skilldb.errors import InvalidValueError, NotFoundError
-from skilldb.models import NewSkillVersion, NewUsageEvent, SkillChanges, SkillUpdate, UserSkillView, WhatsNewItem
+from skilldb.models import (
+    NewSkillVersion,
+    NewUsageEvent,
+    SkillChanges,
+    SkillUpdate,
+    UserSkillView,
+    ViewedSkill,
+    WhatsNewItem,
+)
 from skilldb.repositories import metrics, ratings, skills, usage, views
 from tests.support.api import Api, new_skill, new_user
 from tests.support.database import contents, refused, rows
@@ -93,6 +101,37 @@ def test_a_first_view_counts_one_and_a_repeat_adds_one(addresses: Addresses, acm
     acme.execute(views.record_skill_view("u1", "s1", None))
     assert acme.execute(views.get_user_view("u1", "s1")).last_viewed_version is None
     assert acme.execute(views.get_user_view("u2", "s1"), views.get_user_view("u1", "s2")) == (None, None)
+
+
+def test_the_skills_viewed_last_come_newest_first_with_their_names(addresses: Addresses, acme: Api) -> None:
+    assert acme.execute(views.list_recently_viewed("u1")) == []
+    for skill in ("s2", "s1", "s3"):
+        acme.execute(views.open_skill("u1", skill))
+        an_hour_passes(addresses)
+    acme.execute(views.open_skill("u2", "s2"))
+    acme.execute(views.open_skill("u1", "s2"))
+    acme.execute(skills.update_skill("s3", SkillUpdate(name="Renamed", slug="other", status="archived")))
+    found: list[ViewedSkill] = acme.execute(views.list_recently_viewed("u1"))
+    assert [(item.skill_id, item.view_count) for item in found] == [("s2", 2), ("s3", 1), ("s1", 1)]
+    view: UserSkillView = acme.execute(views.get_user_view("u1", "s3"))
+    assert found[1] == ViewedSkill(
+        skill_id="s3",
+        skill_name="Renamed",
+        skill_slug="other",
+        skill_status="archived",
+        last_viewed_at=view.last_viewed_at,
+        last_viewed_version=None,
+        view_count=1,
+    )
+    assert acme.execute(views.list_recently_viewed("u1", limit=2)) == found[:2]
+    rows(addresses.admin, "UPDATE user_skill_views SET last_viewed_at = %s RETURNING 1", FUTURE)
+    assert [item.skill_id for item in acme.execute(views.list_recently_viewed("u1"))] == ["s3", "s2", "s1"]
+    assert acme.execute(views.list_recently_viewed("nobody")) == []
+    acme.execute(skills.delete_skill("s2"))
+    assert [item.skill_id for item in acme.execute(views.list_recently_viewed("u1"))] == ["s3", "s1"]
+    for limit in (0, -1, True, "3"):
+        with refused(addresses, InvalidValueError, "limit"):
+            acme.execute(views.list_recently_viewed("u1", limit=limit))  # type: ignore[arg-type]
 
 
 def test_last_viewed_at_never_goes_backwards(addresses: Addresses, acme: Api) -> None:

@@ -56,6 +56,7 @@ from skilldb.models import (
     TokenMeasurement,
     User,
     UserSkillView,
+    ViewedSkill,
     WhatsNewItem,
 )
 from skilldb.prices import DEFAULT_PRICES
@@ -529,6 +530,22 @@ class Organisation:
 
     def get_user_views_for_skills(self, user_id: str, skill_ids: Iterable[str]) -> dict[str, UserSkillView]:
         return {id: self.views[user_id, id] for id in skill_ids if (user_id, id) in self.views}
+
+    def list_recently_viewed(self, user_id: str, limit: int = 10) -> list[ViewedSkill]:
+        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"))
+        seen = [view for (user, _), view in self.views.items() if user == user_id]
+        return [
+            ViewedSkill(
+                skill_id=view.skill_id,
+                skill_name=self.skills[view.skill_id].name,
+                skill_slug=self.skills[view.skill_id].slug,
+                skill_status=self.skills[view.skill_id].status,
+                last_viewed_at=view.last_viewed_at,
+                last_viewed_version=view.last_viewed_version,
+                view_count=view.view_count,
+            )
+            for view in sorted(seen, key=lambda view: (view.last_viewed_at, view.skill_id), reverse=True)[:limit]
+        ]
 
     def get_whats_new_for_user(self, user_id: str, limit: int = 10, days: int = 30) -> list[WhatsNewItem]:
         refuse(
