@@ -66,7 +66,8 @@ def compare(name: str, written: str, now: str) -> None:
     """AssertionError where the file is not what it would be now, with the lines that differ."""
     differing = list(difflib.unified_diff(written.splitlines(), now.splitlines(), name, "database", "", "", 1))
     more = [f"... and {len(differing) - 40} more lines"] if len(differing) > 40 else []
-    assert not differing, "\n".join([f"{name} is stale: run `make schema`", *differing[:40], *more])
+    if differing:
+        raise AssertionError("\n".join([f"{name} is stale: run `make schema`", *differing[:40], *more]))
 
 
 def _rows(conn: Conn, query: str) -> dict[str, list[Any]]:
