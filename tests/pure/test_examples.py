@@ -11,6 +11,7 @@ import pytest
 from skilldb import examples, queries
 from skilldb.query import Query
 
+load = queries.load.__wrapped__  # Without its cache, which the other tests share.
 BODY = """SELECT id FROM skills
 WHERE tenant_id = %(tenant_id)s AND id = %(skill_id)s AND tags = %(tags)s::text[] AND version = %(version)s::integer
 AND created_at > %(since)s::timestamptz AND is_open = %(is_open)s::boolean AND data = %(data)s::jsonb;
@@ -69,19 +70,18 @@ def test_a_wrong_example_is_named_with_what_to_type(header: str, told: str) -> N
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of queries that `queries.load("x")` reads."""
+    """The file of queries that `load("x")` reads."""
     monkeypatch.setattr(queries, "folder", lambda _: tmp_path)
-    queries.load.cache_clear()
     return tmp_path / "x.sql"
 
 
 def test_a_missing_example_is_named_with_what_to_type(file: Path) -> None:
     file.write_text("-- name: ask(limit)\nSELECT %(limit)s::bigint;\n")
     with pytest.raises(ValueError, match=r"x.ask: no example for limit.*Type in its header.*-- Example: limit = 10"):
-        queries.load("x")
+        load("x")
 
 
 def test_run_first_names_queries_of_the_same_file(file: Path) -> None:
     file.write_text("-- name: ask()\n-- Run first: answer\nSELECT 1;\n")
     with pytest.raises(ValueError, match=r"x.ask: its `-- Run first:` line names answer.*The file has: ask"):
-        queries.load("x")
+        load("x")
