@@ -1,4 +1,4 @@
-"""A real PostgreSQL for every test: one migrated template a session, a clone of it a test, logins as in production."""
+"""A real PostgreSQL for every test: one migrated template a session, logins as in production. See reuse.py."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from tests.support.api import Api
 from tests.support.pooler import pooler
 from tests.support.proxy import Proxy, proxy
 from tests.support.reliability import FIGURES
+from tests.support.reuse import Reused
 from tests.support.server import POOLER, TEST_DSN, Addresses, Admin, server_folder
 
 if POOLER:
@@ -90,7 +91,6 @@ def migrate_template(*, host: str, port: int, user: str, dbname: str, password: 
 
 
 template = factories.postgresql_noproc(depends_on="admin", dbname="skilldb_tests", load=[migrate_template])
-clone = factories.postgresql("template")
 
 
 @pytest.fixture(scope="session")
@@ -103,24 +103,29 @@ def entrance(admin: Admin, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             yield replace(admin, host="127.0.0.1", port=port)
 
 
+@pytest.fixture(scope="session")
+def reused(admin: Admin, template: Any) -> Iterator[Reused]:
+    """The database that the tests of this worker use one after the other."""
+    found = Reused(admin, template.template_dbname, template.dbname)
+    yield found
+    found.drop()
+
+
 @pytest.fixture
-def addresses(admin: Admin, entrance: Admin, clone: psycopg.Connection[Any]) -> Addresses:
-    dbname = clone.info.dbname
-    # A copy of a database has these of its own, whatever the original has.
-    clone.execute(f"ALTER DATABASE {dbname} OWNER TO skilldb_owner".encode())
-    clone.execute(f"REVOKE TEMPORARY ON DATABASE {dbname} FROM PUBLIC".encode())
-    clone.commit()
-    found = Addresses(
-        admin=admin.dsn(dbname),
-        owner=admin.dsn(dbname, "skilldb_owner"),
-        service=entrance.dsn(dbname, "skilldb_service"),
-    )
-    with psycopg.connect(found.service) as conn:
-        # Under a role that can bypass isolation every isolation test passes falsely.
-        assert conn.execute(queries.load("guards")["list_unsafe_roles"].sql).fetchall() == []
-        member = conn.execute("SELECT pg_has_role(current_user, 'skilldb_app', 'MEMBER')").fetchone()
-        assert member == (True,)
-    return found
+def addresses(admin: Admin, entrance: Admin, reused: Reused) -> Iterator[Addresses]:
+    """The addresses of a migrated database without rows."""
+    with reused.lent() as dbname:
+        found = Addresses(
+            admin=admin.dsn(dbname),
+            owner=admin.dsn(dbname, "skilldb_owner"),
+            service=entrance.dsn(dbname, "skilldb_service"),
+        )
+        with psycopg.connect(found.service) as conn:
+            # Under a role that can bypass isolation every isolation test passes falsely.
+            assert conn.execute(queries.load("guards")["list_unsafe_roles"].sql).fetchall() == []
+            member = conn.execute("SELECT pg_has_role(current_user, 'skilldb_app', 'MEMBER')").fetchone()
+            assert member == (True,)
+        yield found
 
 
 @pytest.fixture

@@ -1,0 +1,123 @@
+"""One migrated database for test after test: cleared of rows, and copied anew where a test changed more than rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+
+from tests.support.server import Admin
+
+# Whatever a statement changes in these has another xmin afterwards. VACUUM and ANALYZE write sizes in place, without.
+_CATALOGUES = (
+    "pg_attrdef",
+    "pg_attribute",
+    "pg_cast",
+    "pg_class",
+    "pg_constraint",
+    "pg_conversion",
+    "pg_default_acl",
+    "pg_description",
+    "pg_event_trigger",
+    "pg_extension",
+    "pg_index",
+    "pg_language",
+    "pg_namespace",
+    "pg_operator",
+    "pg_policy",
+    "pg_proc",
+    "pg_publication",
+    "pg_rewrite",
+    "pg_statistic",
+    "pg_statistic_ext",
+    "pg_trigger",
+    "pg_type",
+)
+_SHARED = {
+    "pg_database": "datname = current_database()",
+    "pg_db_role_setting": "setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())",
+}
+
+
+class Reused:
+    """The database, of one worker. `template` is a migrated database, with no rows but those of the migrations."""
+
+    def __init__(self, admin: Admin, template: str, name: str) -> None:
+        self._admin, self._template, self.name = admin, template, name
+        self._before = ""
+        with self._connected(template) as conn:
+            tables = conn.execute(
+                "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+            ).fetchall()
+            self._tables = sorted(name for (name,) in tables)
+            self._filled = self._with_rows(conn)
+
+    @contextmanager
+    def lent(self) -> Iterator[str]:
+        """Its name, for a test that finds it as it was migrated."""
+        if not self._before:
+            self._copy()
+        try:
+            yield self.name
+        finally:
+            try:
+                with self._connected(self.name) as conn:
+                    self._end_sessions(conn)
+                    if self._fingerprint(conn) == self._before:
+                        self._clear(conn)
+                    else:
+                        self._before = ""
+            except psycopg.Error:
+                self._before = ""
+
+    def drop(self) -> None:
+        """Drop it, after the last test."""
+        with self._connected("postgres") as conn:
+            conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(self.name)))
+
+    def _connected(self, dbname: str) -> psycopg.Connection[tuple[str, ...]]:
+        return psycopg.connect(self._admin.dsn(dbname), autocommit=True)
+
+    def _copy(self) -> None:
+        self.drop()
+        name, template = sql.Identifier(self.name), sql.Identifier(self._template)
+        with self._connected("postgres") as conn:
+            # A copy of a database has privileges of its own, whatever the original has.
+            conn.execute(sql.SQL("CREATE DATABASE {} OWNER skilldb_owner TEMPLATE {}").format(name, template))
+            conn.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(name))
+        with self._connected(self.name) as conn:
+            self._before = self._fingerprint(conn)
+
+    def _end_sessions(self, conn: psycopg.Connection[tuple[str, ...]]) -> None:
+        conn.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+
+    def _with_rows(self, conn: psycopg.Connection[tuple[str, ...]]) -> set[str]:
+        asked = sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(table, sql.Identifier(table))
+            for table in self._tables
+        )
+        return {name for (name,) in conn.execute(asked)}
+
+    def _clear(self, conn: psycopg.Connection[tuple[str, ...]]) -> None:
+        if written := self._with_rows(conn) - self._filled:
+            conn.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(", ").join(map(sql.Identifier, written))))
+        conn.execute("SELECT pg_stat_reset()")
+        self._before = self._fingerprint(conn)
+
+    def _fingerprint(self, conn: psycopg.Connection[tuple[str, ...]]) -> str:
+        """What is in the catalogues, and the rows of the migrations, told by the transactions that wrote them."""
+        conditions = dict.fromkeys([*_CATALOGUES, *sorted(self._filled)], "true") | _SHARED
+        parts = sql.SQL(", ").join(
+            sql.SQL("(SELECT count(*) || ':' || coalesce(sum(xmin::text::bigint), 0) FROM {} WHERE {})").format(
+                sql.Identifier(name),
+                sql.SQL(condition),
+            )
+            for name, condition in conditions.items()
+        )
+        ((found,),) = conn.execute(sql.SQL("SELECT concat_ws(' ', {})").format(parts)).fetchall()
+        return found
