@@ -11,7 +11,7 @@ from benchmarks.peers import OPERATIONS, PEERS, Pgbench, some
 
 Times = Mapping[str, Mapping[str, list[float]]]
 
-# Which face of skilldb is compared with whom, and how many times as quick it must be.
+# Which API of skilldb is compared with whom, and how many times as quick it must be.
 TARGETS = [
     ("skilldb", "psycopg pipelined", 0.9),
     ("skilldb async", "psycopg async pipelined", 0.9),

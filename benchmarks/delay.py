@@ -1,24 +1,24 @@
-"""A TCP proxy that makes a network of every connection: each chunk arrives later, none waits for another.
+"""A proxy that makes a network of every connection: each chunk arrives later, none waits for another.
 
-Run as a process of its own: `python -m benchmarks.delay SOCKET SECONDS`. It prints its port, and ends with its input.
+Run as a process of its own: `python -m benchmarks.delay HOST PORT SECONDS`. It prints its port. It ends when its
+standard input ends.
 """
 
 from __future__ import annotations
 
 import ctypes
-import heapq
-import selectors
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import count
+from contextlib import contextmanager, suppress
+from select import select
+from socketserver import BaseRequestHandler
 from time import monotonic
 
-from psycopg.conninfo import make_conninfo
-
 from benchmarks.harness import address
+from benchmarks.proxy import Proxy, serving, through
 
 CHUNK = 1 << 20
 PR_SET_TIMERSLACK = 29  # Linux, prctl(2): by default it wakes a process up to 50 us late.
@@ -28,85 +28,54 @@ PR_SET_TIMERSLACK = 29  # Linux, prctl(2): by default it wakes a process up to 5
 def delayed(dsn: str, one_way: float) -> Iterator[str]:
     """The address of the same database behind a proxy that holds each chunk back for so many seconds."""
     given = address(dsn)
-    command = [sys.executable, "-m", "benchmarks.delay", f"{given['host']}/.s.PGSQL.{given['port']}", str(one_way)]
+    command = [sys.executable, "-m", "benchmarks.delay", given["host"], given["port"], str(one_way)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
         try:
-            port = int(process.stdout.readline())
-            yield make_conninfo(dsn, host="127.0.0.1", port=port, sslmode="disable", gssencmode="disable")
+            yield through(int(process.stdout.readline()), dsn)
         finally:
             process.stdin.close()
 
 
-class Proxy:
-    """Relays between its clients and the server's Unix socket, in one thread."""
+class DelayingProxy(Proxy):
+    """Hands on each chunk `one_way` seconds after it came."""
 
-    def __init__(self, server: str, one_way: float) -> None:
-        self.server = server
+    def __init__(self, host: str, port: int, one_way: float) -> None:
+        super().__init__(host, port, _Relay, wait_timeout=None)
         self.one_way = one_way
-        # Not epoll, whose timeouts are whole milliseconds.
-        self.selector = selectors.SelectSelector()
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.selector.register(self.listener, selectors.EVENT_READ)
-        self.selector.register(sys.stdin, selectors.EVENT_READ)
-        self.other: dict[socket.socket, socket.socket] = {}
-        self.due: list[tuple[float, int, socket.socket, bytes]] = []
-        self.order = count()
 
-    def run(self) -> None:
-        """Relay until the standard input ends."""
-        while True:
-            wait = max(0.0, self.due[0][0] - monotonic()) if self.due else None
-            for key, _ in self.selector.select(wait):
-                if key.fileobj is sys.stdin:
-                    return
-                if key.fileobj is self.listener:
-                    self._accept()
-                elif isinstance(key.fileobj, socket.socket) and key.fileobj in self.other:
-                    self._read(key.fileobj)
-            while self.due and self.due[0][0] <= monotonic():
-                _, _, target, chunk = heapq.heappop(self.due)
-                self._write(target, chunk)
 
-    def _accept(self) -> None:
-        client, _ = self.listener.accept()
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(self.server)
-        for one, other in ((client, server), (server, client)):
-            self.other[one] = other
-            self.selector.register(one, selectors.EVENT_READ)
+class _Relay(BaseRequestHandler):
+    """One connection of a client."""
 
-    def _read(self, source: socket.socket) -> None:
-        try:
-            chunk = source.recv(CHUNK)
-        except ConnectionError:
-            chunk = b""
-        heapq.heappush(self.due, (monotonic() + self.one_way, next(self.order), self.other[source], chunk))
-        if not chunk:
-            self.selector.unregister(source)
+    server: DelayingProxy
+    request: socket.socket
 
-    def _write(self, target: socket.socket, chunk: bytes) -> None:
-        if target not in self.other:
-            return
-        try:
-            if chunk:
-                target.sendall(chunk)
-                return
-        except ConnectionError:
-            pass
-        # One side has gone: so does the other.
-        for one in (target, self.other[target]):
-            del self.other[one]
-            if one.fileno() in self.selector.get_map():
-                self.selector.unregister(one)
-            one.close()
+    def handle(self) -> None:
+        """Relay until one side has gone; then so does the other."""
+        with suppress(OSError), self.server.dial() as server:
+            self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            other = {self.request: server, server: self.request}
+            readable = [*other]
+            due: deque[tuple[float, socket.socket, bytes]] = deque()
+            while True:
+                # Not epoll, whose timeouts are whole milliseconds.
+                for source in select(readable, [], [], max(0.0, due[0][0] - monotonic()) if due else None)[0]:
+                    chunk = source.recv(CHUNK)
+                    due.append((monotonic() + self.server.one_way, other[source], chunk))
+                    if not chunk:
+                        readable.remove(source)
+                while due and due[0][0] <= monotonic():
+                    _, target, chunk = due.popleft()
+                    if not chunk:
+                        return
+                    target.sendall(chunk)
 
 
 if __name__ == "__main__":
-    if sys.platform == "linux":
+    if sys.platform == "linux":  # The threads of the connections inherit it.
         ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, ctypes.c_ulong(1), 0, 0, 0)
-    proxy = Proxy(sys.argv[1], float(sys.argv[2]))
-    print(proxy.listener.getsockname()[1], flush=True)
-    proxy.run()
+    with serving(DelayingProxy(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))) as proxy:
+        print(proxy.port, flush=True)
+        sys.stdin.read()

@@ -213,7 +213,7 @@ class Skilldb(Blocking):
 
 
 class SkilldbAsync(Async):
-    """skilldb's async face."""
+    """skilldb's async API."""
 
     def __init__(self, dsn: str, size: int) -> None:
         super().__init__()

@@ -43,7 +43,7 @@ TAIL = """## Where we lose, and why
 - **Where the server has much to do.** `get_whats_new_for_user` looks up each of the user's views. All clients wait for
   that alike, so the more views, the closer to 1 are the ratios of that operation over a Unix socket, and the further
   below 4 those over the network.
-- **Async on one machine.** An event loop costs more than a blocking call; psycopg's async face by hand pays the same.
+- **Async on one machine.** An event loop costs more than a blocking call; psycopg's async API by hand pays the same.
 - **Batches against COPY.** COPY under row-level security is not allowed at all, so this is the price of isolation, of
   counting and of ids that may come twice. For a single event the three steps of the statement weigh most.
 - **A thousand ids at once.** The server's share and psycopg's reading of the rows are in the table of that row.

@@ -9,13 +9,15 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from socketserver import BaseRequestHandler, ThreadingTCPServer
+from socketserver import BaseRequestHandler
 from threading import Thread
 from time import sleep
 from typing import BinaryIO, Literal
 
-from psycopg.conninfo import make_conninfo
+import benchmarks.proxy
+from benchmarks.proxy import serving
 
 # Message types and codes: PostgreSQL documentation, "Message Formats".
 FLUSH, SYNC, QUERY, TERMINATE = b"H", b"S", b"Q", b"X"
@@ -39,37 +41,22 @@ class Fault:
     then: Literal["cut", "stall", "delay", "crawl"]
 
 
-class Proxy(ThreadingTCPServer):
-    """Listens on `port` of the loopback, without TLS, and forwards to the server of that host and port.
+class Proxy(benchmarks.proxy.Proxy):
+    """Relays round trips, and counts them in `round_trips`.
 
     Once logged in, what the client sends is held back until a Sync or a simple Query ends it, and what the server
-    answers until it is ready for more. That is one round trip; `round_trips` counts them. So a client that waits for
-    an answer any earlier gets none: after `wait_timeout` seconds its connection is closed.
+    answers until it is ready for more. That is one round trip. So a client that waits for an answer any earlier gets
+    none: after `wait_timeout` seconds its connection is closed.
 
     `faults` are those of the next round trips, None for none. `when_stalled` is called when one of them stalls, or
     delays.
     """
 
-    daemon_threads = True
-
     def __init__(self, host: str, port: int, wait_timeout: float) -> None:
-        super().__init__(("127.0.0.1", 0), _Relay)
-        self._server = host, port
-        self.port: int = self.server_address[1]
-        self.wait_timeout = wait_timeout
+        super().__init__(host, port, _Relay, wait_timeout)
         self.round_trips = 0
         self.faults: list[Fault | None] = []
         self.when_stalled: Callable[[], None] = lambda: None
-
-    def dial(self) -> socket.socket:
-        """A connection to the server."""
-        host, port = self._server
-        if not host.startswith("/"):
-            return socket.create_connection((host, port), timeout=self.wait_timeout)
-        server = socket.socket(socket.AF_UNIX)
-        server.settimeout(self.wait_timeout)
-        server.connect(f"{host}/.s.PGSQL.{port}")
-        return server
 
 
 class _Relay(BaseRequestHandler):
@@ -164,19 +151,11 @@ def _exactly(stream: BinaryIO, count: int) -> bytes:
     return read
 
 
-@contextlib.contextmanager
-def proxy(host: str, port: int, wait_timeout: float = 8.0) -> Iterator[Proxy]:
+def proxy(host: str, port: int, wait_timeout: float = 8.0) -> AbstractContextManager[Proxy]:
     """A Proxy at work."""
-    with Proxy(host, port, wait_timeout) as listening:
-        thread = Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield listening
-        finally:
-            listening.shutdown()
-            thread.join()
+    return serving(Proxy(host, port, wait_timeout))
 
 
 def through(wire: Proxy, dsn: str) -> str:
-    """The address by way of the proxy, which speaks no TLS."""
-    return make_conninfo(dsn, host="127.0.0.1", port=wire.port, sslmode="disable", gssencmode="disable")
+    """The address by way of the proxy."""
+    return benchmarks.proxy.through(wire.port, dsn)
