@@ -147,6 +147,8 @@ def _value(name: str, parameter: str, type: str, text: str, rows: int) -> Any:
         value: Any = FromData(text[1:])
     else:
         try:
+            if re.fullmatch(r"\d+\.\.\d+", text) and type == element:
+                raise ValueError
             value = None if text == "NULL" else _literal(parameter, element if many else type, text)
         except (ValueError, InvalidValueError):
             sample = _SAMPLES[element] if many else _sample(type)

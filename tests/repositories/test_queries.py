@@ -16,7 +16,7 @@ from typing import Any, Union
 import psycopg
 import pytest
 
-from skilldb import queries, repositories
+from skilldb import examples, queries, repositories
 from skilldb.models import Page
 from skilldb.query import Query
 from skilldb.statement import VALUE, Statement
@@ -359,3 +359,23 @@ def test_a_column_that_does_not_fit_is_reported(owner: psycopg.Connection[Any]) 
         changed = Statement(statement.reader, altered(step, (was, becomes)))
         (found,) = wrong_columns(owner, changed, result_type(function))
         assert re.fullmatch(complaint, found), (name, becomes)
+
+
+def test_the_data_gives_what_an_example_may_name(addresses: Addresses) -> None:
+    columns = explain_columns(addresses.admin)
+    assert columns == {"tenant_id": "text", **examples.DATA}
+
+
+def explain_columns(dsn: str) -> dict[str, str]:
+    """The columns of find_examples with their types."""
+    with psycopg.connect(dsn) as conn:
+        found = conn.execute(
+            queries.load("admin/explain")["find_examples"].sql.replace(
+                b"raise_not_found('tenant', %(tenant_id)s)", b"''"
+            ),
+            {"tenant_id": ""},
+        )
+        return {
+            column.name: conn.execute("SELECT format_type(%s, NULL)", [column.type_code]).fetchall()[0][0]
+            for column in found.description or ()
+        }

@@ -91,7 +91,9 @@ def test_a_big_table_that_is_read_from_end_to_end_is_found_unless_the_header_giv
     catalogue = Catalogue.of(conn)
     sql = "SELECT tool_name, count(*) FROM usage_events WHERE tenant_id = %(tenant_id)s GROUP BY tool_name"
     bad = of(conn, parsed(sql))
-    assert "the custom plan of bad for t01 reads the whole of usage_events" in plans.violations(bad, catalogue)
+    (first, *_) = plans.violations(bad, catalogue)
+    assert first.startswith("the custom plan of bad for t01 reads the whole of usage_events: ")
+    assert "`-- Reads all:`" in first
     assert plans.violations(of(conn, parsed(sql, "-- Reads all: it counts all.\n")), catalogue) == []
 
 

@@ -116,7 +116,10 @@ def violations(plan: Plan, catalogue: Catalogue) -> list[str]:
     for node in plan.nodes():
         whole = node["Node Type"] == "Seq Scan" and catalogue.rows.get(node["Relation Name"], 0) > BIG_TABLE
         if whole and not plan.reads_all:
-            wrong.append(f"{plan} reads the whole of {node['Relation Name']}")
+            wrong.append(
+                f"{plan} reads the whole of {node['Relation Name']}: add a condition that an index serves, or a line "
+                "`-- Reads all:` with the reason to its header"
+            )
         index = node.get("Index Name")
         column = catalogue.tenant_columns.get(index or "")
         condition = node.get("Index Cond", "")
