@@ -12,7 +12,7 @@ PG ?= 18
 export SKILLDB_PG_VERSION := $(PG)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo db-start db-stop migrate rollback status new-migration seed import drift doctor psql explain test test-lowest test-pgbouncer schema torture bench bench-quick audit lint types check clean
+.PHONY: help install demo db-start db-stop migrate rollback status new-migration seed import drift doctor psql explain test test-quick test-lowest test-pgbouncer schema torture bench bench-quick audit lint types check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ explain: $(READY) ## Show how PostgreSQL runs a query of sql/ (Q=views.get_whats
 
 test: $(READY) ## Run the tests on an embedded PostgreSQL (PG=16 for that version, ARGS for pytest)
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+test-quick: $(READY) ## Run those of pure, core and repositories, on one API and without the long ones
+	@$(BIN)/pytest -n 2 --dist loadgroup --one-api -m "not torture" tests/pure tests/core tests/repositories $(ARGS)
 
 schema: $(READY) ## Write docs/schema.sql, docs/schema.md and sql/admin/definitions.txt from the migrated database
 	@SKILLDB_PG_VERSION=18 $(BIN)/pytest tests/admin/test_schema.py --write-docs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import signal
 from collections.abc import Callable, Generator, Iterator
@@ -38,9 +39,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--one-api", action="store_true", help="leave out what is tested on the async API as well")
     parser.addoption(
         "--write-docs", action="store_true", help="write docs/schema.* and sql/admin/definitions.txt; do not compare"
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --one-api, leave out the tests of which there is one for each API, on the async one."""
+    if config.getoption("one_api"):
+        left_out = [item for item in items if "async" in re.split(r"[\[\]-]", item.name)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)

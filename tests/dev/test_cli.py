@@ -294,7 +294,7 @@ def test_make_lists_every_target_with_a_line() -> None:
     listed = {line.split()[0] for line in said.stdout.splitlines()}
     promised = (
         "install demo db-start db-stop migrate rollback status new-migration seed import drift doctor psql explain "
-        "test schema lint types check clean"
+        "test test-quick schema lint types check clean"
     )
     assert set(promised.split()) <= listed
 
