@@ -186,7 +186,7 @@ CREATE TABLE public.skill_feedback (
 
 ALTER TABLE ONLY public.skill_feedback FORCE ROW LEVEL SECURITY;
 
-COMMENT ON TABLE public.skill_feedback IS 'One piece of feedback on a skill, and its review.';
+COMMENT ON TABLE public.skill_feedback IS 'One feedback item on a skill, and its review.';
 
 COMMENT ON COLUMN public.skill_feedback.skill_version_id IS 'The version it is about; NULL: the skill as such.';
 
@@ -327,7 +327,7 @@ COMMENT ON COLUMN public.skills.rating_sum IS 'Sum of the ratings (1 to 5 each).
 
 COMMENT ON COLUMN public.skills.average_rating IS 'Mean rating * 100, rounded half up: 450 is 4.5. NULL without ratings.';
 
-COMMENT ON COLUMN public.skills.total_feedback IS 'Number of pieces of feedback, of every type.';
+COMMENT ON COLUMN public.skills.total_feedback IS 'Number of feedback items, of every type.';
 
 COMMENT ON COLUMN public.skills.thumbs_up_count IS 'Number of thumbs up.';
 

@@ -51,7 +51,7 @@ WHERE reviewed_by IS NOT NULL;
 CREATE INDEX IF NOT EXISTS skill_feedback_skill_version_idx ON skill_feedback (tenant_id, skill_version_id)
 WHERE skill_version_id IS NOT NULL;
 
-COMMENT ON TABLE skill_feedback IS 'One piece of feedback on a skill, and its review.';
+COMMENT ON TABLE skill_feedback IS 'One feedback item on a skill, and its review.';
 COMMENT ON COLUMN skill_feedback.skill_version_id IS 'The version it is about; NULL: the skill as such.';
 COMMENT ON COLUMN skill_feedback.user_id IS 'Who gave it; NULL: anonymous, or since deleted.';
 COMMENT ON COLUMN skill_feedback.usage_event_id IS 'The use it is about, as text and unchecked; NULL where none.';

@@ -46,7 +46,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON COLUMN skills.total_feedback IS 'Number of pieces of feedback, of every type.';
+COMMENT ON COLUMN skills.total_feedback IS 'Number of feedback items, of every type.';
 COMMENT ON COLUMN skills.thumbs_up_count IS 'Number of thumbs up.';
 COMMENT ON COLUMN skills.thumbs_down_count IS 'Number of thumbs down.';
 COMMENT ON COLUMN skills.positive_feedback_pct IS

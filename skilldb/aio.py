@@ -44,7 +44,7 @@ class Conn(process.Inheritance, psycopg.AsyncConnection[tuple[Any, ...]]):
 
     async def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
         """psycopg's one place to wait in."""
-        return await super().wait(connection.bounded(self, gen, self.session.settings.patience), *args, **kwargs)
+        return await super().wait(connection.bounded(self, gen, self.session.settings.answer_timeout), *args, **kwargs)
 
     async def _try_cancel(self, **bound: Any) -> None:
         """psycopg's one place to cancel in. In a forked child that would end the parent's query."""

@@ -46,7 +46,7 @@ class Conn(process.Inheritance, psycopg.Connection[tuple[Any, ...]]):
 
     def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
         """psycopg's one place to wait in."""
-        return super().wait(connection.bounded(self, gen, self.session.settings.patience), *args, **kwargs)
+        return super().wait(connection.bounded(self, gen, self.session.settings.answer_timeout), *args, **kwargs)
 
     def _try_cancel(self, **bound: Any) -> None:
         """psycopg's one place to cancel in. In a forked child that would end the parent's query."""

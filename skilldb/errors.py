@@ -14,7 +14,7 @@ class SkilldbError(Exception):
 
 
 class NotFoundError(SkilldbError):
-    """A skill, user, version, piece of feedback, run or the tenant itself does not exist in this tenant."""
+    """A skill, user, version, feedback item, run or the tenant itself does not exist in this tenant."""
 
 
 class AlreadyExistsError(SkilldbError):
@@ -104,7 +104,7 @@ def translate(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
     state = error.sqlstate
     message = error.diag.message_primary or str(error)
     if state is None:
-        # InternalError: the answer was none that may come, as where a pooler speaks for a server that died.
+        # InternalError: an unexpected protocol message, for example from a pooler whose server died.
         unavailable = isinstance(error, psycopg.OperationalError | psycopg.InternalError)
         return DatabaseUnavailableError(message) if unavailable else _other(error)
     if state == "P0002":  # raise_not_found

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BEGIN = Query("begin", b"BEGIN", {})
 """Opens a transaction that outlives the exchange."""
-# A prepared query that does not fit its tables any more; one that is not there.
+# A stale cached plan; an unknown prepared statement.
 _OUTDATED = ("0A000", "26000")
 # Bytes of values. A Unix socket takes some 200,000 at once, TCP less.
 _LARGE = 16_384
@@ -115,7 +115,10 @@ class Exchange:
         return self._size > _LARGE
 
     def push(self) -> PQGen[None]:
-        """Send the steps of a large one, for psycopg's wait(), but not what commits them: broken off, nothing is."""
+        """Send the steps without the Sync that commits: if this is interrupted, nothing is written.
+
+        For a large exchange, in psycopg's wait().
+        """
         self._queue()
         yield from send(self._pgconn)
 
@@ -162,7 +165,7 @@ class Exchange:
             if error.sqlstate in _OUTDATED:
                 session.prepared.clear()  # The others may be as outdated: each would fail once.
             raise translate(error, {**sent.step.params, "tenant_id": self._tenant_id}) from error
-        # What stands behind a refused step the server skips, preparations too.
+        # After a failed step the server skips the rest of the pipeline, including Parse.
         if sent.name is not None and sent.values is None:
             session.prepared[sql] = sent.name
 

@@ -46,8 +46,8 @@ class Settings:
     """The same for what is checked when opening, with PostgreSQL's own names alone."""
     prepare_threshold: int | None
     """How often a query is run on a connection before it is prepared there; None for never."""
-    patience: float | None
-    """Seconds that one answer of the server may take; None for any number."""
+    answer_timeout: float | None
+    """Seconds that one answer of the server may take; None for no limit."""
 
 
 def settings(
@@ -110,7 +110,7 @@ def settings(
         begin=_begin(search_path(schema), statement_timeout, lock_timeout),
         begin_checks=_begin(NOTHING_TRUSTED, statement_timeout, lock_timeout),
         prepare_threshold=prepare_threshold,
-        patience=statement_timeout + timeout if statement_timeout else None,
+        answer_timeout=statement_timeout + timeout if statement_timeout else None,
     )
 
 

@@ -30,7 +30,10 @@ def _text(name: str, value: Any) -> str:
 
 
 def _integer(bits: int) -> Adapt:
-    """Integers of PostgreSQL's range (documentation, "Numeric Types"). A bool is none, though Python says so."""
+    """Integers of PostgreSQL's range (documentation, "Numeric Types").
+
+    bool is rejected, although it is a subclass of int.
+    """
     bound = 2 ** (bits - 1)
 
     def adapt(name: str, value: Any) -> int:

@@ -19,7 +19,7 @@ RETURNING
     started_at, completed_at, created_at;
 
 -- name: lock_benchmark_run(run_id)
--- So that the statement after it, should the change not be allowed, names the status that the run really has.
+-- Lock first, so that a refused transition reports the current status.
 SELECT coalesce(
     (
         SELECT b.id
@@ -58,7 +58,7 @@ WHERE
     AND coalesce(c.id, raise_invalid_transition('run', b.id, b.status, 'start')) IS NOT NULL;
 
 -- name: check_benchmark_results(run_id, models)
--- After lock_benchmark_run: results are for a run that runs, and for models that it lists.
+-- After lock_benchmark_run. Results are accepted only for a running run, and only for models that it lists.
 -- Example: run_id = 'skilldb-explain', models = ARRAY['example']
 -- Run first: create_benchmark_run, start_benchmark_run
 SELECT
@@ -81,7 +81,7 @@ WHERE b.tenant_id = %(tenant_id)s AND b.id = %(run_id)s;
 -- name: record_benchmark_results(run_id, model_name, model_provider, test_case_index, input_used,
 -- output_produced, expected_output, input_tokens, output_tokens, total_tokens, latency_ms, estimated_cost_microcents,
 -- quality_score, quality_notes, matches_expected, error_message)
--- After check_benchmark_results. A result for a case that has one replaces it.
+-- After check_benchmark_results. A second result for the same test case replaces the first.
 -- Example: 50 rows of run_id = 'skilldb-explain', model_name = 'example', model_provider = 'example',
 -- test_case_index = 0..49, input_used = NULL, output_produced = NULL, expected_output = NULL, input_tokens = 900,
 -- output_tokens = 100, total_tokens = 1000, latency_ms = 700, estimated_cost_microcents = 5000, quality_score = 80,
@@ -155,7 +155,7 @@ SELECT count(*) AS recorded
 FROM recorded;
 
 -- name: complete_benchmark_run(run_id)
--- After lock_benchmark_run. The unrounded means decide; what is kept of them is rounded half up.
+-- After lock_benchmark_run. The ranking uses the unrounded means; the stored means are rounded half up.
 -- Example: run_id = 'skilldb-explain'
 -- Run first: create_benchmark_run, start_benchmark_run, record_benchmark_results
 WITH means AS (
@@ -243,7 +243,7 @@ WHERE
     AND coalesce(c.id, raise_invalid_transition('run', b.id, b.status, 'fail')) IS NOT NULL;
 
 -- name: get_latest_benchmark_run(skill_id)
--- The results as one JSON array, so that run and results are one row of one snapshot.
+-- The results are one JSON array, so that the run and its results come from one snapshot.
 SELECT
     b.id, b.skill_id, b.skill_version_id, b.triggered_by, b.status, b.models,
     b.best_model, b.best_quality_score, b.cheapest_model, b.cheapest_cost_microcents,
@@ -285,7 +285,7 @@ ORDER BY b.created_at DESC, b.id DESC
 LIMIT 1;
 
 -- name: compare_models(run_id)
--- Ranked as complete_benchmark_run ranks them; a model without a quality comes last.
+-- The ranking is that of complete_benchmark_run. A model without a quality score comes last.
 SELECT
     model_name,
     count(*) AS cases,

@@ -1,8 +1,8 @@
--- What people say about skills, its review, and its counts on skills.
+-- Feedback items on skills, their review, and their counts on skills.
 
 -- name: submit_feedback(id, skill_id, skill_version_id, user_id, usage_event_id, feedback_type, sentiment, comment,
 -- suggested_content, suggested_diff, example_input, example_output, expected_output, quality_score, source)
--- After lock_user_and_skill. Row and counts are one statement.
+-- After lock_user_and_skill. One statement writes the row and moves the counts.
 -- Example: id = 'skilldb-explain', skill_version_id = :version_id, usage_event_id = NULL,
 -- feedback_type = 'thumbs_up', sentiment = NULL, comment = 'An example', suggested_content = NULL,
 -- suggested_diff = NULL, example_input = NULL, example_output = NULL, expected_output = NULL, quality_score = NULL,
@@ -33,7 +33,7 @@ WITH submitted AS (
         %(expected_output)s,
         %(quality_score)s::integer,
         %(source)s,
-        -- Cut like last_viewed_at: the default would round, half the time past a view that comes after it.
+        -- Truncate, as last_viewed_at is truncated. Rounding up could place the item after a later view.
         date_trunc('milliseconds', now())
     )
     RETURNING
@@ -60,7 +60,7 @@ SELECT
 FROM submitted;
 
 -- name: lock_feedback(feedback_id)
--- So that the statement after it, should the change not be allowed, names the status that the feedback really has.
+-- Lock first, so that a refused transition reports the current status.
 SELECT coalesce(
     (
         SELECT f.id
@@ -72,7 +72,7 @@ SELECT coalesce(
 ) AS id;
 
 -- name: review_feedback(feedback_id, status, reviewed_by, review_notes)
--- The workflow stands in the UPDATE. A status that does not exist passes it, and is refused by the column's CHECK.
+-- The UPDATE checks the transition. An unknown status passes it and is refused by the column's CHECK.
 -- Example: feedback_id = 'skilldb-explain', status = 'accepted', reviewed_by = :user_id, review_notes = NULL
 -- Run first: submit_feedback
 WITH reviewed AS (
@@ -109,7 +109,7 @@ WHERE
     AND coalesce(r.id, raise_invalid_transition('feedback', f.id, f.status, 'become ' || %(status)s)) IS NOT NULL;
 
 -- name: list_feedback(skill_id, feedback_type, status, after_created_at, after_id, limit)
--- Newest first; for the bound and the further row see list_skills.
+-- Newest first. list_skills explains the bound and the extra row.
 -- Example: feedback_type = NULL, status = NULL, after_created_at = NULL, after_id = NULL, limit = 10
 SELECT
     f.id, f.skill_id, f.skill_version_id, f.user_id, f.usage_event_id, f.feedback_type, f.sentiment,

@@ -1,8 +1,8 @@
 -- What is checked when a database is opened, by whichever role opens it. No tenant in any of it.
 
 -- name: list_unsafe_roles()
--- Why the login could bypass the policies: no row where it could not. A superuser and a role with BYPASSRLS are subject
--- to no policy, nor is the owner of a table without FORCE (PostgreSQL documentation, "Row Security Policies").
+-- Why the login could bypass the policies; no row if it cannot. Superusers and roles with BYPASSRLS are subject to no
+-- policy, nor is the owner of a table without FORCE (PostgreSQL documentation, "Row Security Policies").
 -- CREATEROLE may become such a role, before PostgreSQL 16 by itself. SET ROLE can be undone, so session_user counts.
 SELECT 'role ' || quote_ident(r.rolname) || ' is a superuser' AS reason
 FROM pg_roles AS r
@@ -248,8 +248,8 @@ FROM found AS f
 ORDER BY f.step, f.reason;
 
 -- name: get_schema_owner(schema)
--- Who owns the schema where that is neither a superuser, nor the database's owner, nor the role that asks, nor one of
--- which it is a member. Whoever migrates into such a schema gives its owner every row.
+-- The owner of the schema, if it is a stranger: no superuser, not the database's owner, not the asking role and no role
+-- of which that is a member. Migrating into such a schema would give its owner every row.
 -- Example: schema = 'public'
 SELECT r.rolname::text AS owner
 FROM pg_namespace AS n
@@ -263,8 +263,8 @@ WHERE
     AND NOT pg_has_role(current_user, r.oid, 'USAGE');
 
 -- name: get_session(schema)
--- The server process that answers, which behind a pooler is not the one that the login was told of; and whether the
--- role may use the schema, NULL where there is none.
+-- The server process that answers, and whether the role may use the schema. Behind a pooler the process differs from
+-- the one that the login reported. `usable` is NULL if there is no such schema.
 -- Example: schema = 'public'
 SELECT
     pg_backend_pid() AS pid,

@@ -1,8 +1,8 @@
--- Row locks that come first in a transaction. Users before skills, each in id order, everywhere: two transactions that
--- keep to one order cannot deadlock. A missing row is an error here, before anything is written.
+-- Row locks that a transaction takes first. Everywhere users are locked before skills, each in id order: transactions
+-- that follow one order cannot deadlock. A missing row raises an error here, before anything is written.
 
 -- name: lock_skill(skill_id)
--- Whoever changes a skill's counters or versions takes this first. NO KEY: foreign keys to the skill need not wait.
+-- Take this before changing a skill's counters or versions. NO KEY lets foreign-key checks pass.
 SELECT coalesce(
     (
         SELECT s.id
@@ -14,8 +14,8 @@ SELECT coalesce(
 ) AS id;
 
 -- name: lock_skill_key(skill_id)
--- Before a change of the slug, which is part of a key: that UPDATE locks the row against foreign keys too, and would
--- have to wait for those that came between.
+-- Take this before changing the slug. Changing a key column needs FOR UPDATE. A weaker lock lets foreign-key checks in,
+-- and the UPDATE then waits for them.
 SELECT coalesce(
     (
         SELECT s.id
@@ -27,8 +27,8 @@ SELECT coalesce(
 ) AS id;
 
 -- name: lock_user_and_skill(user_id, skill_id)
--- As lock_skill, after the user, whose row the foreign key of what is written next would lock, too late. NULL locks
--- nothing. CASE evaluates its conditions in order (PostgreSQL documentation, "Expression Evaluation Rules").
+-- Lock the user first; otherwise the INSERT's foreign key locks it after the skill. NULL locks nothing. CASE evaluates
+-- its conditions in order (PostgreSQL documentation, "Expression Evaluation Rules").
 SELECT
     CASE
         WHEN %(user_id)s::text IS NOT NULL AND (
@@ -46,7 +46,7 @@ SELECT
     END AS missing;
 
 -- name: lock_users(user_ids)
--- Many users, in id order. The ids must be distinct.
+-- Lock many users, in id order. The ids must be distinct.
 WITH locked AS (
     SELECT u.id
     FROM users AS u
@@ -71,7 +71,7 @@ SELECT
     END AS missing;
 
 -- name: lock_skills(skill_ids)
--- Many skills, in id order. The ids must be distinct.
+-- Lock many skills, in id order. The ids must be distinct.
 WITH locked AS (
     SELECT s.id
     FROM skills AS s
@@ -96,7 +96,7 @@ SELECT
     END AS missing;
 
 -- name: check_skill_version(skill_id, skill_version_id)
--- The foreign key asks for a version of the organisation; it must be one of this skill.
+-- The foreign key only requires a version of the organisation. This query requires a version of the skill.
 -- Example: skill_version_id = :version_id
 SELECT
     CASE

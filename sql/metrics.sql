@@ -1,4 +1,4 @@
--- The counters and averages that are kept on skills: move them, recompute them, find where they have drifted.
+-- The counters and averages on skills: move them, recompute them, find drift.
 
 -- name: increment_skill_uses(skill_id, by)
 -- Example: by = 1
@@ -18,7 +18,7 @@ SELECT
     ) AS total_uses;
 
 -- name: update_skill_rating(skill_id)
--- After lock_skill. Recomputed by the statement after the lock, which sees every rating that was committed before it.
+-- After lock_skill. Only a statement that begins after the lock sees every rating that was committed before it.
 UPDATE skills AS s
 SET
     rating_count = r.rating_count,
@@ -71,7 +71,7 @@ WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 RETURNING s.avg_token_cost_microcents;
 
 -- name: update_skill_uses(skill_id)
--- After lock_skill. Uses may be counted without an event, so the events are only a lower bound.
+-- After lock_skill. A use may be counted without an event, so the number of events is a lower bound.
 UPDATE skills AS s
 SET
     total_uses = greatest(s.total_uses, e.events),
@@ -85,7 +85,7 @@ WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 RETURNING s.total_uses;
 
 -- name: find_metric_drift()
--- Reads all: it recounts every rating, event, piece of feedback and measurement of the organisation, once each.
+-- Reads all: it recounts every rating, event, feedback item and measurement of the organisation, once each.
 WITH rated AS (
     SELECT
         skill_id,
@@ -141,7 +141,7 @@ CROSS JOIN
         VALUES
         ('rating_count', s.rating_count::bigint, coalesce(rated.ratings, 0)),
         ('rating_sum', s.rating_sum, coalesce(rated.rating_sum, 0)),
-        -- Uses may be counted without an event: only too few are a drift.
+        -- A use may be counted without an event, so only a lower count is drift.
         ('total_uses', s.total_uses::bigint, greatest(s.total_uses, coalesce(used.events, 0))),
         ('total_feedback', s.total_feedback::bigint, coalesce(commented.feedback, 0)),
         ('thumbs_up_count', s.thumbs_up_count::bigint, coalesce(commented.up, 0)),

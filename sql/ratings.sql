@@ -1,8 +1,9 @@
--- Ratings, one a user and skill, and their count and sum on skills.
+-- Ratings, one for each user and skill, and their count and sum on skills.
 
 -- name: rate_skill(user_id, skill_id, rating, comment, hours_saved_estimate)
--- After lock_user_and_skill, in a statement of its own: only a statement that begins after the lock sees the rating
--- that an earlier holder of it left. The difference is applied, so that the cost does not grow with the ratings.
+-- After lock_user_and_skill, which is a statement of its own. Only a statement that begins after the lock sees the
+-- rating that the previous holder of the lock wrote. The statement adds the difference, so that its cost does not grow
+-- with the number of ratings.
 -- Example: rating = 4, comment = 'An example', hours_saved_estimate = NULL
 WITH former AS (
     SELECT rating
@@ -60,14 +61,14 @@ WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 RETURNING s.id;
 
 -- name: lock_rated_skill(skill_id)
--- As lock_skill; a skill that is not there has no rating to delete, which is no error.
+-- As lock_skill, but a missing skill is no error: it has no rating to delete.
 SELECT id
 FROM skills
 WHERE tenant_id = %(tenant_id)s AND id = %(skill_id)s
 FOR NO KEY UPDATE;
 
 -- name: list_ratings(skill_id, after_updated_at, after_id, limit)
--- Newest first; for the bound and the further row see list_skills.
+-- Newest first. list_skills explains the bound and the extra row.
 -- Example: after_updated_at = NULL, after_id = NULL, limit = 10
 SELECT id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at
 FROM ratings

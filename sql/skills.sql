@@ -41,10 +41,11 @@ FROM skills
 WHERE tenant_id = %(tenant_id)s AND slug = %(slug)s;
 
 -- name: list_skills(status, category, tag, after_updated_at, after_id, limit)
--- Newest change first. One row more than a page holds says that there is another page. The bound is not optional, but
--- infinite on the first page: an index condition in every plan, while `IS NULL OR` is only a filter in a generic one.
--- In a subquery, since row-level security keeps coalesce() out of index conditions: it does not count as leakproof.
--- CASE, not `IS NULL OR`, for the other filters: a generic plan takes that for so selective that it sorts all skills.
+-- Newest change first. The query reads one row more than a page holds, to learn whether there is another page.
+-- On the first page the bound is infinite instead of NULL, so that it is an index condition in every plan. In a generic
+-- plan `IS NULL OR` would only be a filter. The bound is in a subquery because coalesce() is not leakproof: row-level
+-- security keeps such functions out of index conditions.
+-- The other filters use CASE. A generic plan takes `IS NULL OR` for so selective that it sorts all skills.
 -- Example: status = 'published', category = NULL, tag = NULL, after_updated_at = NULL, after_id = NULL, limit = 10
 SELECT
     id, name, slug, description, category, tags, status, hours_saved, author_id,
@@ -66,8 +67,8 @@ ORDER BY updated_at DESC, id DESC
 LIMIT %(limit)s::bigint + 1;
 
 -- name: update_skill(skill_id, changes)
--- After lock_skill or lock_skill_key. A key that `changes` does not have keeps its column. updated_at moves with the
--- content only, and never backwards: a transaction that began earlier may write later.
+-- After lock_skill or lock_skill_key. A column whose key is missing in `changes` keeps its value. updated_at moves only
+-- when the content changes. It never goes backwards, although a transaction that began earlier may write later.
 -- Example: changes = '{"description": "Another example"}'
 WITH edit AS (
     SELECT
@@ -109,8 +110,8 @@ RETURNING
     s.total_feedback, s.positive_feedback_pct, s.avg_token_cost_microcents;
 
 -- name: publish_skill_version(skill_id, id, content_url, content_hash, content_type, metadata, created_by)
--- After the skill's lock, so that two publishers get two numbers, without a gap. Adds nothing where this very content
--- is the published one already.
+-- After lock_skill, so that two publishers get consecutive numbers. Adds no version if the published version already
+-- has this content.
 -- Example: id = 'skilldb-explain', content_url = 'example.md',
 -- content_hash = '0000000000000000000000000000000000000000000000000000000000000000', content_type = 'text/markdown',
 -- metadata = NULL, created_by = :user_id
@@ -200,7 +201,7 @@ FROM skill_versions
 WHERE tenant_id = %(tenant_id)s AND id = %(version_id)s;
 
 -- name: delete_skill(skill_id)
--- Its versions, ratings, views, usage, feedback, measurements and benchmarks go with it, by their foreign keys.
+-- The foreign keys delete its versions, ratings, views, events, feedback items, measurements and benchmark runs.
 DELETE FROM skills
 WHERE tenant_id = %(tenant_id)s AND id = %(skill_id)s
 RETURNING id;

@@ -1,4 +1,4 @@
--- Organisations. The handle's tenant is the only one that can be seen or created.
+-- Organisations. A handle sees and creates only the organisation that it names.
 
 -- name: create_tenant(id, name, slug)
 -- Example: tenant_id = 'skilldb-explain', id = 'skilldb-explain', name = 'Example', slug = 'skilldb-explain'

@@ -1,8 +1,8 @@
--- What running skills costs, and its sum on skills. A microcent is a millionth of a cent: $1 is 100,000,000.
+-- What running skills costs, and the sum of it on skills. A microcent is a millionth of a cent: $1 is 100,000,000.
 
 -- name: record_token_measurements(id, skill_id, usage_event_id, user_id, input_tokens, output_tokens, total_tokens,
 -- model_name, model_provider, estimated_cost_microcents, latency_ms, source, created_at)
--- After lock_users and lock_skills. Any number of measurements; the cost does not grow with those already there.
+-- After lock_users and lock_skills. The cost does not grow with the measurements that are already stored.
 -- Example: 50 rows of id = NULL, skill_id = :skill_ids, usage_event_id = NULL, user_id = :user_ids,
 -- input_tokens = 900, output_tokens = 100, total_tokens = 1000, model_name = 'example', model_provider = 'example',
 -- estimated_cost_microcents = 5000, latency_ms = 700, source = 'example', created_at = NULL
@@ -76,7 +76,7 @@ SELECT
 FROM recorded;
 
 -- name: get_skill_cost_stats(skill_id)
--- Sum and mean are those kept on the skill; the number and the predominant model are counted.
+-- The sum and the mean are the stored ones of the skill. The number and the predominant model are counted.
 WITH models AS (
     SELECT
         model_name,
@@ -97,8 +97,9 @@ LEFT JOIN models AS m ON true
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s;
 
 -- name: get_cost_trend(skill_id, days)
--- Days of UTC, the last of them today, oldest first. Summed once and then joined by equality: a join by range would
--- read all newer rows again for each day, as row-level security keeps the upper bound out of the index condition.
+-- Days of UTC, oldest first, today last. The rows are summed by day once, and then joined by equality. A join by range
+-- would read all newer rows again for each day, because row-level security keeps the upper bound out of the index
+-- condition.
 -- Example: days = 30
 WITH daily AS (
     SELECT

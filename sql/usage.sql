@@ -1,7 +1,7 @@
--- Uses of skills and tools, and their count on skills.
+-- Usage events of skills and tools, and their count on skills.
 
 -- name: lock_event(id, user_id, skill_id)
--- As lock_user_and_skill; an event that is there already misses nobody: it is only recorded again.
+-- As lock_user_and_skill. An event that is already stored raises no error for a missing user or skill.
 -- Example: id = :event_id
 SELECT
     CASE
@@ -30,7 +30,8 @@ SELECT
     END AS missing;
 
 -- name: lock_users_of_events(id, user_id)
--- As lock_users; an event that is there already misses nobody. A NULL is not among no ids, so NOT IN alone lets it in.
+-- As lock_users. An event that is already stored raises no error for a missing user. `NULL NOT IN (empty list)` is
+-- true, so NULLs are excluded explicitly.
 -- Example: 50 rows of id = NULL, user_id = :user_ids
 WITH locked AS (
     SELECT t.id
@@ -60,7 +61,7 @@ SELECT
     END AS missing;
 
 -- name: lock_skills_of_events(id, skill_id)
--- As lock_skills; an event that is there already misses nobody.
+-- As lock_skills. An event that is already stored raises no error for a missing skill.
 -- Example: 50 rows of id = NULL, skill_id = :skill_ids
 WITH locked AS (
     SELECT t.id
@@ -90,7 +91,7 @@ SELECT
     END AS missing;
 
 -- name: record_usage_event(id, tool_name, skill_id, user_id, metadata, created_at)
--- After lock_event. Event and count are one statement; an id that is there already moves neither.
+-- After lock_event. One statement writes the event and moves the count. An id that is already stored changes neither.
 -- Example: id = NULL, tool_name = 'example', metadata = NULL, created_at = NULL
 WITH recorded AS (
     INSERT INTO usage_events (tenant_id, id, tool_name, skill_id, user_id, metadata, created_at)
@@ -120,8 +121,8 @@ SELECT count(*) > 0 AS recorded
 FROM recorded;
 
 -- name: record_usage_events(id, tool_name, skill_id, user_id, metadata, created_at)
--- After lock_users_of_events and lock_skills_of_events. Events are inserted in the order of their ids: two batches that
--- share ids wait for each other in one direction only.
+-- After lock_users_of_events and lock_skills_of_events. Events are inserted in id order, so that two batches with
+-- common ids cannot deadlock.
 -- Example: 50 rows of id = NULL, tool_name = 'example', skill_id = :skill_ids, user_id = :user_ids, metadata = NULL,
 -- created_at = NULL
 WITH recorded AS (
@@ -169,7 +170,7 @@ SELECT count(*) AS recorded
 FROM recorded;
 
 -- name: count_uses_by_day(skill_id, days)
--- Days of UTC, the last of them today, oldest first. For the join see get_cost_trend.
+-- Days of UTC, oldest first, today last. get_cost_trend explains the join.
 -- Example: days = 30
 WITH daily AS (
     SELECT
@@ -196,7 +197,7 @@ LEFT JOIN daily AS d ON d.start = t.start
 ORDER BY t.start;
 
 -- name: get_top_skills(days, limit)
--- Most used first; of equally used ones the first by id.
+-- Most used first. Skills that are equally used come in id order.
 -- Example: days = 30, limit = 10
 SELECT
     s.id AS skill_id,

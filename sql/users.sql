@@ -1,4 +1,4 @@
--- The people of an organisation.
+-- The users of an organisation.
 
 -- name: create_user(id, email, name, role)
 -- Example: id = 'skilldb-explain', email = 'skilldb-explain@example.com', name = 'Example', role = 'member'
@@ -12,15 +12,15 @@ FROM users
 WHERE tenant_id = %(tenant_id)s AND id = %(user_id)s;
 
 -- name: lock_user_for_deletion(user_id)
--- First of the steps that delete a user: from here on nobody can rate, view or record anything for the user.
+-- The first step of deleting a user. While it holds this lock, nobody can write a row for the user.
 SELECT id
 FROM users
 WHERE tenant_id = %(tenant_id)s AND id = %(user_id)s
 FOR UPDATE;
 
 -- name: lock_skills_of_user(user_id)
--- Second: every skill of which a row will be deleted or changed, in id order.
--- Reads all: who has used a good part of the skills of a big organisation is cheaper served by one pass over them.
+-- The second step locks every skill of which a row will be deleted or changed, in id order.
+-- Reads all: for a user of many skills, one pass over the skills is cheaper than a probe for each of them.
 SELECT s.id
 FROM skills AS s
 WHERE
@@ -48,8 +48,8 @@ ORDER BY s.id
 FOR NO KEY UPDATE;
 
 -- name: withdraw_ratings_of_user(user_id)
--- The ratings themselves go with the user, by the foreign key.
--- Reads all: as lock_skills_of_user, for who has rated many.
+-- The foreign key deletes the ratings themselves together with the user.
+-- Reads all: as lock_skills_of_user, for a user who has rated many skills.
 UPDATE skills AS s
 SET
     rating_count = s.rating_count - 1,

@@ -1,8 +1,8 @@
 -- What users have seen, and what is new since.
 
 -- name: record_skill_view(user_id, skill_id, current_version)
--- A first view locks the user before the skill, as everywhere; its foreign keys would lock them in any order.
--- last_viewed_at never goes backwards: of two views that overlap, the later one may be written first.
+-- A first view locks the user before the skill. The foreign keys alone would lock them in any order.
+-- last_viewed_at never goes backwards, although the later of two overlapping views may be written first.
 -- Example: current_version = 1
 INSERT INTO user_skill_views AS v (tenant_id, user_id, skill_id, last_viewed_version)
 VALUES (
@@ -31,7 +31,7 @@ ON CONFLICT (tenant_id, user_id, skill_id) DO UPDATE
         view_count = v.view_count + 1;
 
 -- name: get_user_view(user_id, skill_id)
--- The user's last view of one skill. Read it before recording a new one: afterwards nothing is new.
+-- The user's last view of one skill. Read it before recording a new view, which overwrites it.
 SELECT id, user_id, skill_id, last_viewed_at, last_viewed_version, view_count
 FROM user_skill_views
 WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s AND skill_id = %(skill_id)s;
@@ -68,11 +68,11 @@ INNER JOIN skills AS s ON s.tenant_id = %(tenant_id)s AND s.id = v.skill_id
 ORDER BY v.last_viewed_at DESC, v.skill_id DESC;
 
 -- name: get_whats_new_for_user(user_id, limit, days)
--- The version is compared as well as the time: a version whose transaction began before the view and committed after
--- it carries an older time, and would be missed for ever.
--- Who has viewed a thousand skills or more finds the news among the newest thousand skills, as a rule; where they do
--- not fill the limit, and for everybody else, each of the user's views is looked up. LATERAL with a LIMIT can only be
--- one probe a row; a join may become all of the user's views for each skill.
+-- The query compares the version as well as the time. A version may commit after the view although its transaction
+-- began before it. Its time is then older than the view's.
+-- A user with a thousand views or more usually finds enough changes among the newest thousand skills. If these do not
+-- fill the limit, and for all other users, the query looks up each of the user's views. LATERAL with LIMIT 1 forces one
+-- index probe per row. A plain join may read all of the user's views for each skill.
 -- Example: limit = 10, days = 30
 WITH newest AS (
     SELECT
@@ -186,8 +186,8 @@ WHERE
     AND v.skill_id = %(skill_id)s;
 
 -- name: open_skill(user_id, skill_id)
--- detect_changes and record_skill_view as one statement: all of it sees the database as it was when the statement
--- began, so that the changes are those before this view, and the version recorded is the very one returned.
+-- detect_changes and record_skill_view in one statement, which has one snapshot. So the changes are those before this
+-- view, and the recorded version is the returned one.
 WITH changes AS (
     SELECT
         s.id AS skill_id,
@@ -210,8 +210,8 @@ WITH changes AS (
 ),
 
 recorded AS (
-    -- Aggregates, so that there is a row, and the error, also where there is no skill. For the user see
-    -- record_skill_view.
+    -- The aggregates give a row, and so the error, even if the skill does not exist. record_skill_view explains the
+    -- lock of the user.
     INSERT INTO user_skill_views AS v (tenant_id, user_id, skill_id, last_viewed_version)
     SELECT
         %(tenant_id)s,

@@ -34,7 +34,7 @@ BUSY = 1_000
 STALE, DEAD, CONNECTIONS = 30, 30, 80
 """Percent: rows changed since analyse, dead rows, connections in use. Autovacuum sees to a table at 10 and 20."""
 LOCK_TIMEOUT = 2
-"""Seconds to wait for a lock: everybody else waits behind who waits for it."""
+"""Seconds to wait for a lock. While we wait for it, everyone else queues behind us."""
 
 _SQL = queries.load("admin/doctor")
 _MIGRATE = queries.load("admin/migrate")
@@ -157,7 +157,7 @@ def _report(name: str, check: Check, sound: str, patient: Patient) -> Iterator[F
             level, advice = "warning", "wait for that transaction, or end it, and run again"
         else:
             reason = str(translate(error, {}) if isinstance(error, psycopg.Error) else error)
-            level, advice = "failure", "mend what is said, and run again"
+            level, advice = "failure", "fix the reported error, then run `skilldb doctor` again"
         yield Finding(check=name, level=level, found=f"cannot be checked: {reason}", advice=advice)
     if not problems:
         yield Finding(check=name, level="ok", found=sound)
@@ -198,7 +198,7 @@ _ISOLATION: dict[isolation.Check, tuple[str, str]] = {
     ),
     isolation.policies: (
         "each table has tenant_isolation and tenant_access, both with the tenant's predicate in both clauses",
-        "DROP POLICY what is unexpected; CREATE POLICY what is missing as the table's migration has it",
+        "run: DROP POLICY for an unexpected policy, CREATE POLICY as in the table's migration for a missing one",
     ),
     isolation.foreign_keys: (
         "all are within the organisation and validated",

@@ -56,7 +56,7 @@ class ForeignKey:
 
 
 def tables(conn: Conn) -> list[Table]:
-    """Every table to be isolated. SkilldbError where there is none, and nothing a check could find wrong."""
+    """Every table to be isolated. SkilldbError if there is none: every check would pass vacuously."""
     found = conn.cursor(row_factory=class_row(Table)).execute(_SQL["list_isolated_tables"].sql).fetchall()
     if {table.name for table in found} <= {"tenants"}:
         raise SkilldbError("no table has a tenant_id")

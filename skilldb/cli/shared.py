@@ -50,7 +50,10 @@ def _dsn(name: str, other: str) -> str | None:
     """The variable's value. Where only the other one is set, going to the embedded server would surprise."""
     found = os.environ.get(name)
     if not found and os.environ.get(other):
-        raise SkilldbError(f"{other} is set and {name} is not: set both, or neither for the embedded server")
+        raise SkilldbError(
+            f"{other} is set and {name} is not. Set both variables to use your own server; "
+            "leave both unset to use the embedded one"
+        )
     if found:
         try:
             settings.parse(found)

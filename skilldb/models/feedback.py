@@ -33,7 +33,7 @@ class NewSkillFeedback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkillFeedback:
-    """A piece of feedback, and its review: `status` is pending, accepted, dismissed or implemented."""
+    """A feedback item, and its review: `status` is pending, accepted, dismissed or implemented."""
 
     id: str
     skill_id: str

@@ -12,7 +12,7 @@ FROM pg_database AS d
 WHERE d.datname = current_database();
 
 -- name: list_foreign_owners(tables)
--- Tables that the migrating role neither owns nor may act as the owner of: it could not change them.
+-- Tables that the migrating role cannot change: it neither owns them nor may act as their owner.
 -- Example: tables = ARRAY[1259]
 SELECT
     c.relname AS table_name,
@@ -142,7 +142,7 @@ ORDER BY r.rolname;
 SET LOCAL plan_cache_mode = force_generic_plan;
 
 -- name: set_session(search_path, lock_timeout, is_local)
--- A plan waits behind ALTER TABLE, and everybody else behind the plan.
+-- Planning waits for ALTER TABLE, and while it waits, everyone else queues behind it.
 -- Example: search_path = 'pg_catalog, public', lock_timeout = '1s', is_local = TRUE
 SELECT
     pg_catalog.set_config('search_path', %(search_path)s, %(is_local)s::boolean) AS search_path,
@@ -327,7 +327,7 @@ WHERE relkind IN ('r', 'p') AND relpersistence = 'u' AND relnamespace = quote_id
 ORDER BY relname;
 
 -- name: list_switched_off()
--- Settings of the server without which the tables are not seen to.
+-- Settings of the server without which vacuum and analyse do not run as they should.
 SELECT name
 FROM pg_settings
 WHERE name IN ('autovacuum', 'track_counts') AND setting = 'off'
@@ -346,7 +346,7 @@ SELECT
     - coalesce(current_setting('reserved_connections', true), '0')::bigint AS available;
 
 -- name: list_timeouts()
--- As the session that asks was given them: by server, database, role or address.
+-- The settings of this session, whether they come from the server, the database, the role or the address.
 SELECT
     name,
     setting <> '0' AS is_set,

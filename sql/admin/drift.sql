@@ -1,7 +1,7 @@
 -- What the owner asks across organisations. Row-level security on tenants is not forced, so that the owner sees all.
 
 -- name: see_all_rows()
--- A role that the policies hold is then refused, instead of seeing no organisation and finding all of them sound.
+-- A role that is subject to policies gets an error here, not an empty list that looks healthy.
 SET LOCAL row_security = off;
 
 -- name: list_tenants()

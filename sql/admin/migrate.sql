@@ -1,7 +1,7 @@
 -- What migrate.py asks of yoyo's own tables. Run by the owner; no tenant in any of it.
 
 -- name: get_role()
--- Whether policies hold the role, which then would not see the rows that a migration must change.
+-- Whether the role is subject to policies. It then would not see all rows that a migration must change.
 SELECT
     rolname,
     rolsuper OR rolbypassrls AS bypasses
@@ -13,7 +13,8 @@ WHERE rolname = current_user;
 SELECT to_regclass('_yoyo_migration') IS NOT NULL AS found;
 
 -- name: list_applied()
--- Each applied migration with the checksum that was noted when it was last applied, NULL where a crash came between.
+-- Each applied migration with the checksum recorded when it was last applied. The checksum is NULL after a crash
+-- between the two.
 SELECT
     m.migration_id,
     m.applied_at_utc AT TIME ZONE 'UTC' AS applied_at,
@@ -45,19 +46,20 @@ WHERE migration_id = %(migration_id)s::text AND operation = 'apply' AND comment 
 SELECT to_regclass('yoyo_lock') IS NOT NULL AS found;
 
 -- name: get_lock()
--- Who migrates, since when. The number is the process's on its own machine.
+-- Who migrates, and since when. The number is the process id on that process's machine.
 SELECT pid, ctime AT TIME ZONE 'UTC' AS since
 FROM yoyo_lock;
 
 -- name: remove_lock(process, since)
--- This very lock, and not one that another run has taken since.
+-- Removes only this lock, not a lock that another run has taken since.
 -- Example: process = 1, since = now() - interval '30 days'
 DELETE FROM yoyo_lock
 WHERE pid = %(process)s::integer AND ctime AT TIME ZONE 'UTC' = %(since)s::timestamptz
 RETURNING pid;
 
 -- name: list_sessions()
--- Other sessions of `skilldb migrate` on this database. A client that was killed leaves one while the server works on.
+-- Other sessions of `skilldb migrate` on this database. After a client was killed, its session lives until its
+-- statement ends.
 SELECT
     pid,
     backend_start,
