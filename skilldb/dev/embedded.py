@@ -277,7 +277,7 @@ def _start(folder: Path) -> str:
                 return dsn
         except (subprocess.CalledProcessError, DatabaseUnavailableError) as error:
             tail = "\n".join(_read(data / "log").splitlines()[-5:]) or str(error)
-            passes = not isinstance(error, subprocess.CalledProcessError) or "shared memory" in tail
+            passes = not isinstance(error, subprocess.CalledProcessError) or re.search("shared memory|lock file .* already exists", tail)
             if not passes or time.monotonic() > deadline:
                 raise DatabaseUnavailableError(f"the embedded PostgreSQL in {data} did not start:\n{tail}") from error
             time.sleep(0.2)
