@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pwd import struct_passwd
 
 FOLDER = Path(".skilldb")
+# What a server says that was killed, or came up, a moment ago.
+_PASSES = re.compile("shared memory|lock file .* already exists")
 _LOCK_LINES = 8  # of a complete postmaster.pid: PostgreSQL source, src/include/utils/pidfile.h
 _PORT = 5432
 _SERVER_OF_ROOT = "pgserver"
@@ -277,7 +279,7 @@ def _start(folder: Path) -> str:
                 return dsn
         except (subprocess.CalledProcessError, DatabaseUnavailableError) as error:
             tail = "\n".join(_read(data / "log").splitlines()[-5:]) or str(error)
-            passes = not isinstance(error, subprocess.CalledProcessError) or re.search("shared memory|lock file .* already exists", tail)
+            passes = not isinstance(error, subprocess.CalledProcessError) or _PASSES.search(tail)
             if not passes or time.monotonic() > deadline:
                 raise DatabaseUnavailableError(f"the embedded PostgreSQL in {data} did not start:\n{tail}") from error
             time.sleep(0.2)
