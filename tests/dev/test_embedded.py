@@ -283,7 +283,8 @@ def test_root_copies_programs_that_are_closed_to_the_servers_user(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where the virtual environment is in root's home. The copy is made anew when the package is."""
-    version = 18
+    place = folder / "place"
+    version = embedded._version(place / "postgres")
     closed = folder / "closed"
     installed = embedded.program("postgres", version)
     packages = installed.parents[3]
@@ -292,11 +293,10 @@ def test_root_copies_programs_that_are_closed_to_the_servers_user(
     closed.chmod(0o700)
     versions = embedded._library().POSTGRES_VERSIONS
     monkeypatch.setitem(versions, version, closed / installed.parent.relative_to(packages))
-    place = folder / "place"
     server = embedded.start(place)
     assert rows(server.service_dsn, "SELECT current_user") == [("skilldb_service",)]
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
-    copied = next((place / "programs-18").rglob("bin/postgres"))
+    copied = next((place / f"programs-{version}").rglob("bin/postgres"))
     made = copied.stat().st_ctime_ns
     embedded.stop(place)
     embedded.start(place)
