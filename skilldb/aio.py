@@ -33,27 +33,27 @@ K = TypeVar("K")
 
 
 class Conn(process.Inheritance, psycopg.AsyncConnection[tuple[Any, ...]]):
-    """A connection of this package: on it no answer is waited for longer than its settings say."""
+    """A connection of this package. It waits for an answer no longer than its settings allow."""
 
     session: Session
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
-        """psycopg's one place to connect in."""
+        """Overrides the one method of psycopg that connects."""
         return (yield from process.watched(super()._connect_gen(conninfo)))
 
     async def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
-        """psycopg's one place to wait in."""
+        """Overrides the one method of psycopg that waits for the server."""
         return await super().wait(connection.bounded(self, gen, self.session.settings.answer_timeout), *args, **kwargs)
 
     async def _try_cancel(self, **bound: Any) -> None:
-        """psycopg's one place to cancel in. In a forked child that would end the parent's query."""
+        """Overrides the one method of psycopg that cancels. In a forked child that would end the parent's query."""
         if not self.inherited:
             await super()._try_cancel(**bound)
 
 
 class AsyncExecutor(process.NotPicklable, ABC):
-    """What an AsyncTenant and an AsyncTransaction have in common."""
+    """The common part of AsyncTenant and AsyncTransaction."""
 
     @overload
     async def execute(self, a: Statement[A], /) -> A: ...
@@ -134,13 +134,14 @@ class AsyncExecutor(process.NotPicklable, ABC):
         """Run the statements in order, in one transaction and one network round trip, all or nothing.
 
         Returns the result of one statement, or the tuple of the results of several. Raises the errors of
-        `skilldb.errors`; then nothing was written, but where DatabaseUnavailableError tells of a connection that broke
-        or fell silent: it may have been, wholly. An event with an id of its own can then just be recorded again.
+        `skilldb.errors`. Nothing was written then, with one exception: if DatabaseUnavailableError reports a connection
+        that broke or fell silent, either all of the call was written or none of it. An event that has an id of its own
+        can be recorded again safely.
 
-        What travels together holds its row locks together. Where several skills are concerned, take them in the order
-        of their ids, and put what changes a skill (rate, publish, update) before what only refers to it (view). A
-        deadlock that is left, as of several users' ratings in one call with the deletion of one of them, ends in
-        DatabaseUnavailableError for one of the two, who may try again.
+        All statements of a call hold their row locks until the call ends. If a call changes several skills, order
+        its statements by skill id. Put statements that change a skill (rate, publish, update) before those that only
+        refer to it (view). Some deadlocks remain possible: for example, a call with ratings by several users
+        meets the deletion of one of them. One of the two callers then gets DatabaseUnavailableError and may try again.
         """
         return await self._execute(statements)
 
@@ -149,7 +150,7 @@ class AsyncExecutor(process.NotPicklable, ABC):
 
 
 class AsyncTenant(AsyncExecutor):
-    """A light handle on one organisation's rows. It holds no connection and may be shared between tasks."""
+    """A handle on one organisation's rows. It is cheap, holds no connection, and may be shared between tasks."""
 
     def __init__(self, database: AsyncDatabase, tenant_id: str) -> None:
         self._database = database
@@ -166,11 +167,11 @@ class AsyncTenant(AsyncExecutor):
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncTransaction]:
-        """One transaction over several `execute`, each a round trip, for steps that depend on earlier answers.
+        """One transaction over several `execute`, each a round trip: for statements that depend on earlier answers.
 
-        Commits at the end of the block, rolls back on an exception. Once an `execute` has failed nothing more can be
-        done in it: where the block ends without an exception all the same, that first error is raised again. A process
-        that is forked within the block gets ForkedError from its `execute` and at the end of the block.
+        Commits at the end of the block, rolls back on an exception. After an `execute` has failed, the transaction
+        accepts nothing more. If the block catches that error and ends normally, the error is raised again at its end.
+        A process that is forked within the block gets ForkedError from its `execute` and at the end of the block.
         """
         async with self._database._connection() as conn:
             transaction = AsyncTransaction(conn, self.id)
@@ -185,13 +186,13 @@ class AsyncTenant(AsyncExecutor):
                 transaction.closed = True
                 if not conn.inherited:
                     if conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                        await conn.close()  # Interrupted in its commit, it takes no other command.
+                        await conn.close()  # Its commit was interrupted: it accepts no other command.
                     if not conn.closed:
                         await conn.rollback()
 
 
 class AsyncTransaction(AsyncExecutor):
-    """A transaction of one organisation, as AsyncTenant.transaction() yields it; for one task."""
+    """A transaction of one organisation, for one task. AsyncTenant.transaction() yields it."""
 
     def __init__(self, conn: Conn, tenant_id: str) -> None:
         self._conn = conn
@@ -245,7 +246,7 @@ class AsyncDatabase(process.NotPicklable):
         self._process = os.getpid()
 
     async def open(self) -> None:
-        """Check the role and open the pool, unless it is open. Raises as connect_async() says; may be tried again."""
+        """Check the role and open the pool, unless it is open. connect_async() lists the errors. May be tried again."""
         await self._opened()
 
     async def _opened(self) -> AsyncConnectionPool[Conn]:
@@ -260,7 +261,7 @@ class AsyncDatabase(process.NotPicklable):
                 except (SkilldbError, OSError):
                     process.refuse_forked(opened_by)
                     raise
-                if opened_by != os.getpid():  # Forked meanwhile, by this very thread.
+                if opened_by != os.getpid():  # This thread forked while the pool was being opened.
                     pool._closed = True
                     process.refuse_inherited()
                 self._pool = pool
@@ -292,12 +293,12 @@ class AsyncDatabase(process.NotPicklable):
             raise translate(error, {}) from connection.bare(error)
 
     async def _ask(self, conn: Conn, *statements: Statement[Any]) -> Any:
-        """The answers to what is checked on a new connection."""
+        """The answers to the statements that check a new connection."""
         conn.session = Session(self._settings)
         return await _run(conn, Exchange(conn, conn.session, [self._settings.begin_checks], "", statements))
 
     async def _configure(self, conn: Conn) -> None:
-        """Check the role on each connection of the pool, which keeps trying where one is refused."""
+        """Check the role on each new connection of the pool. After a refusal the pool goes on trying."""
         try:
             guards.refuse_role(await self._ask(conn, guards.ROLE_CHECK))
         except SkilldbError as error:
@@ -308,7 +309,7 @@ class AsyncDatabase(process.NotPicklable):
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Conn]:
-        """A connection of the pool, returned to it afterwards. psycopg's errors become ours."""
+        """A connection of the pool, which gets it back afterwards. Translates psycopg's errors."""
         if self._process != os.getpid():
             process.notice_fork()
         pool = self._pool or await self._opened()
@@ -369,24 +370,29 @@ def connect_async(
 
     The pool is opened by `async with`, by open(), or by the first call.
 
-    `dsn`: a PostgreSQL connection string; by default that of the environment variable SKILLDB_DSN.
-    `schema`: where skilldb's tables are, by default that of SKILLDB_SCHEMA, or `public`; no search_path plays a
-    part. `timeout`: seconds to wait for the server (at least 2) and, later, for a free connection. `statement_timeout`,
-    `lock_timeout`: seconds after which the server ends a statement or its wait for a lock, 0 for never. The answer to
-    one `execute`, or to a commit, is waited for no longer than `timeout` and `statement_timeout` together, whatever has
-    become of server and network; where the latter is 0, without end. DatabaseUnavailableError then leaves open whether
-    it was done, as it does where a connection breaks. An interrupted or cancelled call asks the server to stop, and
-    waits up to 10 seconds for that. `application_name`: how the connections name themselves, by default as the DSN
-    says, or skilldb. `prepare_threshold`: a query is prepared on a connection once it was run there so often (at
-    least 1), None for never, as it must be behind a pooler that shares connections and does not follow prepared
-    statements: pgbouncer in transaction mode before 1.21, or with max_prepared_statements=0.
+    - `dsn`: a PostgreSQL connection string. Default: the environment variable SKILLDB_DSN.
+    - `schema`: the schema of skilldb's tables. Default: SKILLDB_SCHEMA, else `public`. A search_path has no effect.
+    - `timeout`: seconds to wait for the server when connecting (at least 2), and for a free connection of the pool.
+    - `statement_timeout`, `lock_timeout`: seconds after which the server ends a statement, or its wait for a lock. 0
+      means never.
+    - `application_name`: the name of the connections on the server. Default: that of the DSN, else `skilldb`.
+    - `prepare_threshold`: a connection prepares a query after running it so often (at least 1). None means never.
+      Choose None behind a pooler that shares connections and does not follow prepared statements: pgbouncer in
+      transaction mode before 1.21, or with max_prepared_statements=0.
 
-    Raises InvalidValueError for an argument that makes no sense. Opening raises UnsafeRoleError where the role could
-    bypass the isolation between tenants, UnsafeSchemaError where somebody who is not trusted may create in the schema
-    or the database, UnsafePoolerError where such a pooler is between and statements would be prepared, and
-    DatabaseUnavailableError where the server cannot be reached.
+    One `execute`, or a commit, waits for its answer at most `timeout` plus `statement_timeout` seconds, even if the
+    server or the network falls silent; without a bound if `statement_timeout` is 0. Then, and after a broken
+    connection, DatabaseUnavailableError leaves open whether the call was committed. An interrupted or cancelled call
+    asks the server to stop, and waits up to 10 seconds for that.
+
+    Raises InvalidValueError for an argument that makes no sense. Opening raises:
+
+    - UnsafeRoleError: the role could bypass row-level security.
+    - UnsafeSchemaError: a role that is not trusted may create in the schema or the database.
+    - UnsafePoolerError: statements would be prepared behind a pooler that mixes them up.
+    - DatabaseUnavailableError: the server cannot be reached.
     """
-    dsn = settings.Secret(dsn or "")  # In a traceback with variables, too.
+    dsn = settings.Secret(dsn or "")  # A traceback that shows variables must not show the password.
     return AsyncDatabase(
         settings.settings(
             dsn,
@@ -403,7 +409,10 @@ def connect_async(
 
 
 async def _run(conn: Conn, exchange: Exchange) -> Any:
-    """The results of the exchange. Interrupted or broken off, it may have been committed: the connection is closed."""
+    """The results of the exchange. If it is interrupted or the connection breaks, it may have been committed.
+
+    The connection is closed then.
+    """
     async with conn.lock:
         try:
             if exchange.is_large:

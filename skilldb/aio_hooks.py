@@ -1,4 +1,4 @@
-"""What the async API does in its own way; database_hooks.py has the same names for the blocking one."""
+"""The functions that differ between the two APIs, for the async one. database_hooks.py has the same names."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["Lock", "get_connection", "put_connection", "to_thread"]
 
 
 async def get_connection(pool: AsyncConnectionPool[Any]) -> Any:
-    """A connection of the pool. psycopg's error where there is none in time."""
+    """A connection of the pool. Raises psycopg's PoolTimeout if none becomes free in time."""
     return await pool.getconn()
 
 
 async def put_connection(pool: AsyncConnectionPool[Any], conn: Any) -> None:
-    """Give a connection back to the pool, also where the caller is cancelled meanwhile."""
+    """Give a connection back to the pool, even if the caller is cancelled meanwhile."""
     try:
         await pool.putconn(conn)
     except asyncio.CancelledError:
-        # Cancelled while the connection is rolled back or waits for the pool's lock: it would be lost to the pool.
-        # Shielding every return, instead of only an interrupted one, costs a fifth of a call's time.
+        # The caller was cancelled while the connection was rolled back or waited for the pool's lock. Without this,
+        # the pool would lose the connection. Shielding every return would cost a fifth of a call's time.
         conn._pool = pool
         await asyncio.shield(pool.putconn(conn))
         raise

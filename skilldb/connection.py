@@ -27,11 +27,11 @@ class _Connection(Protocol):
 
 
 def bounded(conn: _Connection, waiting: PQGen[T], seconds: float | None) -> Generator[Any, Any, T]:
-    """What psycopg waits for, but no longer than so many seconds: then the connection is given up, OperationalError.
+    """Run psycopg's generator `waiting` with a bound: after `seconds`, close the connection and raise OperationalError.
 
-    psycopg lets no more than a tenth of a second pass before it looks again whether something has come. Without this
-    nothing ends the wait for a server that fell silent: its own timeouts do not reach us, and where something between
-    still confirms what was sent, TCP finds nothing amiss. ForkedError: this process was forked during the wait.
+    psycopg resumes us at least every tenth of a second. Without the bound nothing ends the wait for a server that
+    fell silent: its own timeouts do not reach us, and TCP reports no fault while a proxy still confirms our packets.
+    Raises ForkedError if this process was forked during the wait.
     """
     deadline = inf if seconds is None else monotonic() + seconds
     ready = None
@@ -50,7 +50,7 @@ def bounded(conn: _Connection, waiting: PQGen[T], seconds: float | None) -> Gene
             if conn.inherited:
                 process.refuse_inherited()
         except BaseException:
-            # Given up, or interrupted here. What waits would go on with a connection that still stands.
+            # Close the connection first: psycopg's generator would go on with an open one.
             conn.pgconn.finish()
             with suppress(psycopg.Error):
                 waiting.close()
@@ -59,11 +59,11 @@ def bounded(conn: _Connection, waiting: PQGen[T], seconds: float | None) -> Gene
 
 @contextmanager
 def connected(dsn: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-    """One autocommit connection, for maintenance, with the role's own search_path. Raises our errors for psycopg's."""
+    """One autocommit connection, for maintenance, with the role's own search_path. Translates psycopg's errors."""
     dsn = Secret(dsn)
     parse(dsn)
     try:
-        # Nothing is prepared unasked: after a rollback psycopg would drop all that is prepared, the doctor's too.
+        # psycopg must prepare nothing: after a rollback it drops all prepared statements, those of the doctor included.
         with process.Connection.connect(dsn, autocommit=True, prepare_threshold=None) as conn:
             yield conn
     except psycopg.Error as error:
@@ -72,9 +72,9 @@ def connected(dsn: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
 
 @contextmanager
 def owned(dsn: str, schema: str | None = None) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-    """The same for the owner, with every name looked up in pg_catalog, then the schema, by default SKILLDB_SCHEMA's.
+    """The same for the owner. Names are looked up in pg_catalog, then in the schema. Default: that of SKILLDB_SCHEMA.
 
-    UnsafeSchemaError: somebody who is not trusted could put objects in the way. SkilldbError: there is no such schema.
+    Raises UnsafeSchemaError if a role that is not trusted may create there, SkilldbError if there is no such schema.
     """
     dsn, schema = Secret(dsn), schema_name(schema)
     with connected(dsn) as conn:
@@ -84,7 +84,7 @@ def owned(dsn: str, schema: str | None = None) -> Iterator[psycopg.Connection[tu
 
 
 def bare(error: psycopg.Error) -> psycopg.Error:
-    """The error of a connection without its frames, psycopg's among them, whose variables hold the password."""
+    """The error without its traceback frames. Variables of psycopg's frames hold the password."""
     link: BaseException | None = error
     while link is not None:
         link.__traceback__ = None

@@ -1,4 +1,4 @@
-"""What the blocking API does in its own way; aio_hooks.py has the same names for the async one."""
+"""The functions that differ between the two APIs, for the blocking one. aio_hooks.py has the same names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def get_connection(pool: ConnectionPool[Any]) -> Any:
-    """A connection of the pool. psycopg's error where there is none in time."""
+    """A connection of the pool. Raises psycopg's PoolTimeout if none becomes free in time."""
     try:
         return pool.getconn()
     except BaseException as error:
@@ -25,7 +25,7 @@ def get_connection(pool: ConnectionPool[Any]) -> Any:
 
 
 def _leave_queue(pool: ConnectionPool[Any], error: BaseException) -> None:
-    """Give up the place in the queue of a caller who was interrupted there.
+    """Give up the queue place of a caller who was interrupted while waiting.
 
     psycopg_pool (3.3) leaves the place in the queue. The next free connection would go there and be lost.
     """
@@ -42,5 +42,5 @@ def put_connection(pool: ConnectionPool[Any], conn: Any) -> None:
 
 
 def to_thread(function: Callable[..., T], *args: Any) -> T:
-    """Call the function. Only the async API needs a thread for what blocks."""
+    """Call the function. Only the async API needs a thread for a blocking function."""
     return function(*args)

@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions, and the one translator from PostgreSQL's SQLSTATE."""
+"""The exceptions of skilldb, and their translation from PostgreSQL's SQLSTATE codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psycopg
 
 
 class SkilldbError(Exception):
-    """Base of all errors of this package, and itself raised for what none of them names."""
+    """The base of all errors of this package. It is raised itself where no other class fits."""
 
 
 class NotFoundError(SkilldbError):
@@ -22,15 +22,15 @@ class AlreadyExistsError(SkilldbError):
 
 
 class InvalidValueError(SkilldbError):
-    """A value is not one that the schema allows."""
+    """The schema does not allow a value, or an argument makes no sense."""
 
 
 class InvalidTransitionError(SkilldbError):
-    """A status change that the workflow does not allow."""
+    """The workflow does not allow a status change."""
 
 
 class StillReferencedError(SkilldbError):
-    """The row is still needed by another one."""
+    """Another row still refers to the row."""
 
 
 class TenantRequiredError(SkilldbError):
@@ -38,7 +38,7 @@ class TenantRequiredError(SkilldbError):
 
 
 class UnsafeRoleError(SkilldbError):
-    """The database role could bypass the isolation between tenants."""
+    """The database role could bypass row-level security."""
 
 
 class UnsafeSchemaError(SkilldbError):
@@ -59,11 +59,11 @@ class UnsafeSchemaError(SkilldbError):
 
 
 class UnsafePoolerError(SkilldbError):
-    """A pooler between would have one client run another client's prepared statement."""
+    """A pooler would make one client run another client's prepared statement."""
 
 
 class ForkedError(SkilldbError):
-    """The process was forked while a call or transaction was open, which belongs to the parent process."""
+    """The process was forked during a call or transaction, which belongs to the parent process."""
 
 
 class DatabaseClosedError(SkilldbError):
@@ -75,7 +75,7 @@ class PermissionDeniedError(SkilldbError):
 
 
 class DatabaseUnavailableError(SkilldbError):
-    """The server is away, the pool is exhausted, or a timeout or deadlock ended the work; it may be tried again."""
+    """The server is away, the pool is exhausted, or a timeout or deadlock ended the work. Trying again may succeed."""
 
 
 # SQLSTATE codes and classes: PostgreSQL documentation, appendix A.
@@ -96,10 +96,10 @@ _MISMATCHED_TYPE = {"42804", "42883", "42846"}  # a parameter of a type that the
 
 
 def translate(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
-    """The exception of this module for a psycopg error, to be raised from it.
+    """The exception of this module for a psycopg error. The caller raises it from that error.
 
-    `params` are those of the step that failed: with the constraint's name they give the offending name and value.
-    Constraints are named for this: `<table>_<column>_check`, `_key`, and `<table>_<column without _id>_fk`.
+    `params` are the parameters of the failed step. The constraint's name tells which of them is wrong, so constraints
+    are named `<table>_<column>_check`, `<table>_<column>_key` and `<table>_<column without _id>_fk`.
     """
     state = error.sqlstate
     message = error.diag.message_primary or str(error)
@@ -113,7 +113,7 @@ def translate(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
         return InvalidTransitionError(message)
     if state == "22023":  # raise_invalid_value, and PostgreSQL's own
         return InvalidValueError(message)
-    if state == "54000":  # longer than an index takes
+    if state == "54000":  # The value is too long for an index.
         return InvalidValueError(f"{message} ({_listed(params)})")
     if state == "23505":
         return AlreadyExistsError(f"{_offender(error, 'key', params)} is already taken")
@@ -130,7 +130,7 @@ def translate(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
     if state == "42501":
         return PermissionDeniedError(message)
     if state in _MISMATCHED_SCHEMA:
-        return SkilldbError(f"{message}: the schema does not fit this version of skilldb; `skilldb migrate` mends that")
+        return SkilldbError(f"{message}: the schema does not fit this version of skilldb. Run: skilldb migrate")
     reason = _UNAVAILABLE_CODES.get(state) or _UNAVAILABLE_CLASSES.get(state[:2])
     if reason is not None:
         return DatabaseUnavailableError(f"{reason}: {message}")
@@ -138,7 +138,7 @@ def translate(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
 
 
 def shown(value: Any) -> str:
-    """The value as an error shows it: as Python writes it, cut after 100 characters."""
+    """The value as error messages show it: its repr, at most 100 characters of it."""
     try:
         text = repr(value)
     except ValueError:  # Python writes no integer of more than 4,300 digits.
@@ -171,14 +171,14 @@ def _listed(params: Mapping[str, Any]) -> str:
 
 
 def _reference(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
-    """A broken foreign key: the row that was named is missing or, where the step named none, others need its row."""
+    """The error for a broken foreign key: the step named a row that does not exist, or it deletes a row in use."""
     column = _column(error, "fk")
     for name in (f"{column}_id", column):
         if params.get(name) is not None:
             kind = "user" if column in _USER_COLUMNS else column.replace("_", " ")
-            if isinstance(params[name], list):  # of a batch, whose locks found it: it was deleted in between
+            if isinstance(params[name], list):  # The batch had found and locked it; then it was deleted.
                 return NotFoundError(f"{kind} of {shown(params[name])} does not exist")
-            # As raise_not_found says it: the caller need not know which of the two has noticed.
+            # The same sentence as raise_not_found: it makes no difference to the caller which of the two noticed.
             return NotFoundError(f"{kind} '{str(params[name])[:100]}' does not exist")
     return StillReferencedError(
         f"{_listed(params)} is still referenced by {error.diag.table_name} (constraint {error.diag.constraint_name})"

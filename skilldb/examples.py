@@ -1,9 +1,9 @@
-"""Reads the example parameters in a query's header, with which `skilldb explain` runs the query.
+"""Reads the example parameters in a query's header. `skilldb explain` runs the query with them.
 
 The header's line is `-- Example: limit = 10, status = 'published', author_id = :user_id`. A line that ends with a comma
-goes on in the next one. A value is an SQL literal, `now() - interval '30 days'`, or `:name`, which stands for an id of
-the organisation's own data. `50 rows of` before the first parameter fills arrays: each value then describes one row,
-and `0..49` numbers the rows.
+continues on the next line. A value is an SQL literal, `now() - interval '30 days'`, or `:name`: an id from the
+organisation's own data. `50 rows of` before the first parameter fills arrays: each value then describes one row, and
+`0..49` numbers the rows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DATA: Mapping[str, str] = {
     "event_id": "uuid",
     "run_id": "text",
 }
-"""What explain.find_examples finds in an organisation's data, by name, with its type. It needs no example."""
+"""The ids that explain.find_examples takes from an organisation's data: name and type. They need no example."""
 
 _TENANT = "tenant_id"
 _ROWS = re.compile(r"(\d+) rows of ")
@@ -51,14 +51,14 @@ _SAMPLES = {
 
 @dataclass(frozen=True, slots=True)
 class FromData:
-    """An id, or a list of ids, of the organisation's data: what explain.find_examples calls by that name."""
+    """An id, or a list of ids, of the organisation's data, by its name in DATA."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class DaysAgo:
-    """The time so many days ago."""
+    """The time `days` days ago."""
 
     days: int
 
@@ -72,9 +72,10 @@ class Rows:
 
 
 def read(name: str, text: str | None, types: Mapping[str, str]) -> dict[str, Any]:
-    """The example of each parameter, by the text of the header's line. ValueError: it is malformed.
+    """The example of each parameter, from the text of the header's line. ValueError: the text is malformed.
 
-    A parameter that the line leaves out is taken from the data, or is not in the answer; see require().
+    A parameter that the line leaves out is taken from the data. If the data has none either, the answer lacks it;
+    require() then refuses it.
     """
     ours = DATA if _TENANT in types else {}
     found: dict[str, Any] = {
@@ -106,7 +107,7 @@ def read(name: str, text: str | None, types: Mapping[str, str]) -> dict[str, Any
 
 
 def require(name: str, types: Mapping[str, str], examples: Mapping[str, Any]) -> None:
-    """Raise ValueError where a parameter has no example."""
+    """Raise ValueError if a parameter has no example."""
     missing = [parameter for parameter in types if parameter != _TENANT and parameter not in examples]
     if missing:
         line = ", ".join(f"{parameter} = {_sample(types[parameter])}" for parameter in missing)
@@ -117,7 +118,7 @@ def require(name: str, types: Mapping[str, str], examples: Mapping[str, Any]) ->
 
 
 def resolve(parameter: str, type: str, example: Any, data: Mapping[str, Any]) -> Any:
-    """The value of an example, with the ids that explain.find_examples found in the data."""
+    """The value of an example. `data` holds the ids that explain.find_examples found."""
     match example:
         case Rows(number, value):
             value = resolve(parameter, type, value, data)
@@ -135,7 +136,7 @@ def _sample(type: str) -> str:
 
 
 def _value(name: str, parameter: str, type: str, text: str, rows: int) -> Any:
-    """The value that the text stands for. ValueError: it is none of that type."""
+    """The value of the text. ValueError: it is not of that type."""
     element = type.removesuffix("[]")
     many = rows > 0 and type != element
     wanted = f"{name}: its example {parameter} = {text} is no {element if many else type}. "

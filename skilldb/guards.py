@@ -1,4 +1,4 @@
-"""What is checked when a database is opened: the role, who else may create, the pooler."""
+"""The checks when a database is opened: the role, who else may create objects, the pooler."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Rows = Sequence[tuple[Any, ...]]
 # The role and the schema.
 
 
-# All of these run with NOTHING_TRUSTED as search_path: until they are answered, nothing in the schema may be called.
+# These checks run with NOTHING_TRUSTED as search_path: until they pass, nothing in the schema may be called.
 
 ROLE_CHECK: Statement[Any] = Statement(ROWS, _SQL["list_unsafe_roles"]())
-"""Asked on every connection of a service, for refuse_role()."""
+"""Runs on every connection of a service. refuse_role() reads the answer."""
 
 
 def checks(schema: str) -> tuple[Statement[Any], ...]:
-    """Asked once, when a database is opened, for refuse()."""
+    """The statements that run once, when a database is opened. refuse() reads their answers."""
     return (
         ROLE_CHECK,
         Statement(ROWS, _SQL["list_creators"](schema=schema)),
@@ -39,9 +39,9 @@ def checks(schema: str) -> tuple[Statement[Any], ...]:
 
 
 def refuse(found: Sequence[Rows], schema: str) -> int:
-    """Raise where an answer to checks() forbids to work here; else return the process id of the server's session.
+    """Raise if an answer to checks() forbids working here; else return the process id of the server's session.
 
-    UnsafeRoleError, UnsafeSchemaError; SkilldbError: no such schema, or the role may not use it.
+    Raises UnsafeRoleError, UnsafeSchemaError, or SkilldbError: there is no such schema, or the role may not use it.
     """
     unsafe_roles, creators, sessions = found
     refuse_role(unsafe_roles)
@@ -53,18 +53,19 @@ def refuse(found: Sequence[Rows], schema: str) -> int:
 
 
 def refuse_role(unsafe_roles: Rows) -> None:
-    """Raise UnsafeRoleError where ROLE_CHECK found a reason."""
+    """Raise UnsafeRoleError if ROLE_CHECK found a reason."""
     if unsafe_roles:
         raise UnsafeRoleError(
-            f"{unsafe_roles[0][0]}: isolation between tenants would not hold. "
+            f"{unsafe_roles[0][0]}, so it could see other organisations' rows. "
             "Connect as a login that is only a member of skilldb_app"
         )
 
 
 def refuse_on(conn: psycopg.Connection[Any], schema: str, *, owner: bool = False) -> None:
-    """As refuse(), asked on one of psycopg's own connections. `owner`: it is the owner's, who may pass by the policies.
+    """Run checks() on one of psycopg's own connections, and raise as refuse() does.
 
-    The owner is also refused a schema of somebody else, who could change all that is in it.
+    `owner`: the connection is the owner's, who may bypass the policies. The schema must belong to the owner: another
+    role that owned it could change everything in it.
     """
     with conn.transaction():
         pin(conn, NOTHING_TRUSTED, local=True)
@@ -86,7 +87,7 @@ def refuse_on(conn: psycopg.Connection[Any], schema: str, *, owner: bool = False
 
 
 def require_schema(conn: psycopg.Connection[Any], schema: str) -> None:
-    """SkilldbError where there is no such schema, or the connection's role may not use it."""
+    """Raise SkilldbError if there is no such schema, or if the connection's role may not use it."""
     ((_, role, usable),) = conn.execute(_SQL["get_session"].sql, {"schema": schema}).fetchall()
     _refuse_unusable(schema, role, usable)
 
@@ -118,14 +119,14 @@ def quoted(name: str) -> str:
 
 
 def refuse_shared_statements(settings: Settings) -> None:
-    """Raise UnsafePoolerError where one connection's prepared statement is another's, or is gone.
+    """Raise UnsafePoolerError if one connection runs another connection's prepared statement, or has lost its own.
 
-    To be asked where a pooler was found between: in transaction mode it hands a client now this server process, now
-    that. Unless it follows prepared statements, as pgbouncer can from 1.21 on, a client finds there, by the name of
-    its own, what another one has prepared, and runs it. Here two clients do just that. That neither notices although
-    the server processes are shared takes a pooler under load that gives both the same ones again and again.
+    Needed behind a pooler. In transaction mode a pooler gives a client another server process for each transaction.
+    If it does not follow prepared statements (pgbouncer does from 1.21 on), a client may find another client's
+    statement there under the same name, and run it. Here two clients try exactly that. The check can miss the fault
+    only if the pooler happens to give each client the same server process every time.
     """
-    # Behind a pooler that shares, what is prepared stays there: its name must not be anyone else's.
+    # The pooler keeps the prepared statements of this check, so their name must be unique.
     name = f"skilldb_{secrets.token_hex(8)}".encode()
     with (
         Connection.connect(settings.conninfo, **settings.connect) as first,

@@ -36,7 +36,7 @@ def decode(cursor: str | None) -> tuple[datetime | None, str | None]:
 
 
 def page(model: type[Row], limit: int, key: Callable[[Row], tuple[datetime, str]]) -> Reader[Page[Row]]:
-    """Reads up to `limit` rows, and one more that only says that there is a next page."""
+    """Reads up to `limit` rows. The query returns one row more if there is a next page."""
     bounded("limit", limit)
 
     def read(rows: list[Row]) -> Page[Row]:

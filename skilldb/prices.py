@@ -1,4 +1,4 @@
-"""What models cost: the table prices.csv, and the cost of a run by it."""
+"""The prices of models (prices.csv), and the cost of a run."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ def read_prices(path: Path) -> Mapping[str, Price]:
 
 
 DEFAULT_PRICES = read_prices(Path(__file__).with_name("prices.csv"))
-"""The package's own table. Pass another mapping of model to Price wherever prices are taken."""
+"""The package's own table. Functions that take `prices` accept any other mapping of model to Price."""
 
 
 def estimate_cost_microcents(
     model_name: str, input_tokens: int, output_tokens: int, prices: Mapping[str, Price] = DEFAULT_PRICES
 ) -> int | None:
-    """What a run costs, in microcents ($1 is 100,000,000), rounded half up; None for a model without a price.
+    """The cost of a run in microcents ($1 is 100,000,000), rounded half up; None for a model without a price.
 
-    InvalidValueError: a number of tokens that is negative or no int, a model that is no str.
+    InvalidValueError: a number of tokens is negative or not an int, or the model is not a str.
     """
     bounded("input_tokens", input_tokens, 0, 2**63 - 1)
     bounded("output_tokens", output_tokens, 0, 2**63 - 1)
     price = prices.get(ADAPT["text"]("model_name", model_name))
     if price is None:
         return None
-    # Fractions are exact, whatever decimal context the caller has set.
+    # Fractions are exact. Decimals would depend on the caller's decimal context.
     dollars_a_million = input_tokens * Fraction(price.input_usd) + output_tokens * Fraction(price.output_usd)
     return floor(dollars_a_million * _MICROCENTS_A_TOKEN + Fraction(1, 2))

@@ -1,4 +1,4 @@
-"""What belongs to one process: connections and pools, which a forked child must leave alone."""
+"""Keeps connections and pools in the process that opened them: a forked child must not use them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 class Inheritable(Protocol):
-    """What a forked child must let go of."""
+    """An object that a forked child must abandon."""
 
     def abandon(self) -> None:
-        """Called in the child. Must touch nothing that the parent shares; may be called more than once."""
+        """Called in the child, possibly more than once. It must not touch anything that the parent shares."""
 
 
 _watched: WeakSet[Inheritable] = WeakSet()
@@ -28,22 +28,22 @@ _process = os.getpid()
 
 
 def watch(opened: Inheritable) -> None:
-    """Have `opened` abandoned in every process that is forked from this one while it exists."""
+    """Abandon `opened` in every process that is forked from this one while the object exists."""
     _watched.add(opened)
 
 
 def notice_fork() -> None:
-    """Abandon what a parent process has opened, where this one is a fork that has not done so yet.
+    """In a fork, abandon everything that the parent process has opened, once.
 
-    Python calls this in the child. Whoever uses a connection calls it too: a fork by a C library runs no hook of
-    Python, and the hooks of others may run before ours.
+    Python calls this in the child. Every use of a connection calls it too: a fork by a C library runs none of Python's
+    hooks, and the hooks of other packages may run before ours.
     """
     global _process
     if os.getpid() == _process:
         return
     with suppress(Exception):
         for opened in list(_watched):
-            with suppress(Exception):  # One that fails must not keep the others.
+            with suppress(Exception):  # If one fails, the others must still be abandoned.
                 opened.abandon()
     _process = os.getpid()
 
@@ -53,15 +53,15 @@ if hasattr(os, "register_at_fork"):
 
 
 def disconnect(descriptor: int) -> None:
-    """Put something else in the place of a socket, in this process alone.
+    """Replace a socket with /dev/null, in this process alone.
 
-    The parent's connection then gets nothing from here, not even a farewell. Its event loop keeps watching it: the
-    kernel files a watched socket under the socket itself, which the parent still has open. And the number is not given
-    to another file, on which a late call would act.
+    Nothing from here then reaches the parent's connection, not even the message that ends a session. The parent's
+    event loop keeps watching its socket: epoll refers to the open socket and not to the descriptor's number. And no
+    other file gets the descriptor's number, so a late call cannot act on the wrong file.
     """
     try:
         other = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:  # There is no /dev, or no descriptor is left: then this one's number is free for the pipe.
+    except OSError:  # There is no /dev, or no free descriptor. Closing the socket frees one for the pipe.
         os.close(descriptor)
         other, writing = os.pipe()
         os.close(writing)
@@ -71,16 +71,16 @@ def disconnect(descriptor: int) -> None:
 
 
 def refuse_forked(since: int) -> None:
-    """Raise ForkedError where this process is not the one of that id, which began what goes on."""
+    """Raise ForkedError if this process is not `since`, the id of the process that began the call."""
     if os.getpid() != since:
         refuse_inherited()
 
 
 def refuse_inherited() -> NoReturn:
-    """Raise ForkedError, for a call or a transaction that a parent process has begun."""
+    """Raise ForkedError for a call or a transaction that a parent process began."""
     raise ForkedError(
-        "this process was forked while the call or transaction was open: it goes on in the parent process alone. "
-        "Begin another one here"
+        "this process was forked during the call or transaction, which goes on in the parent process alone. "
+        "Begin a new one here"
     )
 
 
@@ -92,7 +92,7 @@ class NotPicklable:
 
 
 class Inheritance:
-    """A connection's knowledge of its process."""
+    """Makes a connection know the process that opened it."""
 
     pgconn: PGconn
 
@@ -110,12 +110,12 @@ class Inheritance:
 
     def abandon(self) -> None:
         """In a forked child: replace the socket, which is the parent's."""
-        with suppress(psycopg.Error):  # It was closed.
+        with suppress(psycopg.Error):  # A closed connection has no socket.
             disconnect(self.pgconn.socket)
 
 
 class _Attempt:
-    """A connection that is being made. `socket` is -1 while it has none."""
+    """A connection attempt. `socket` is -1 while it has none."""
 
     socket = -1
 
@@ -125,7 +125,7 @@ class _Attempt:
 
 
 def watched(connecting: PQGenConn[T]) -> PQGenConn[T]:
-    """What psycopg does to connect. A process that is forked meanwhile leaves it alone, and gets ForkedError."""
+    """Run psycopg's generator that connects. A process that is forked meanwhile abandons it and gets ForkedError."""
     attempt = _Attempt()
     watch(attempt)
     opened_by = os.getpid()
@@ -142,11 +142,11 @@ def watched(connecting: PQGenConn[T]) -> PQGenConn[T]:
             ready = yield asked
             refuse_forked(opened_by)
     finally:
-        attempt.socket = -1  # Closed by now, or the connection's, which is watched itself.
+        attempt.socket = -1  # It is closed now, or it belongs to the connection, which is watched itself.
 
 
 class Connection(Inheritance, psycopg.Connection[tuple[Any, ...]]):
-    """psycopg's connection, for what is not a call: it waits without a bound."""
+    """psycopg's connection, for everything but calls. It waits without a bound."""
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Any]:

@@ -17,7 +17,7 @@ _TENANT = "tenant_id"
 
 
 def folder(name: str) -> Path:
-    """Where `sql` or `migrations` lie: inside the installed package, or beside it in a checkout."""
+    """The folder `sql` or `migrations`: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parent
     inside = package / name
     return inside if inside.is_dir() else package.parent / name
@@ -25,7 +25,7 @@ def folder(name: str) -> Path:
 
 @cache
 def load(file: str) -> Mapping[str, Query]:
-    """The queries of `sql/<file>.sql` by name; `admin/migrate` is one of sql/admin/. ValueError: it is malformed."""
+    """The queries of `sql/<file>.sql` by name. `file` may be `admin/migrate`. ValueError: the file is malformed."""
     path = folder("sql") / f"{file}.sql"
     found = parse(path.read_text(encoding="utf-8"), path.stem)
     for query in found.values():
@@ -40,7 +40,7 @@ def load(file: str) -> Mapping[str, Query]:
 
 
 def load_all() -> dict[str, Query]:
-    """All queries of sql/ as `file.name`. Raises ValueError where two of them share a name."""
+    """All queries of sql/, by `file.name`. ValueError: two of them share a name."""
     root = folder("sql")
     files = sorted([*root.glob("*.sql"), *root.glob("admin/*.sql")], key=lambda path: path.stem)
     loaded = {path.stem: load(path.relative_to(root).with_suffix("").as_posix()) for path in files}
@@ -51,7 +51,10 @@ def load_all() -> dict[str, Query]:
 
 
 def parse(text: str, file: str) -> dict[str, Query]:
-    """The queries of one file's text. The declared parameters must be the used ones; tenant_id is not declared."""
+    """The queries of one file's text. ValueError: for example, the declared parameters are not those in use.
+
+    tenant_id is not declared.
+    """
     starts = [match.start() for match in _HEADER.finditer(text)]
     preamble = text[: starts[0]] if starts else text
     if not starts or any(line.strip() and not line.startswith("--") for line in preamble.splitlines()):
@@ -72,11 +75,11 @@ def parse(text: str, file: str) -> dict[str, Query]:
             raise ValueError(f"{name}: must end with a semicolon")
         if ";" in re.sub(r"(\$\w*\$).*?\1|'[^']*'", "", body[:-1], flags=re.DOTALL):
             raise ValueError(f"{name}: holds more than one statement")
-        # psycopg reads comments and strings too.
+        # psycopg looks for parameters in comments and strings too.
         if "%" in "".join(comments) + _PARAMETER.sub("", body).replace("%%", ""):
-            raise ValueError(f"{name}: holds a % that is no parameter of the SQL")
+            raise ValueError(f"{name}: has a % that is not part of a parameter. In SQL, type %% for a percent sign")
         if header["name"] in queries:
-            raise ValueError(f"{name}: is there twice")
+            raise ValueError(f"{name}: the file has two queries of this name")
         verb, rest = re.split(r"\b(?=\W)", body[:-1], maxsplit=1)
         types = _types(name, header["parameters"], body)
         queries[header["name"]] = Query(
@@ -91,10 +94,10 @@ def parse(text: str, file: str) -> dict[str, Query]:
 
 
 def _line(name: str, label: str, comments: list[str]) -> str | None:
-    """What the header says behind `-- label: `. A line that ends with a comma goes on in the next one."""
+    """The text of the header's line `-- label: `. A line that ends with a comma continues on the next line."""
     found = re.findall(rf"^-- {label}: ((?:.*,\n-- )*.*)$", "\n".join(comments), flags=re.MULTILINE)
     if len(found) > 1:
-        raise ValueError(f"{name}: has two `-- {label}:` lines. Join them: a line that ends with a comma goes on")
+        raise ValueError(f"{name}: has two `-- {label}:` lines. Join them: a line that ends with a comma continues")
     return found[0].replace("\n-- ", " ") if found else None
 
 

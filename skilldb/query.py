@@ -14,12 +14,14 @@ from skilldb.values import ADAPT
 class Query:
     """One named query.
 
-    `sql` carries the name in a comment behind its first word, so that the server's log, pg_stat_activity and
-    pg_stat_statements show it. Not before it: from PostgreSQL 18 on, pg_stat_statements cuts off leading comments.
-    `types` maps each parameter to the PostgreSQL type that it is cast to somewhere in the query, text where it is not.
-    `reads_all` is what the header's line `-- Reads all: ...` gives as the reason to read a big table from end to end;
-    no other query may. `examples` is what `-- Example: ...` gives for each parameter, see skilldb.examples. `run_first`
-    is what `-- Run first: ...` lists: queries of the same file without which `skilldb explain` finds no row to change.
+    - `sql` carries the name in a comment after its first word, so that the server's log, pg_stat_activity and
+      pg_stat_statements show it. From PostgreSQL 18 on, pg_stat_statements cuts off leading comments.
+    - `types`: the PostgreSQL type of each parameter. It is the type that the query casts the parameter to, else text.
+    - `reads_all`: the reason to read a big table from end to end, from the header's line `-- Reads all: ...`. A query
+      without that line must not.
+    - `examples`: the examples of the parameters, from the header's line `-- Example: ...`; see skilldb.examples.
+    - `run_first`: the queries of the same file that `skilldb explain` runs first, from the header's line
+      `-- Run first: ...`. Without them it finds no row to change.
     """
 
     name: str
@@ -29,7 +31,7 @@ class Query:
     examples: Mapping[str, Any] = field(default_factory=dict)
     run_first: tuple[str, ...] = ()
     numbered: bytes = field(init=False, repr=False, compare=False)
-    """The SQL as the protocol and PREPARE take it: $1, $2 and so on for the parameters, in the order of `types`."""
+    """The SQL for the protocol and PREPARE: parameters are $1, $2 and so on, in the order of `types`."""
 
     def __post_init__(self) -> None:
         numbers = {name: f"${number}".encode() for number, name in enumerate(self.types, start=1)}
@@ -46,7 +48,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One query with its parameters, all but the tenant's, which the handle supplies."""
+    """One query with its parameters. The handle supplies the tenant's id."""
 
     query: Query
     params: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""What both APIs share of a connection: its state, and one exchange of steps and answers over it."""
+"""The part of a connection that both APIs share: its state, and one exchange of steps and answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BEGIN = Query("begin", b"BEGIN", {})
 """Opens a transaction that outlives the exchange."""
 # A stale cached plan; an unknown prepared statement.
 _OUTDATED = ("0A000", "26000")
-# Bytes of values. A Unix socket takes some 200,000 at once, TCP less.
+# Bytes of values. A Unix socket accepts some 200,000 bytes at once, TCP fewer.
 _LARGE = 16_384
 
 
@@ -41,7 +41,7 @@ class Session:
         self._names = 0
 
     def is_due(self, query: Query) -> bool:
-        """Whether a query that is not prepared has been run often enough to be. Counts this run."""
+        """Whether the query, not prepared yet, should be prepared now. Counts this run."""
         threshold = self.settings.prepare_threshold
         if threshold is None:
             return False
@@ -49,14 +49,14 @@ class Session:
         return runs > threshold
 
     def new_name(self, query: Query) -> bytes:
-        """One that nothing was prepared by."""
+        """A name under which nothing has been prepared."""
         self._names += 1
         return f"{query.name}_{self._names}".encode()
 
 
 @dataclass(slots=True)
 class _Sent:
-    """A message of a step, and its answer. `values` is None where the step is only prepared, by `name`."""
+    """A message of a step, and its answer. `values` is None if the message only prepares the step's query."""
 
     step: Step
     name: bytes | None
@@ -65,11 +65,11 @@ class _Sent:
 
 
 class Exchange:
-    """Some statements of one organisation, sent in one pipeline and answered after its one synchronisation point.
+    """Statements of one organisation, sent in one pipeline that ends with one synchronisation point.
 
-    On an autocommit connection PostgreSQL runs what stands between two synchronisation points as one transaction
-    (documentation, libpq, "Pipeline Mode"); the tenant setting ends with it. `first`: what is run before the
-    statements, such as the query that sets the tenant.
+    On an autocommit connection PostgreSQL runs everything between two synchronisation points as one transaction
+    (documentation, libpq, "Pipeline Mode"). The tenant setting ends with it. `first`: queries that run before the
+    statements, such as the one that sets the tenant.
     """
 
     def __init__(
@@ -100,7 +100,8 @@ class Exchange:
     def _add(self, step: Step) -> None:
         query = step.query
         values = [self._tenant_id if name == "tenant_id" else step.params[name] for name in query.types]
-        # As text, whose type the query's casts tell the server: a query is prepared once, whichever values are None.
+        # Values are sent as text; the query's casts give their types. So one prepared statement serves all calls,
+        # whichever values are None.
         dumped = self._transformer.dump_sequence(values, [PyFormat.TEXT] * len(values))
         self._size += sum(len(value) for value in dumped if value is not None)
         name = self._names.get(query.sql)
@@ -111,19 +112,19 @@ class Exchange:
 
     @property
     def is_large(self) -> bool:
-        """Whether the server may have to read before all of it can be sent."""
+        """Whether the socket may be full before all of it is sent. The server has to read then."""
         return self._size > _LARGE
 
     def push(self) -> PQGen[None]:
         """Send the steps without the Sync that commits: if this is interrupted, nothing is written.
 
-        For a large exchange, in psycopg's wait().
+        Only for a large exchange. Runs in psycopg's wait().
         """
         self._queue()
         yield from send(self._pgconn)
 
     def run(self) -> PQGen[None]:
-        """Send all that was not pushed, and receive the answers, for psycopg's wait()."""
+        """Send everything that push() has not sent, and receive the answers. Runs in psycopg's wait()."""
         pgconn = self._pgconn
         if not self.is_large:
             self._queue()
@@ -132,7 +133,7 @@ class Exchange:
         for sent in self._sent:
             (sent.answer, *_) = yield from fetch_many(pgconn)
             if sent.answer.status == ExecStatus.FATAL_ERROR and pgconn.status == ConnStatus.BAD:
-                return  # The server says why it ends the connection.
+                return  # This answer says why the server ends the connection.
         (self._end, *_) = yield from fetch_many(pgconn)
         pgconn.exit_pipeline_mode()
 
@@ -150,7 +151,7 @@ class Exchange:
                 pgconn.send_query_prepared(sent.name, sent.values)
 
     def results(self) -> Any:
-        """The result of one statement, or the tuple of several, once it has run. Raises what the server refused."""
+        """The result of one statement, or the tuple of several, after run(). Raises the error of a refused step."""
         for sent in self._sent:
             self._check(sent)
         assert self._end is not None  # Without it run() raises, or an answer is an error.
@@ -163,14 +164,14 @@ class Exchange:
         if sent.answer is not None and sent.answer.status == ExecStatus.FATAL_ERROR:
             error = error_from_result(sent.answer, "utf-8")
             if error.sqlstate in _OUTDATED:
-                session.prepared.clear()  # The others may be as outdated: each would fail once.
+                session.prepared.clear()  # The other statements may be outdated too; each would fail once.
             raise translate(error, {**sent.step.params, "tenant_id": self._tenant_id}) from error
         # After a failed step the server skips the rest of the pipeline, including Parse.
         if sent.name is not None and sent.values is None:
             session.prepared[sql] = sent.name
 
     def _rows(self, statement: Statement[Any], sent: _Sent | None) -> list[Any]:
-        # An INSERT without RETURNING has no rows to give.
+        # An INSERT without RETURNING returns no rows.
         if sent is None or sent.answer is None or sent.answer.status != ExecStatus.TUPLES_OK:
             return []
         result = sent.answer

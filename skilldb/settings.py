@@ -1,4 +1,4 @@
-"""How to connect: the address, the schema, the timeouts and the sizes of the pool."""
+"""The settings of a database: the address, the schema, the timeouts and the sizes of the pool."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from skilldb.values import ADAPT
 SET_TENANT = b"SELECT pg_catalog.set_config('app.current_tenant_id', %(tenant_id)s, true)"
 
 NOTHING_TRUSTED = "pg_catalog, pg_temp"
-"""The search_path until it is known who may create in the schema."""
+"""The search_path while it is not yet known who may create objects in the schema."""
 
 _LONGEST_NAME = 63  # PostgreSQL cuts longer names off (documentation, "Identifiers and Key Words").
 
 
 class Secret(str):
-    """A connection string or password, which does not show where the variables of a traceback are shown."""
+    """A connection string or password. Tracebacks that show variables do not show it."""
 
     __slots__ = ()
 
@@ -34,20 +34,20 @@ class Secret(str):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to connect: psycopg's connection string and arguments, and those of the pool."""
+    """The checked settings: psycopg's connection string and arguments, and the pool's."""
 
     conninfo: Secret
     connect: dict[str, Any]
     pool: dict[str, Any]
     schema: str
     begin: Query
-    """The first step of every call: pins the names, and sets the tenant and the limits, for this transaction."""
+    """The first step of every call: sets the search_path, the tenant and the limits for this transaction."""
     begin_checks: Query
-    """The same for what is checked when opening, with PostgreSQL's own names alone."""
+    """The same for the checks when opening, with only PostgreSQL's own names in the search_path."""
     prepare_threshold: int | None
-    """How often a query is run on a connection before it is prepared there; None for never."""
+    """How often a connection runs a query before it prepares it; None for never."""
     answer_timeout: float | None
-    """Seconds that one answer of the server may take; None for no limit."""
+    """How many seconds one answer of the server may take; None for no limit."""
 
 
 def settings(
@@ -62,9 +62,9 @@ def settings(
     application_name: str | None,
     prepare_threshold: int | None,
 ) -> Settings:
-    """The settings for the arguments of connect() and connect_async(), which say what they mean.
+    """The settings for the arguments of connect() and connect_async(), whose docstrings explain them.
 
-    Raises InvalidValueError for one that makes no sense, DatabaseUnavailableError where there is no address.
+    Raises InvalidValueError if one makes no sense, DatabaseUnavailableError if there is no address.
     """
     dsn = Secret(dsn or os.environ.get("SKILLDB_DSN") or "")
     if not dsn:
@@ -94,16 +94,15 @@ def settings(
                 connect_timeout=given.get("connect_timeout") or max(2, round(timeout)),
             )
         ),
-        # Autocommit: a pipeline is then one transaction of its own.
-        # Session prepares the queries; psycopg must not prepare any.
+        # With autocommit a pipeline is a transaction of its own. Session prepares the queries; psycopg must not.
         connect={"autocommit": True, "prepare_threshold": None},
         pool={
             "min_size": min_size,
             "max_size": max_size,
             "timeout": timeout,
             "name": application_name,
-            # The pool tries again after 1, 2, 4 ... seconds, and so would stay away as long again as the server was.
-            # Once it has given up, the next caller makes it try at once.
+            # The pool tries to reconnect after 1, 2, 4 ... seconds, so it could stay down as long again as the server
+            # was. After it has given up, the next caller makes it try at once.
             "reconnect_timeout": timeout,
         },
         schema=schema,
@@ -124,8 +123,8 @@ def _begin(path: str, statement_timeout: float, lock_timeout: float) -> Query:
         "search_path": path,
         "statement_timeout": f"{ceil(statement_timeout * 1000)}",
         "lock_timeout": f"{ceil(lock_timeout * 1000)}",
-        # A query is planned once on a connection, for all parameters: a plan for the first caller's values may be a
-        # bad one for all others, and planning anew each time, as PostgreSQL may choose, takes longer than running.
+        # A connection plans each query once, for all parameters. A plan for the first caller's values may be bad for
+        # the others, and planning each time takes longer than running.
         "plan_cache_mode": "force_generic_plan",
     }
     pairs = {name: quote(value).strip().replace("%", "%%") for name, value in chosen.items()}
@@ -136,7 +135,7 @@ def _begin(path: str, statement_timeout: float, lock_timeout: float) -> Query:
 def schema_name(schema: str | None = None) -> str:
     """The schema to use: the argument, or the environment variable SKILLDB_SCHEMA, or `public`.
 
-    InvalidValueError: it is no name that a schema can have, or it is one of PostgreSQL's own.
+    InvalidValueError: a schema cannot have this name, or PostgreSQL reserves it.
     """
     name = os.environ.get("SKILLDB_SCHEMA") or "public" if schema is None else schema
     ADAPT["text"]("schema", name)
@@ -149,14 +148,14 @@ def schema_name(schema: str | None = None) -> str:
 
 
 def search_path(schema: str) -> str:
-    """Where a call looks names up: PostgreSQL's own first, then the schema, and temporary objects last."""
+    """The search_path of a call: PostgreSQL's own names first, then the schema, then temporary objects."""
     return f"pg_catalog, {_quoted(schema)}, pg_temp"
 
 
 def owner_search_path(schema: str) -> str:
-    """The same order for the owner, who also creates: CREATE uses the first schema that the path names.
+    """The search_path of the owner, with the same order. CREATE uses the first schema that the path names.
 
-    PostgreSQL searches pg_catalog first where the path does not name it (documentation, "search_path"). So
+    If the path does not name pg_catalog, PostgreSQL searches it first (documentation, "search_path"). So
     current_schema() is the schema.
     """
     return f"{_quoted(schema)}, pg_temp"
@@ -169,7 +168,7 @@ def _quoted(name: str) -> str:
 def parse(dsn: str) -> dict[str, Any]:
     """The parameters of a connection string. InvalidValueError, without the text: it may hold a password."""
     try:
-        if "\0" in dsn:  # libpq would read it up to there only.
+        if "\0" in dsn:  # libpq would ignore the rest.
             raise psycopg.ProgrammingError
         return dict(conninfo_to_dict(dsn))
     except psycopg.ProgrammingError:

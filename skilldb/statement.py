@@ -22,7 +22,8 @@ RowMaker = Callable[[Sequence[Any]], Any]
 class Reader(Generic[T]):
     """How to read the rows of a statement's last step.
 
-    `rows` is given the names of the columns and returns what makes a row of its values, `read` all of those rows.
+    `rows` takes the names of the columns and returns a function that turns one row's values into an object. `read`
+    takes all of those objects and returns the statement's result.
     """
 
     rows: Callable[[tuple[bytes, ...]], RowMaker]
@@ -31,9 +32,9 @@ class Reader(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Statement(Generic[T]):
-    """What a repository function returns: steps, run in order in one transaction, and the reader of the last's rows.
+    """What a repository function returns: steps that run in order in one transaction, and a reader.
 
-    Without steps nothing is sent, and the reader is given no rows.
+    The reader gets the rows of the last step. Without steps nothing is sent, and the reader gets no rows.
     """
 
     reader: Reader[T]
@@ -46,7 +47,7 @@ class Statement(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """Rows as instances of a model, whose fields the columns are."""
+    """Turns rows into instances of a model. The columns must be the model's fields."""
 
     model: type[Any]
 
@@ -57,7 +58,7 @@ class Instances:
 
 @cache
 def _filled(model: type[Any], names: tuple[bytes, ...]) -> RowMaker:
-    """Fills the model's slots, in half the time that keyword arguments take."""
+    """A function that fills the model's slots. It takes half the time of keyword arguments."""
     slots = {f.name.encode(): getattr(model, f.name).__set__ for f in fields(model)}
     if slots.keys() != set(names):
         raise TypeError(f"{model.__name__} has the fields {sorted(slots)}, not {sorted(names)}")
@@ -73,7 +74,7 @@ def _filled(model: type[Any], names: tuple[bytes, ...]) -> RowMaker:
 
 
 def dicts(names: tuple[bytes, ...]) -> RowMaker:
-    """Rows as dicts."""
+    """Turns rows into dicts."""
     keys = [name.decode() for name in names]
     return lambda values: dict(zip(keys, values, strict=True))
 
@@ -102,7 +103,7 @@ def many(model: type[T]) -> Reader[list[T]]:
 
 
 VALUE: Reader[Any] = Reader(_firsts, lambda rows: rows[0] if rows else None)
-"""The only column of the only row, None where there is no row."""
+"""The only column of the only row, or None if there is no row."""
 
 EXISTS: Reader[bool] = Reader(_tuples, bool)
 """Whether there is a row."""
@@ -114,7 +115,7 @@ NOTHING: Reader[None] = Reader(_tuples, lambda rows: None)
 
 
 def require_tenant(tenant_id: Any) -> str:
-    """The tenant id itself. Raises TenantRequiredError where it is missing, empty, or no text that PostgreSQL takes."""
+    """The tenant id itself. Raises TenantRequiredError if it is missing, empty, or not text that PostgreSQL accepts."""
     if not isinstance(tenant_id, str) or not tenant_id:
         raise TenantRequiredError(f"a tenant id is required, not {tenant_id!r}")
     try:

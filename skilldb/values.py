@@ -1,4 +1,4 @@
-"""What a parameter of each PostgreSQL type may be. Checked before anything is sent, so that nothing is half sent."""
+"""Checks the values of parameters by their PostgreSQL type, before anything is sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import UUID
 from skilldb.errors import InvalidValueError, shown
 
 MAX_DAYS = 36_525
-"""A hundred years: the most that a query looks back."""
+"""The longest time that a query looks back: a hundred years."""
 
 Adapt = Callable[[str, Any], Any]
 
@@ -57,7 +57,7 @@ def _timestamptz(name: str, value: Any) -> datetime:
         raise InvalidValueError(f"{name} must be a datetime, not {shown(value)}")
     if value.utcoffset() is None:
         raise InvalidValueError(f"{name} must carry a time zone: {value.isoformat()}")
-    if not 1 < value.year < 9999:  # At the ends, another zone or a rounding leads out of what Python can read back.
+    if not 1 < value.year < 9999:  # In years 1 and 9999, another time zone or rounding leaves Python's range.
         raise InvalidValueError(f"{name} must lie in the years 2 to 9998: {value.isoformat()}")
     return value
 
@@ -70,7 +70,7 @@ def _uuid(name: str, value: Any) -> UUID:
 
 
 def _jsonb(name: str, value: Any) -> str:
-    """JSON text of an object."""
+    """The JSON text of an object."""
     if not isinstance(value, Mapping):
         raise InvalidValueError(f"{name} must be a dict, not {shown(value)}")
     try:
@@ -81,7 +81,7 @@ def _jsonb(name: str, value: Any) -> str:
 
 
 def _refuse_other_keys(value: Any) -> None:
-    """Raise TypeError for a key that is no text: json.dumps would make it one, perhaps the same as another."""
+    """Raise TypeError for a key that is not a str. json.dumps would convert it, perhaps into a duplicate key."""
     if isinstance(value, Mapping):
         if others := [key for key in value if not isinstance(key, str)]:
             raise TypeError(f"keys must be str, not {shown(others[0])}")
@@ -102,7 +102,7 @@ def _array(element: Adapt) -> Adapt:
 
 
 def bounded(name: str, value: int, least: int = 1, most: int | None = None) -> int:
-    """The value itself. Raises InvalidValueError where it is no int, below `least` or above `most`."""
+    """The value itself. Raises InvalidValueError if it is not an int, below `least` or above `most`."""
     if type(value) is not int:
         raise InvalidValueError(f"{name} must be an int, not {shown(value)}")
     if value < least:
@@ -113,7 +113,7 @@ def bounded(name: str, value: int, least: int = 1, most: int | None = None) -> i
 
 
 def optional_bounded(name: str, value: int | None, least: int = 0, most: int | None = None) -> int | None:
-    """The same for a value that may be None. For batches, in whose arrays the database names no culprit."""
+    """The same for a value that may be None. For batches: the database does not say which array element is wrong."""
     return None if value is None else bounded(name, value, least, most)
 
 

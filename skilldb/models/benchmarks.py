@@ -20,10 +20,10 @@ class NewBenchmarkRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkRun:
-    """A comparison of models on a skill: `status` is pending, running, completed or failed.
+    """A comparison of models on a skill. `status` is pending, running, completed or failed.
 
-    On completion, `best_model` has the highest mean quality (0 to 100), `cheapest_model` the lowest mean cost a case,
-    in microcents ($1 is 100,000,000); None where no result says so.
+    In a completed run, `best_model` has the highest mean quality, `cheapest_model` the lowest mean cost per case. Each
+    is None if no result has a quality or a cost.
     """
 
     id: str
@@ -43,7 +43,11 @@ class BenchmarkRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBenchmarkResult:
-    """What one model made of one test case, counted from 0. Cost in microcents, quality 0 to 100; None: not known."""
+    """The result of one model on one test case.
+
+    `test_case_index` counts from 0. The cost is in microcents ($1 is 100,000,000), the latency in milliseconds,
+    `quality_score` is 0 to 100. None means not known.
+    """
 
     model_name: str
     test_case_index: int
@@ -80,10 +84,10 @@ class BenchmarkRunWithResults(BenchmarkRun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelComparison:
-    """One model's means over the cases of a run, rounded half up; None where no case has the value.
+    """One model's means over the cases of a run, rounded half up. A mean is None if no case has the value.
 
-    Quality is 0 to 100, cost in microcents ($1 is 100,000,000), latency in milliseconds; `matches_expected_pct` is 0 to
-    100, of the cases that were judged.
+    Quality is 0 to 100, cost in microcents ($1 is 100,000,000), latency in milliseconds. `matches_expected_pct`, 0 to
+    100, counts only the cases that were judged.
     """
 
     model_name: str

@@ -1,4 +1,4 @@
-"""What answers of several repositories have in common."""
+"""The parts of answers that several repositories share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):
-    """Some of the rows. `after` is the cursor to ask for the next page with, None on the last one."""
+    """One page of rows. Pass `after` to the same function for the next page; it is None on the last page."""
 
     items: list[T]
     after: str | None

@@ -59,7 +59,7 @@ class SkillFeedback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackWithUsers(SkillFeedback):
-    """Feedback with the names of its author and its reviewer; None where there is none, or it has no name."""
+    """Feedback with the names of its author and its reviewer. A name may be None."""
 
     user_name: str | None
     reviewer_name: str | None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricDrift:
-    """A counter of a skill that differs from what its rows say."""
+    """A counter of a skill that differs from its rows."""
 
     skill_id: str
     metric: str

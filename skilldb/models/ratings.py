@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rating:
-    """What one user thinks of one skill, 1 to 5."""
+    """One user's rating of one skill, 1 to 5."""
 
     id: str
     skill_id: str

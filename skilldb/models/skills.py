@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSkill:
-    """A skill to be created. `status` is draft, pending_review, published or archived; `hours_saved` is by one use."""
+    """A skill to be created. `status` is draft, pending_review, published or archived; `hours_saved` is per use."""
 
     name: str
     slug: str
@@ -24,7 +24,7 @@ class NewSkill:
 
 
 class SkillUpdate(TypedDict, total=False):
-    """The columns of a skill that are to change, and their new values."""
+    """The columns of a skill to change, and their new values."""
 
     name: str
     slug: str
@@ -39,9 +39,9 @@ class SkillUpdate(TypedDict, total=False):
 class Skill:
     """A skill as it is now.
 
-    `updated_at` is the last change of content, `metrics_updated_at` that of a counter. `average_rating` is the mean
-    rating * 100, `positive_feedback_pct` 0 to 100, `avg_token_cost_microcents` in millionths of a cent; each rounded
-    half up, and None where nothing was counted yet.
+    `updated_at` is the time of the last change of content, `metrics_updated_at` of the last change of a counter.
+    `average_rating` is the mean rating * 100, `positive_feedback_pct` is 0 to 100, `avg_token_cost_microcents` is in
+    millionths of a cent. Each is rounded half up, and None if nothing was counted yet.
     """
 
     id: str
@@ -80,7 +80,7 @@ class NewSkillVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkillVersion:
-    """A published version; `name` and `description` are the skill's as they were then."""
+    """A published version. `name` and `description` are those of the skill at that time."""
 
     id: str
     skill_id: str

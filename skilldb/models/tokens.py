@@ -50,10 +50,10 @@ class TokenMeasurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkillCostStats:
-    """What a skill costs, in microcents ($1 is 100,000,000).
+    """The cost of a skill, in microcents ($1 is 100,000,000).
 
-    Total and mean are of the measurements that have a cost, the mean None without any. `measurements` counts all;
-    `predominant_model` is the one most often measured, None without any.
+    Total and mean cover the measurements that have a cost; the mean is None if there are none. `measurements` counts
+    all of them. `predominant_model` is the model with the most measurements, or None.
     """
 
     skill_id: str
@@ -65,7 +65,7 @@ class SkillCostStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DailyCost:
-    """What a skill cost on one day of UTC, in microcents ($1 is 100,000,000)."""
+    """The cost of a skill on one day of UTC, in microcents ($1 is 100,000,000)."""
 
     day: date
     cost_microcents: int

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewUsageEvent:
-    """A use to be recorded. `id` is a UUID; recording it again changes nothing. `created_at` None is now."""
+    """A usage event to be recorded. `id` is a UUID; recording it again changes nothing. `created_at` None is now."""
 
     tool_name: str
     skill_id: str | None = None

@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserSkillView:
-    """When a user last looked at a skill, and which version was shown, None where none was published."""
+    """When a user last viewed a skill, and which version. The version is None if none was published."""
 
     id: str
     user_id: str
@@ -33,7 +33,7 @@ class ViewedSkill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhatsNewItem:
-    """A skill that changed since the user last looked."""
+    """A skill that changed since the user last viewed it."""
 
     skill_id: str
     skill_name: str
@@ -48,10 +48,10 @@ class WhatsNewItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkillChanges:
-    """What changed on a skill since the user last looked.
+    """What changed on a skill since the user last viewed it.
 
-    `version_rose`: a higher version than the one seen is published. `feedback_since`: number of feedback items since.
-    `content_changed`: name, description, category, tags or status were edited since.
+    `version_rose`: a higher version is published than the one the user saw. `feedback_since`: the number of feedback
+    items since then. `content_changed`: name, description, category, tags or status were edited since then.
     """
 
     skill_id: str

@@ -1,4 +1,4 @@
-"""Runs that compare models on a skill, and their results."""
+"""Statements for benchmark runs, which compare models on a skill, and for their results."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -22,10 +22,10 @@ _LOCKS = queries.load("locks")
 
 
 def create_benchmark_run(run: NewBenchmarkRun) -> Statement[BenchmarkRun]:
-    """Create a run, pending.
+    """Create a run with the status pending.
 
-    NotFoundError: no such skill, user, or version of that skill. InvalidValueError: no models. AlreadyExistsError: the
-    id is taken.
+    NotFoundError: no such skill, user, or version of that skill. InvalidValueError: `models` is empty.
+    AlreadyExistsError: the id is taken.
     """
     models = ADAPT["text[]"]("models", run.models)
     ADAPT["text"]("triggered_by", run.triggered_by)
@@ -46,7 +46,7 @@ def create_benchmark_run(run: NewBenchmarkRun) -> Statement[BenchmarkRun]:
 
 
 def start_benchmark_run(run_id: str) -> Statement[BenchmarkRun]:
-    """Pending to running. InvalidTransitionError: it is not pending. NotFoundError: no such run."""
+    """Move a run from pending to running. InvalidTransitionError: it is not pending. NotFoundError: no such run."""
     return Statement(
         one(BenchmarkRun),
         _SQL["lock_benchmark_run"](run_id=run_id),
@@ -57,9 +57,9 @@ def start_benchmark_run(run_id: str) -> Statement[BenchmarkRun]:
 def record_benchmark_results(run_id: str, results: Iterable[NewBenchmarkResult]) -> Statement[int]:
     """Record results of a running run, all or none. Returns the number of cases written.
 
-    A result for the same model and case replaces the former, also within `results`. InvalidTransitionError: the run is
-    not running. InvalidValueError: a model that the run does not list, or a number out of range. NotFoundError: no such
-    run.
+    A later result for the same model and case replaces an earlier one, also within `results`. InvalidTransitionError:
+    the run is not running. InvalidValueError: the run does not list a model, or a number is out of range.
+    NotFoundError: no such run.
     """
     cases: dict[tuple[str, int], NewBenchmarkResult] = {}
     for result in results:
@@ -95,10 +95,10 @@ def record_benchmark_results(run_id: str, results: Iterable[NewBenchmarkResult])
 
 
 def complete_benchmark_run(run_id: str) -> Statement[BenchmarkRun]:
-    """Running to completed, with the best and the cheapest model by the results.
+    """Move a run from running to completed, and store its best and its cheapest model.
 
-    Best: the highest mean quality; of equal ones the cheaper, then the first by name. Cheapest: the lowest mean cost a
-    case, then the first by name. InvalidTransitionError: it is not running. NotFoundError: no such run.
+    Best: the highest mean quality; among equals the cheaper model, then the first by name. Cheapest: the lowest mean
+    cost per case, then the first by name. InvalidTransitionError: it is not running. NotFoundError: no such run.
     """
     return Statement(
         one(BenchmarkRun),
@@ -108,7 +108,7 @@ def complete_benchmark_run(run_id: str) -> Statement[BenchmarkRun]:
 
 
 def fail_benchmark_run(run_id: str) -> Statement[BenchmarkRun]:
-    """Pending or running to failed. InvalidTransitionError: it has ended. NotFoundError: no such run."""
+    """Move a pending or running run to failed. InvalidTransitionError: it has ended. NotFoundError: no such run."""
     return Statement(
         one(BenchmarkRun),
         _SQL["lock_benchmark_run"](run_id=run_id),
@@ -117,9 +117,9 @@ def fail_benchmark_run(run_id: str) -> Statement[BenchmarkRun]:
 
 
 def get_latest_benchmark_run(skill_id: str) -> Statement[BenchmarkRunWithResults | None]:
-    """The run of a skill that was created last, with its results by model and case; None where there is none.
+    """The newest run of a skill, with its results ordered by model and case; None if there is no run.
 
-    Of runs created in one transaction the last by id.
+    Runs of one transaction are equally new; the one with the highest id is returned.
     """
     return Statement(Reader(dicts, _with_results), _SQL["get_latest_benchmark_run"](skill_id=skill_id))
 
@@ -138,6 +138,6 @@ def _with_results(rows: list[dict[str, Any]]) -> BenchmarkRunWithResults | None:
 def compare_models(run_id: str) -> Statement[list[ModelComparison]]:
     """Each model's means over the cases of a run, best first.
 
-    Models that the run lists and no result names are left out; empty where there are no results or no such run.
+    Models without a result are left out. Empty if there are no results or no such run.
     """
     return Statement(many(ModelComparison), _SQL["compare_models"](run_id=run_id))

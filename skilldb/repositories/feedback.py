@@ -1,4 +1,4 @@
-"""What people say about skills, its review, and its counts on skills."""
+"""Statements for feedback on skills, its review, and its counts on skills."""
 
 from datetime import datetime
 
@@ -12,9 +12,9 @@ _LOCKS = queries.load("locks")
 
 
 def submit_feedback(feedback: NewSkillFeedback) -> Statement[SkillFeedback]:
-    """Submit feedback, and count it on its skill: every type in total_feedback, thumbs in the percentage.
+    """Submit feedback, and count it on its skill. total_feedback counts every type, the percentage only thumbs.
 
-    NotFoundError: no such skill, user, or version of that skill. InvalidValueError: an unknown type, a sentiment or
+    NotFoundError: no such skill, user, or version of that skill. InvalidValueError: an unknown type, or a sentiment or
     quality out of range. AlreadyExistsError: the id is taken.
     """
     return Statement(
@@ -44,16 +44,17 @@ def submit_feedback(feedback: NewSkillFeedback) -> Statement[SkillFeedback]:
 def review_feedback(
     feedback_id: str, status: str, reviewed_by: str, *, notes: str | None = None
 ) -> Statement[SkillFeedback]:
-    """Decide on feedback: pending to accepted or dismissed, accepted to implemented or dismissed, dismissed to pending.
+    """Change the status of feedback, with the reviewer and notes.
 
-    InvalidTransitionError: any other change, also where another reviewer was faster. NotFoundError: no such feedback
-    or reviewer. InvalidValueError: an unknown status.
+    Allowed: pending to accepted or dismissed, accepted to implemented or dismissed, dismissed to pending.
+    InvalidTransitionError: any other change, for example because another reviewer was faster. NotFoundError: no such
+    feedback or reviewer. InvalidValueError: an unknown status.
     """
     ADAPT["text"]("status", status)
     ADAPT["text"]("reviewed_by", reviewed_by)
     return Statement(
         one(SkillFeedback),
-        # The reviewer first: delete_user locks the user before the feedback.
+        # Lock the reviewer first: delete_user locks the user before the feedback.
         _LOCKS["lock_users"](user_ids=[reviewed_by]),
         _SQL["lock_feedback"](feedback_id=feedback_id),
         _SQL["review_feedback"](feedback_id=feedback_id, status=status, reviewed_by=reviewed_by, review_notes=notes),
@@ -68,9 +69,10 @@ def list_feedback(
     limit: int = 50,
     after: str | None = None,
 ) -> Statement[Page[FeedbackWithUsers]]:
-    """Feedback on a skill, newest first, with the names of author and reviewer; `after` is the former page's cursor.
+    """One page of the feedback on a skill, newest first, with the names of author and reviewer.
 
-    None does not filter. InvalidValueError: a limit below 1, or a cursor that is none.
+    `after` is the cursor of the page before. A filter that is None does not apply. InvalidValueError: a limit below 1,
+    or an `after` that is not a cursor.
     """
     created_at, id = paging.decode(after)
     return Statement(
@@ -87,7 +89,7 @@ def list_feedback(
 
 
 def count_feedback_since(skill_id: str, since: datetime) -> Statement[int]:
-    """How much feedback on a skill came after `since`. InvalidValueError: a time without a zone."""
+    """The number of feedback items on a skill after `since`. InvalidValueError: a time without a time zone."""
     return Statement(VALUE, _SQL["count_feedback_since"](skill_id=skill_id, since=since))
 
 

@@ -1,4 +1,4 @@
-"""The counters and averages kept on skills: move them, recompute them, find where they have drifted."""
+"""Statements for the counters and averages on skills: move them, recompute them, find drift."""
 
 from skilldb import queries
 from skilldb.models import MetricDrift, Skill
@@ -11,7 +11,7 @@ _SKILLS = queries.load("skills")
 
 
 def increment_skill_uses(skill_id: str, by: int = 1) -> Statement[int]:
-    """Count `by` more uses, of which no event is recorded. Returns the new total.
+    """Count `by` more uses without recording an event. Returns the new total.
 
     NotFoundError: no such skill. InvalidValueError: `by` below 1, or a total beyond 2**31 - 1.
     """
@@ -64,9 +64,9 @@ def format_rating(stored: int | None) -> str | None:
 
 
 def find_metric_drift() -> Statement[list[MetricDrift]]:
-    """Every counter and sum of every skill that differs from what its rows say; averages are generated from these.
+    """Every counter and sum of every skill that differs from its rows. Averages are generated from these columns.
 
-    Uses may be counted without an event, so `total_uses` has drifted only where it is below the number of events.
+    Uses may be counted without an event, so `total_uses` has drifted only if it is below the number of events.
     """
     return Statement(many(MetricDrift), _SQL["find_metric_drift"]())
 

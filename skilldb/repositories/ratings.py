@@ -1,4 +1,4 @@
-"""Ratings, one a user and skill, and their count and sum on skills."""
+"""Statements for ratings, one per user and skill, and their count and sum on skills."""
 
 from skilldb import paging, queries
 from skilldb.models import Page, Rating
@@ -16,9 +16,9 @@ def rate_skill(
     comment: str | None = None,
     hours_saved_estimate: int | None = None,
 ) -> Statement[Rating]:
-    """Insert or replace the user's rating of a skill, 1 to 5, and move the skill's average by the difference.
+    """Insert or replace the user's rating of a skill, 1 to 5, and update the skill's average.
 
-    NotFoundError: no such user or skill. InvalidValueError: another rating, or negative hours.
+    NotFoundError: no such user or skill. InvalidValueError: a rating that is not 1 to 5, or negative hours.
     """
     return Statement(
         one(Rating),
@@ -34,7 +34,7 @@ def rate_skill(
 
 
 def delete_rating(user_id: str, skill_id: str) -> Statement[bool]:
-    """Take a rating back, and the skill's average with it. False where there is none."""
+    """Delete a rating, and update the skill's average. Returns False if there is no such rating."""
     return Statement(
         EXISTS,
         _SQL["lock_rated_skill"](skill_id=skill_id),
@@ -43,9 +43,9 @@ def delete_rating(user_id: str, skill_id: str) -> Statement[bool]:
 
 
 def list_ratings(skill_id: str, *, limit: int = 50, after: str | None = None) -> Statement[Page[Rating]]:
-    """The ratings of a skill, newest first; `after` is the cursor of the page before. None where no such skill is.
+    """One page of the ratings of a skill, newest first. Empty if there is no such skill.
 
-    InvalidValueError: a limit below 1, or a cursor that is none.
+    `after` is the cursor of the page before. InvalidValueError: a limit below 1, or an `after` that is not a cursor.
     """
     updated_at, id = paging.decode(after)
     return Statement(

@@ -1,4 +1,4 @@
-"""Skills and their versions."""
+"""Statements for skills and their versions."""
 
 from collections.abc import Mapping
 
@@ -62,9 +62,10 @@ def list_skills(
     limit: int = 50,
     after: str | None = None,
 ) -> Statement[Page[Skill]]:
-    """Skills, newest change first; `after` is the cursor of the page before. None does not filter.
+    """One page of the skills, newest change first.
 
-    InvalidValueError: a limit below 1, or a cursor that is none.
+    `after` is the cursor of the page before. A filter that is None does not apply. InvalidValueError: a limit below 1,
+    or an `after` that is not a cursor.
     """
     updated_at, id = paging.decode(after)
     return Statement(
@@ -76,10 +77,10 @@ def list_skills(
 
 
 def update_skill(skill_id: str, changes: SkillUpdate) -> Statement[Skill]:
-    """Change some columns; the others stay. `updated_at` moves only if the content did change.
+    """Change some columns and keep the others. `updated_at` moves only if a value really changes.
 
-    NotFoundError: no such skill. AlreadyExistsError: the slug is taken. InvalidValueError: a value, or a column, that
-    is not one of SkillUpdate's.
+    NotFoundError: no such skill. AlreadyExistsError: the slug is taken. InvalidValueError: a column that SkillUpdate
+    does not have, or a value that is not allowed.
     """
     if not isinstance(changes, Mapping):
         raise InvalidValueError(f"changes must be a dict, not {shown(changes)}")
@@ -94,10 +95,10 @@ def update_skill(skill_id: str, changes: SkillUpdate) -> Statement[Skill]:
 
 
 def publish_skill_version(skill_id: str, version: NewSkillVersion) -> Statement[SkillVersion]:
-    """Publish content as the skill's next version: 1, 2, 3, without gap or clash however many publish at once.
+    """Publish content as the skill's next version. Numbers are 1, 2, 3 without a gap, also under concurrency.
 
-    Content that is the published one already is no new version: that one is returned. NotFoundError: no such skill or
-    creator. AlreadyExistsError: the id is taken. InvalidValueError: a hash that is no SHA-256.
+    If the content equals the published version's, no version is added and that version is returned. NotFoundError: no
+    such skill or creator. AlreadyExistsError: the id is taken. InvalidValueError: a hash that is not a SHA-256.
     """
     if version.created_by is not None:
         ADAPT["text"]("created_by", version.created_by)
@@ -123,7 +124,7 @@ def get_skill_version(version_id: str) -> Statement[SkillVersion | None]:
 
 
 def list_skill_versions(skill_id: str) -> Statement[list[SkillVersion]]:
-    """The versions of a skill, newest first; none where there is no such skill."""
+    """The versions of a skill, newest first. Empty if there is no such skill."""
     return Statement(many(SkillVersion), _SQL["list_skill_versions"](skill_id=skill_id))
 
 
@@ -133,5 +134,5 @@ def get_version_number(version_id: str) -> Statement[int | None]:
 
 
 def delete_skill(skill_id: str) -> Statement[bool]:
-    """Delete a skill and all that belongs to it. False where there is no such skill."""
+    """Delete a skill and everything that belongs to it. Returns False if there is no such skill."""
     return Statement(EXISTS, _SQL["delete_skill"](skill_id=skill_id))

@@ -1,4 +1,4 @@
-"""Organisations. The handle's tenant is the only one that can be seen or created."""
+"""Statements for organisations. A handle sees and creates only its own tenant."""
 
 from skilldb import queries
 from skilldb.models import Tenant
@@ -8,13 +8,13 @@ _SQL = queries.load("tenants")
 
 
 def create_tenant(name: str, slug: str, *, id: str | None = None) -> Statement[Tenant]:
-    """Create the handle's tenant: its id is the handle's, and `id`, where given, must be the same.
+    """Create the handle's tenant. If `id` is given, it must be the handle's id.
 
-    AlreadyExistsError: the id or the slug is taken, by whomever. PermissionDeniedError: `id` is another tenant's.
+    AlreadyExistsError: any tenant has the id or the slug already. PermissionDeniedError: `id` is not the handle's.
     """
     return Statement(one(Tenant), _SQL["create_tenant"](id=id, name=name, slug=slug))
 
 
 def get_tenant() -> Statement[Tenant | None]:
-    """The handle's tenant, None where it was not created."""
+    """The handle's tenant, or None if it was not created."""
     return Statement(optional(Tenant), _SQL["get_tenant"]())

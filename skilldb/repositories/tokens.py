@@ -1,4 +1,4 @@
-"""What running skills costs, and its sum on skills."""
+"""Statements for token measurements: the cost of running skills, and its sum on skills."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -25,10 +25,10 @@ _LOCKS = queries.load("locks")
 def record_token_measurement(
     measurement: NewTokenMeasurement, *, prices: Mapping[str, Price] = DEFAULT_PRICES
 ) -> Statement[TokenMeasurement]:
-    """Record what one run of a skill took, and add its cost to the skill's.
+    """Record the tokens, cost and latency of one run, and add its cost to the skill's.
 
-    The total and the cost are filled in where they are left out. NotFoundError: no such skill or user.
-    InvalidValueError: a negative number, or one out of range. AlreadyExistsError: the id is taken.
+    A total or a cost that is None is computed if possible. NotFoundError: no such skill or user. InvalidValueError: a
+    negative number, or one out of range. AlreadyExistsError: the id is taken.
     """
     return Statement(one(TokenMeasurement), *_steps([measurement], prices))
 
@@ -36,7 +36,7 @@ def record_token_measurement(
 def record_token_measurements(
     measurements: Iterable[NewTokenMeasurement], *, prices: Mapping[str, Price] = DEFAULT_PRICES
 ) -> Statement[int]:
-    """Record any number of measurements, all or none. Returns how many; errors as for one."""
+    """Record any number of measurements, all or none. Returns their number. Raises the errors of one measurement."""
     reader = Reader(many(TokenMeasurement).rows, len)
     measurements = list(measurements)
     return Statement(reader, *_steps(measurements, prices)) if measurements else Statement(reader)
@@ -67,7 +67,7 @@ def _steps(measurements: Sequence[NewTokenMeasurement], prices: Mapping[str, Pri
 
 
 def _filled(measurement: NewTokenMeasurement, prices: Mapping[str, Price]) -> NewTokenMeasurement:
-    """The measurement with its total and cost, where they can be told. Checks what it adds up."""
+    """The measurement with its total and cost, if they can be computed. Checks the numbers that it adds up."""
     ADAPT["text"]("skill_id", measurement.skill_id)
     tokens_in = optional_bounded("input_tokens", measurement.input_tokens)
     tokens_out = optional_bounded("output_tokens", measurement.output_tokens)
@@ -81,12 +81,12 @@ def _filled(measurement: NewTokenMeasurement, prices: Mapping[str, Price]) -> Ne
 
 
 def get_skill_cost_stats(skill_id: str) -> Statement[SkillCostStats]:
-    """What a skill costs. NotFoundError: no such skill."""
+    """The cost statistics of a skill. NotFoundError: no such skill."""
     return Statement(one(SkillCostStats), _SQL["get_skill_cost_stats"](skill_id=skill_id))
 
 
 def get_cost_trend(skill_id: str, days: int = 90) -> Statement[list[DailyCost]]:
-    """What a skill cost on each of the last `days` days of UTC, oldest first, today last; days without cost are 0.
+    """The cost of a skill on each of the last `days` days of UTC, oldest first, today last. Days without cost are 0.
 
     InvalidValueError: fewer than one day, or more than a hundred years.
     """

@@ -1,4 +1,4 @@
-"""Uses of skills and tools, and their count on skills."""
+"""Statements for usage events of skills and tools, and their count on skills."""
 
 from collections.abc import Iterable
 
@@ -11,9 +11,9 @@ _SQL = queries.load("usage")
 
 
 def record_usage_event(event: NewUsageEvent) -> Statement[bool]:
-    """Record an event and count it on its skill. False where the event's id was recorded before: nothing changes then.
+    """Record an event and count it on its skill. Returns False, and changes nothing, if its id was recorded before.
 
-    NotFoundError: no such skill or user. InvalidValueError: an id that is no UUID, a time without a zone.
+    NotFoundError: no such skill or user. InvalidValueError: an id that is not a UUID, or a time without a time zone.
     """
     return Statement(
         VALUE,
@@ -30,9 +30,9 @@ def record_usage_event(event: NewUsageEvent) -> Statement[bool]:
 
 
 def record_usage_events(events: Iterable[NewUsageEvent]) -> Statement[int]:
-    """Record any number of events and count them on their skills. Returns how many were not recorded before.
+    """Record any number of events, all or none, and count them on their skills. Returns the number of new events.
 
-    All or none: NotFoundError and InvalidValueError as for one event.
+    NotFoundError and InvalidValueError as for one event.
     """
     events = list(events)
     if not events:
@@ -56,7 +56,7 @@ def record_usage_events(events: Iterable[NewUsageEvent]) -> Statement[int]:
 def count_uses_by_day(skill_id: str, days: int = 30) -> Statement[list[DailyUses]]:
     """The recorded uses of a skill on each of the last `days` days of UTC, oldest first, today last.
 
-    Days without use count 0. InvalidValueError: fewer than one day, or more than a hundred years.
+    Days without uses are 0. InvalidValueError: fewer than one day, or more than a hundred years.
     """
     return Statement(
         many(DailyUses), _SQL["count_uses_by_day"](skill_id=skill_id, days=bounded("days", days, 1, MAX_DAYS))

@@ -1,4 +1,4 @@
-"""The people of an organisation."""
+"""Statements for the people of an organisation."""
 
 from skilldb import queries
 from skilldb.models import User
@@ -10,8 +10,8 @@ _SQL = queries.load("users")
 def create_user(email: str, *, name: str | None = None, role: str = "member", id: str | None = None) -> Statement[User]:
     """Create a user; `role` is admin or member.
 
-    AlreadyExistsError: the email or id is taken in this tenant. InvalidValueError: another role. NotFoundError: the
-    tenant itself was not created.
+    AlreadyExistsError: the email or id is taken in this tenant. InvalidValueError: any other role. NotFoundError: the
+    tenant itself does not exist.
     """
     return Statement(one(User), _SQL["create_user"](id=id, email=email, name=name, role=role))
 
@@ -22,10 +22,10 @@ def get_user(user_id: str) -> Statement[User | None]:
 
 
 def delete_user(user_id: str) -> Statement[bool]:
-    """Delete the user with their views and ratings; the skills' ratings follow. False where there is no such user.
+    """Delete the user with their views and ratings, and update the skills' averages. Returns False if there is none.
 
-    Usage, feedback, reviews and measurements stay, without the name. StillReferencedError: the user wrote a skill,
-    published a version or triggered a benchmark run.
+    Events, feedback, reviews and measurements stay, but no longer name the user. StillReferencedError: the user wrote a
+    skill, published a version or triggered a benchmark run.
     """
     return Statement(
         EXISTS,

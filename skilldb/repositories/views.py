@@ -1,4 +1,4 @@
-"""What users have seen, and what is new since."""
+"""Statements for the views of users, and for what's new since."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ _SQL = queries.load("views")
 
 
 def record_skill_view(user_id: str, skill_id: str, current_version: int | None) -> Statement[None]:
-    """Record that the user was shown this version of the skill now; None where none is published.
+    """Record that the user sees this version of the skill now. `current_version` is None if none is published.
 
     NotFoundError: no such user or skill. InvalidValueError: a version below 1.
     """
@@ -22,14 +22,14 @@ def record_skill_view(user_id: str, skill_id: str, current_version: int | None) 
 
 
 def get_user_view(user_id: str, skill_id: str) -> Statement[UserSkillView | None]:
-    """The user's last view of a skill, None if there was none. Read it before recording a new one."""
+    """The user's last view of a skill, or None. Read it before you record a new one."""
     return Statement(optional(UserSkillView), _SQL["get_user_view"](user_id=user_id, skill_id=skill_id))
 
 
 def get_user_views_for_skills(user_id: str, skill_ids: Iterable[str]) -> Statement[dict[str, UserSkillView]]:
-    """The user's last views by skill id, one query whatever the number; skills never viewed are left out.
+    """The user's last views by skill id, with one query for any number of ids. Skills never viewed are left out.
 
-    In the order of the ids, and not in that of the table, which other organisations have a share in.
+    The order is that of `skill_ids`. The table's own order would depend on other organisations' rows.
     """
     skill_ids = ADAPT["text[]"]("skill_ids", skill_ids)
 
@@ -44,19 +44,19 @@ def get_user_views_for_skills(user_id: str, skill_ids: Iterable[str]) -> Stateme
 
 
 def list_recently_viewed(user_id: str, limit: int = 10) -> Statement[list[ViewedSkill]]:
-    """The skills that the user viewed last, of any status, newest view first; of equal times the higher id first.
+    """The skills that the user viewed last, of any status, newest view first. Of equal times the higher id is first.
 
-    Empty for a user who has viewed nothing or does not exist. InvalidValueError: a limit below 1.
+    Empty if the user has viewed nothing or does not exist. InvalidValueError: a limit below 1.
     """
     return Statement(many(ViewedSkill), _SQL["list_recently_viewed"](user_id=user_id, limit=bounded("limit", limit)))
 
 
 def get_whats_new_for_user(user_id: str, limit: int = 10, days: int = 30) -> Statement[list[WhatsNewItem]]:
-    """Published skills that the user has viewed and that changed since, within the last `days`, newest first.
+    """Published skills that changed after the user viewed them, within the last `days` * 24 hours, newest first.
 
-    Changed: a change of content after the view, or a higher version than the one seen. Empty for a user who has
-    viewed nothing or does not exist. InvalidValueError: a limit below 1, fewer than one day, or more than a hundred
-    years.
+    A skill has changed if its content changed after the view, or if a higher version is published than the user saw.
+    Empty if the user has viewed nothing or does not exist. InvalidValueError: a limit below 1, fewer than one day, or
+    more than a hundred years.
     """
     return Statement(
         many(WhatsNewItem),
@@ -67,12 +67,12 @@ def get_whats_new_for_user(user_id: str, limit: int = 10, days: int = 30) -> Sta
 
 
 def detect_changes(user_id: str, skill_id: str) -> Statement[SkillChanges | None]:
-    """What changed on the skill since the user last viewed it; None if never viewed."""
+    """What changed on the skill since the user last viewed it, or None if the user never did."""
     return Statement(optional(SkillChanges), _SQL["detect_changes"](user_id=user_id, skill_id=skill_id))
 
 
 def open_skill(user_id: str, skill_id: str) -> Statement[SkillChanges | None]:
-    """What changed since the user last viewed the skill, None if never; then records the view of the version returned.
+    """What changed since the user last viewed the skill, or None if never; then record a view of the current version.
 
     NotFoundError: no such user or skill.
     """

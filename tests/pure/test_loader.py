@@ -17,7 +17,7 @@ from skilldb import queries
         ("-- name: q(a)\nSELECT 1;", r"file\.q: declares \['a'\] but uses \[\]"),
         ("-- name: q(a)\n-- Not used: %(a)s\nSELECT 1;", r"file\.q"),
         ("-- name: q(tenant_id)\nSELECT %(tenant_id)s;", r"file\.q: declares \['tenant_id'\] but uses \[\]"),
-        ("-- name: q()\nSELECT 1;\n\n-- name: q()\nSELECT 2;", r"file\.q: is there twice"),
+        ("-- name: q()\nSELECT 1;\n\n-- name: q()\nSELECT 2;", r"file\.q: the file has two queries of this name"),
         ("SELECT 1;\n-- name: q()\nSELECT 2;", "file: expected comments and then"),
         ("-- A comment.\nSELECT 1;\n", "file: expected comments and then"),
         ("", "file: expected comments and then"),
