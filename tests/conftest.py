@@ -1,4 +1,4 @@
-"""A real PostgreSQL for every test: one migrated template a session, logins as in production. See reuse.py."""
+"""Gives every test a real PostgreSQL, with logins as in production. See reuse.py."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --one-api, leave out the tests of which there is one for each API, on the async one."""
+    """With --one-api, leave out the async half of the tests that run on both APIs."""
     if config.getoption("one_api"):
         left_out = [item for item in items if "async" in re.split(r"[\[\]-]", item.name)]
         config.hook.pytest_deselected(items=left_out)
@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In the run that writes docs/reliability.md a test that is skipped fails: its promise would be missing there."""
+    """In the run that writes docs/reliability.md a skipped test fails, because the page would lack its promise."""
     report = yield
     if FIGURES and report.skipped:
         report.outcome = "failed"
@@ -105,7 +105,7 @@ template = factories.postgresql_noproc(depends_on="admin", dbname="skilldb_tests
 
 @pytest.fixture(scope="session")
 def entrance(admin: Admin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
-    """Where the service gets in."""
+    """The address for the service: the server, or the pooler."""
     if not POOLER:
         yield admin
     else:
@@ -146,7 +146,7 @@ def db(addresses: Addresses) -> Iterator[skilldb.Database]:
 
 @pytest.fixture
 def acme(db: skilldb.Database) -> skilldb.Tenant:
-    """An organisation with nothing in it."""
+    """An empty organisation."""
     tenant = db.tenant("acme")
     tenant.execute(tenants.create_tenant("Acme", "acme"))
     return tenant
@@ -154,7 +154,7 @@ def acme(db: skilldb.Database) -> skilldb.Tenant:
 
 @pytest.fixture
 def globex(db: skilldb.Database) -> skilldb.Tenant:
-    """Another organisation with nothing in it."""
+    """Another empty organisation."""
     tenant = db.tenant("globex")
     tenant.execute(tenants.create_tenant("Globex", "globex"))
     return tenant

@@ -1,4 +1,4 @@
-"""What `skilldb doctor` looks at: whether a database is as it should be, and what to do where it is not."""
+"""The checks of `skilldb doctor`: whether a database is as it should be, and what to do if it is not."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from skilldb.settings import NOTHING_TRUSTED, Secret, owner_search_path, schema_
 Level = Literal["ok", "warning", "failure"]
 
 UNREACHABLE = (
-    "SKILLDB_OWNER_DSN and SKILLDB_DSN name the server: does it run, and are host, port, user and database right? "
-    "Where neither is set it is the embedded one, which `make db-start` or `skilldb db-start` starts"
+    "check that the server runs, and that SKILLDB_OWNER_DSN and SKILLDB_DSN have the right host, port, user and "
+    "database. If neither is set, start the embedded server: `make db-start` or `skilldb db-start`"
 )
 
 LARGE = 50_000
-"""Rows from which on a table's statistics, dead rows and unused indexes matter."""
+"""The number of rows from which a table's statistics, dead rows and unused indexes matter."""
 BUSY = 1_000
-"""Scans of a large table, by whatever way, after which an index that none of them used is called unused."""
+"""After so many scans of a large table, an index that no scan used is reported as unused."""
 STALE, DEAD, CONNECTIONS = 30, 30, 80
-"""Percent: rows changed since analyse, dead rows, connections in use. Autovacuum sees to a table at 10 and 20."""
+"""Percent: rows changed since ANALYZE, dead rows, connections in use. Autovacuum starts at 10 and 20."""
 LOCK_TIMEOUT = 2
 """Seconds to wait for a lock. While we wait for it, everyone else queues behind us."""
 
@@ -42,7 +42,7 @@ _MIGRATE = queries.load("admin/migrate")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One line of the report: which check, how bad, what was found, and what to do, empty where there is nothing."""
+    """One line of the report: the check, its level, what was found, and what to do (empty if nothing)."""
 
     check: str
     level: Level
@@ -62,14 +62,14 @@ class Patient:
 
 
 Check = Callable[[Patient], Iterator[tuple[Level, str, str]]]
-"""Yields level, what was found, what to do. Nothing: all is well."""
+"""Yields the level, what was found, and what to do. It yields nothing if all is well."""
 
 
 def examine(owner_dsn: str, service_dsn: str, *, schema: str | None = None, drift: bool = True) -> Iterator[Finding]:
-    """Every finding, check by check; a check that found nothing wrong gives one that is ok. Changes nothing.
+    """Every finding, check by check. A check that found nothing wrong yields one finding with the level ok.
 
-    `schema`: by default that of SKILLDB_SCHEMA, or `public`. `drift`: compare the counters too, which reads every row
-    that they count.
+    Changes nothing. `schema`: default SKILLDB_SCHEMA, else `public`. `drift`: also compare the counters with their
+    rows, which reads every one of those rows.
     """
     schema = schema_name(schema)
     owner_dsn, service_dsn = Secret(owner_dsn), Secret(service_dsn)
@@ -82,7 +82,7 @@ def examine(owner_dsn: str, service_dsn: str, *, schema: str | None = None, drif
         except SkilldbError as error:
             yield unreachable(error, f"as the {who}: ")
             return
-        # Until it is known who may create in the schema, no name is looked up there.
+        # No name may be looked up in the schema until it is known who may create objects there.
         with _serving(service, NOTHING_TRUSTED):
             ((_, _, service_role, database_of_service),) = service.execute(_SQL["get_server"].sql).fetchall()
         _set_session(owner, NOTHING_TRUSTED, local=False)
@@ -93,22 +93,23 @@ def examine(owner_dsn: str, service_dsn: str, *, schema: str | None = None, drif
                 check="connection",
                 level="failure",
                 found=f"the owner's database is {database_of_owner}; the service's {database_of_service}",
-                advice="let SKILLDB_OWNER_DSN and SKILLDB_DSN name the same one",
+                advice="set SKILLDB_OWNER_DSN and SKILLDB_DSN to the same database",
             )
             return
         yield Finding(check="connection", level="ok", found=where)
         patient = Patient(
             schema=schema, owner=owner, service=service, service_dsn=service_dsn, service_role=service_role
         )
-        refused = [*_report("creation", _creation, "only who is trusted may create, and owns what is there", patient)]
+        sound = "only trusted roles may create in the schema, or own objects in it"
+        refused = [*_report("creation", _creation, sound, patient)]
         yield from refused
         if any(finding.level == "failure" for finding in refused):
             return
         _set_session(owner, owner_search_path(schema), local=False)
         try:
-            yield from _report("migrations", _migrations, "all are applied as their files stand", patient)
+            yield from _report("migrations", _migrations, "all are applied, and no file was edited since", patient)
         except migrate.OldDatabaseError as error:
-            # Recreating the database is the one thing to do: every other finding would only distract from it.
+            # The only remedy is to recreate the database. Other findings would distract from it.
             yield Finding(check="migrations", level="failure", found=error.found, advice=error.advice)
             return
         try:
@@ -121,7 +122,7 @@ def examine(owner_dsn: str, service_dsn: str, *, schema: str | None = None, drif
         for check_name, run, sound in _CHECKS:
             yield from _report(check_name, run, sound, patient)
         if drift:
-            yield from _report("drift", _drift, "every counter is what its rows say", patient)
+            yield from _report("drift", _drift, "every counter agrees with its rows", patient)
 
 
 def _set_session(conn: Conn, search_path: str, *, local: bool) -> None:
@@ -131,14 +132,14 @@ def _set_session(conn: Conn, search_path: str, *, local: bool) -> None:
 
 @contextmanager
 def _serving(service: Conn, search_path: str) -> Iterator[None]:
-    """A transaction of the service with its names pinned. Behind a pooler no setting may outlive its transaction."""
+    """A transaction of the service with a pinned search_path. A setting that outlives it would leak behind a pooler."""
     with service.transaction():
         _set_session(service, search_path, local=True)
         yield
 
 
 def unreachable(error: SkilldbError, who: str = "") -> Finding:
-    """The finding that nothing could be looked at."""
+    """The finding that the server cannot be reached."""
     return Finding(check="connection", level="failure", found=f"{who}{error}", advice=UNREACHABLE)
 
 
@@ -153,8 +154,8 @@ def _report(name: str, check: Check, sound: str, patient: Patient) -> Iterator[F
     except (SkilldbError, psycopg.Error) as error:
         problems += 1
         if isinstance(error.__cause__ or error, psycopg.errors.LockNotAvailable):
-            reason = "; ".join(_locks(patient)) or "a table was locked, and is no more"
-            level, advice = "warning", "wait for that transaction, or end it, and run again"
+            reason = "; ".join(_locks(patient)) or "a table was locked, but no longer is"
+            level, advice = "warning", "wait for that transaction or end it, then run `skilldb doctor` again"
         else:
             reason = str(translate(error, {}) if isinstance(error, psycopg.Error) else error)
             level, advice = "failure", "fix the reported error, then run `skilldb doctor` again"
@@ -173,23 +174,23 @@ def _locks(patient: Patient) -> Iterator[str]:
 
 
 def _creation(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    """Whoever may create in the schema can have the owner run a function of theirs. The rest is then not examined."""
+    """A role that may create in the schema can make the owner run its functions, so nothing else is examined then."""
     try:
         guards.refuse_on(patient.owner, patient.schema, owner=True)
     except UnsafeSchemaError as error:
         for reason, remedy in error.found:
-            yield "failure", f"{reason}: it could stand in for what skilldb calls; nothing else was examined", remedy
+            yield "failure", f"{reason}: it could replace what skilldb calls; nothing else was examined", remedy
 
 
-# What holds where a check finds nothing, and what to do where it does. As the owner, if nothing else is said.
+# For each check: what holds if it finds nothing, and what to do if it finds something (as the owner unless it says so).
 _ISOLATION: dict[isolation.Check, tuple[str, str]] = {
     isolation.opening: (
-        "the service's role cannot bypass isolation",
-        "let the service log in as a role that is only a member of skilldb_app; skilldb refuses this one",
+        "the service's role cannot bypass row-level security",
+        "use a login for the service that is only a member of skilldb_app; skilldb refuses this one",
     ),
     isolation.roles: (
-        "the service is a member of skilldb_app and of nothing else, without attributes or possessions",
-        "as a superuser: ALTER ROLE ... without the attribute or setting, GRANT skilldb_app or REVOKE what is more, "
+        "the service is a member of skilldb_app alone, has no attributes, and owns nothing",
+        "as a superuser: ALTER ROLE ... to remove the attribute or setting, GRANT skilldb_app, REVOKE any other role, "
         "ALTER ... OWNER TO the owner",
     ),
     isolation.row_security: (
@@ -201,24 +202,24 @@ _ISOLATION: dict[isolation.Check, tuple[str, str]] = {
         "run: DROP POLICY for an unexpected policy, CREATE POLICY as in the table's migration for a missing one",
     ),
     isolation.foreign_keys: (
-        "all are within the organisation and validated",
-        "ALTER TABLE ... VALIDATE CONSTRAINT, or drop the key and add it with tenant_id first, as migrations/ has it",
+        "every foreign key stays within the organisation and is validated",
+        "ALTER TABLE ... VALIDATE CONSTRAINT, or drop the key and add it with tenant_id first, as in migrations/",
     ),
     isolation.unique_keys: (
-        "what is unique is so within an organisation",
-        "DROP INDEX CONCURRENTLY, and make the key with tenant_id first",
+        "every unique key is unique within an organisation",
+        "DROP INDEX CONCURRENTLY, and create the key with tenant_id first",
     ),
     isolation.triggers: (
         "no triggers, no rules, and foreign keys are enforced",
-        "DROP TRIGGER or DROP RULE; what is switched off: as a superuser ALTER TABLE ... ENABLE TRIGGER ALL",
+        "DROP TRIGGER or DROP RULE; for a trigger that is off, as a superuser: ALTER TABLE ... ENABLE TRIGGER ALL",
     ),
     isolation.functions: (
-        "no function that the service may call passes by the policies",
+        "no function that the service may call bypasses the policies",
         "ALTER FUNCTION ... SECURITY INVOKER NOT LEAKPROOF, or REVOKE EXECUTE",
     ),
     isolation.privileges: (
-        "the service may do no more than its work needs",
-        "REVOKE it from whom it was granted to",
+        "the service has no more privileges than its work needs",
+        "REVOKE the privilege from the role that has it",
     ),
 }
 
@@ -238,7 +239,7 @@ def _owner(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     if not bypasses:
         yield (
             "failure",
-            f"{role} is held by the policies: migrations and dumps would miss rows",
+            f"{role} is subject to the policies: migrations and dumps would miss rows",
             f"as a superuser: ALTER ROLE {role} BYPASSRLS",
         )
     tables = [table.oid for table in isolation.tables(patient.owner)]
@@ -246,12 +247,12 @@ def _owner(patient: Patient) -> Iterator[tuple[Level, str, str]]:
         yield (
             "warning",
             f"{table} belongs to {owner}: {role} cannot migrate it",
-            f"as a superuser: ALTER TABLE {table} OWNER TO {role}, or let SKILLDB_OWNER_DSN name {owner}",
+            f"as a superuser: ALTER TABLE {table} OWNER TO {role}; or use {owner} in SKILLDB_OWNER_DSN",
         )
 
 
 def _other_roles(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    """Roles that reach the tables beside the two that are connected, or pass by the policies as another service."""
+    """Roles other than the two connected ones that have access to the tables or bypass the policies."""
     tables = [table.oid for table in isolation.tables(patient.owner)]
     named = {"tables": tables, "service": patient.service_role}
     roles = patient.owner.execute(_SQL["list_other_roles"].sql, named).fetchall()
@@ -259,8 +260,8 @@ def _other_roles(patient: Patient) -> Iterator[tuple[Level, str, str]]:
         if unsafe:
             yield (
                 "failure",
-                f"{name} is a member of {isolation.APP} and has {', '.join(powers)}: the policies need not hold it",
-                f"as a superuser: REVOKE {isolation.APP} FROM {name}, or take from it what is more "
+                f"{name} is a member of {isolation.APP} and has {', '.join(powers)}: it may bypass the policies",
+                f"as a superuser: REVOKE {isolation.APP} FROM {name}, or remove what it has beside that "
                 "(ALTER ROLE ... NOBYPASSRLS, REVOKE of the other role)",
             )
         elif comment:
@@ -269,14 +270,14 @@ def _other_roles(patient: Patient) -> Iterator[tuple[Level, str, str]]:
             yield (
                 "warning",
                 f"{name} has {', '.join(powers)}",
-                f"REVOKE it, and GRANT {isolation.APP} to a service; if it is meant, say why: COMMENT ON ROLE {name}",
+                f"REVOKE it (a service needs only {isolation.APP}); if it is intended, say why: COMMENT ON ROLE {name}",
             )
 
 
 def _queries(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    """Plan each of the service's queries, which needs its tables, columns, functions and grants, and runs nothing.
+    """Plan each of the service's queries without running it. Planning needs its tables, columns, functions and grants.
 
-    Those that fail for one reason are one finding.
+    Queries that fail for the same reason are one finding.
     """
     conn = patient.service
     files = [module.name for module in pkgutil.iter_modules(repositories.__path__)]
@@ -291,7 +292,7 @@ def _queries(patient: Patient) -> Iterator[tuple[Level, str, str]]:
                 _plan(conn, query)
             except psycopg.errors.LockNotAvailable as error:
                 locked = error
-                break  # Those that are left may wait for the same one.
+                break  # The other queries may wait for the same lock.
             except psycopg.Error as error:
                 failed.setdefault(_cause(error, conn.info.user), []).append(name)
     for (reason, advice), (first, *more) in failed.items():
@@ -301,14 +302,14 @@ def _queries(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 
 
 def _cause(error: psycopg.Error, role: str) -> tuple[str, str]:
-    """Why a query cannot be planned, in the same words for all that fail for it, and what to do."""
+    """Why a query cannot be planned, in the same words for every query with that cause, and what to do."""
     message = error.diag.message_primary or str(error)
     if not isinstance(error, psycopg.errors.InsufficientPrivilege):
         return str(translate(error, {})), "`skilldb migrate`"
-    # PostgreSQL source, src/backend/utils/misc/rls.c; a table's name follows.
+    # The message of PostgreSQL's src/backend/utils/misc/rls.c. A table's name follows.
     if message.startswith("query would be affected by row-level security policy"):
         advice = f"ALTER ROLE {role} RESET row_security, or as it was set: IN DATABASE ..., ALTER DATABASE ... RESET"
-        return "row_security is off: PostgreSQL refuses what the policies would hold", advice
+        return "row_security is off: PostgreSQL refuses every query to which a policy applies", advice
     return message, "GRANT it to skilldb_app, as the table's migration does"
 
 
@@ -320,7 +321,7 @@ def _plan(conn: Conn, query: Query) -> None:
         with conn.transaction():
             conn.execute(f"EXPLAIN EXECUTE skilldb_doctor {nothing}".encode())
     finally:
-        conn.execute("DEALLOCATE skilldb_doctor")  # A rollback would not, and a pooler would keep it.
+        conn.execute("DEALLOCATE skilldb_doctor")  # A rollback would keep the statement, and so would a pooler.
 
 
 # Migrations.
@@ -332,20 +333,20 @@ def _migrations(patient: Patient) -> Iterator[tuple[Level, str, str]]:
         yield "warning", f"{len(pending)} pending, the first {pending[0]}", "`skilldb migrate`"
     for found in states:
         if found.state == "unverified":
-            advice = "compare its file with what the database has: the check of definitions does that in part"
-            yield "warning", f"{found.id} is applied, but what its file was then was not noted", advice
+            advice = "compare its file with the database; the definitions check does part of that"
+            yield "warning", f"{found.id} is applied, but no checksum of its file was recorded then", advice
         elif found.state not in ("applied", "pending"):
             yield (
                 "failure",
-                f"{found.id} is {found.state}: its file is not what was applied",
-                "put the file back, or install the version of skilldb that migrated; a change is a new migration",
+                f"{found.id} is {found.state}: its file is not the one that was applied",
+                "restore the file, or install the version of skilldb that applied it; write changes as new migrations",
             )
     if any(found.state != "pending" for found in states):
         for pid, since, *_ in patient.owner.execute(_MIGRATE["get_lock"].sql).fetchall():
             yield (
                 "warning",
                 f"process {pid} holds the migration lock since {since:%Y-%m-%d %H:%M:%S %Z}",
-                "wait for that run or, where it has crashed, `skilldb unlock`",
+                "wait for that run; if it has crashed, run `skilldb unlock`",
             )
 
 
@@ -353,20 +354,20 @@ def _migrations(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 
 
 def definitions(conn: Conn) -> dict[str, str]:
-    """What defines each column, constraint and index, by its kind and name, in order."""
+    """The definition of each column, constraint and index, by its kind and name, in order."""
     return dict(conn.execute(_SQL["list_definitions"].sql).fetchall())
 
 
 def expected_definitions() -> dict[str, str]:
-    """The same of a database with every migration applied, as `make schema` has written it."""
+    """The definitions of a database with every migration applied, from the file that `make schema` writes."""
     lines = (queries.folder("sql") / "admin/definitions.txt").read_text(encoding="utf-8").splitlines()
     return dict(line.split(": ", 1) for line in lines)
 
 
 def _definitions(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    """What an operator has added, beside what is expected, is no fault."""
+    """Compare with the expected definitions. Objects that an operator has added are no fault."""
     if any(found.state != "applied" for found in migrate.status_on(patient.owner)):
-        yield "ok", "not compared: not every migration is applied as its file stands", ""
+        yield "ok", "not compared: some migrations are pending or edited", ""
         return
     actual = definitions(patient.owner)
     for name, expected in expected_definitions().items():
@@ -379,9 +380,9 @@ def _definitions(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 
 _MAKE_AGAIN = {
     "column": "ALTER TABLE ... ALTER ... TYPE, SET or DROP NOT NULL, SET or DROP DEFAULT, or ADD COLUMN, as expected",
-    "constraint": "ALTER TABLE ... ADD CONSTRAINT as expected, in place of one that differs; a foreign key or check "
-    "NOT VALID, and then VALIDATE CONSTRAINT, so that nobody waits",
-    "index": "make it again as expected, but CONCURRENTLY, after DROP INDEX CONCURRENTLY of one that differs",
+    "constraint": "ALTER TABLE ... DROP the constraint that differs, then ADD CONSTRAINT as expected; add a key or "
+    "check NOT VALID and then VALIDATE CONSTRAINT, so that nobody waits",
+    "index": "DROP INDEX CONCURRENTLY the index that differs, then create it as expected, CONCURRENTLY",
 }
 
 
@@ -413,16 +414,16 @@ def _invalid(patient: Patient) -> Iterator[tuple[Level, str, str]]:
         elif not index.usable:
             yield (
                 "failure",
-                f"{index.name} on {index.table_name} is invalid: it costs writes, serves no query and enforces nothing",
-                f"DROP INDEX CONCURRENTLY {index.name}, remove what made it fail (duplicates, for a unique one), "
-                "and create it again",
+                f"{index.name} on {index.table_name} is invalid: it slows writes, and no query can use it",
+                f"DROP INDEX CONCURRENTLY {index.name}, remove the cause of the failure (duplicates, for a unique "
+                "index), and create it again",
             )
 
 
 def _redundant(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     for name, other in patient.owner.execute(_SQL["list_redundant_indexes"].sql).fetchall():
-        advice = f"DROP INDEX CONCURRENTLY {name}; where a migration made it, in a new migration"
-        yield "warning", f"{name} does nothing that {other} does not", advice
+        advice = f"DROP INDEX CONCURRENTLY {name}; if a migration created it, drop it in a new migration"
+        yield "warning", f"{name} is redundant: {other} serves the same queries", advice
 
 
 def _unused(patient: Patient) -> Iterator[tuple[Level, str, str]]:
@@ -437,8 +438,8 @@ def _unused(patient: Patient) -> Iterator[tuple[Level, str, str]]:
             yield (
                 "warning",
                 found,
-                "where that time has seen all kinds of work, on standby servers too, drop it in a new migration, "
-                "or say why it stays with COMMENT ON INDEX",
+                "if that time covers all kinds of work, also on standby servers, drop it in a new migration; "
+                "else say why it stays with COMMENT ON INDEX",
             )
 
 
@@ -456,28 +457,28 @@ def _drift(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     ) as db:
         counted = Counter(id for id, _ in drift.check(db, organisations))
     for id, count in counted.items():
-        found = f"organisation {id}: {count} counters are not what their rows say"
-        yield "failure", found, "`skilldb check` shows each, `skilldb check --repair` mends them"
+        found = f"organisation {id}: {count} counters differ from their rows"
+        yield "failure", found, "`skilldb check` lists them, `skilldb check --repair` repairs them"
 
 
 def _tables(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     rows = patient.owner.execute(_SQL["list_large_tables"].sql, {"least": LARGE}).fetchall()
     for (table,) in patient.owner.execute(_SQL["list_unlogged_tables"].sql).fetchall():
-        advice = f"ALTER TABLE {table} SET LOGGED, which writes it anew and blocks reads and writes meanwhile"
+        advice = f"ALTER TABLE {table} SET LOGGED (it rewrites the table, and blocks reads and writes meanwhile)"
         yield "failure", f"{table} is unlogged: a crash empties it, and no standby has its rows", advice
     for (name,) in patient.owner.execute(_SQL["list_switched_off"].sql).fetchall():
         advice = f"as a superuser: ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf()"
-        yield "warning", f"{name} is off: dead rows stay, and plans go by old statistics", advice
+        yield "warning", f"{name} is off: dead rows stay, and plans use old statistics", advice
     for table, live, dead, changed, vacuumed_at, analysed_at, never_analysed in rows:
-        if never_analysed and not changed:  # What has changed is told below; a crash or a reset forgets it.
+        if never_analysed and not changed:  # Changed rows are reported below; a crash or a reset loses their number.
             yield "warning", f"{table} was never analysed: its plans are guesses", f"ANALYZE {table}"
         if dead * 100 > DEAD * (live + dead):
             found = f"{table}: {dead * 100 // (live + dead)} % of its rows are dead, vacuumed {_at(vacuumed_at)}"
-            advice = f"VACUUM {table}; look for old transactions in pg_stat_activity, and let autovacuum work harder"
+            advice = f"VACUUM {table}; look for old transactions in pg_stat_activity, and run autovacuum more often"
             yield "warning", f"{found} (limit {DEAD} %)", advice
         if changed * 100 > STALE * live:
             found = f"{table}: {changed} of its {live} rows changed since it was analysed, {_at(analysed_at)}"
-            yield "warning", f"{found} (limit {STALE} %)", f"ANALYZE {table}; see that autovacuum is on"
+            yield "warning", f"{found} (limit {STALE} %)", f"ANALYZE {table}; check that autovacuum is on"
 
 
 def _at(time: datetime | None) -> str:
@@ -490,7 +491,7 @@ def _connections(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     yield (
         "ok" if enough else "warning",
         f"{in_use} of {available} in use (limit {CONNECTIONS} %)",
-        "" if enough else "smaller pools (max_size), pgbouncer in front, or a higher max_connections",
+        "" if enough else "use smaller pools (max_size), put pgbouncer in front, or raise max_connections",
     )
 
 
@@ -506,17 +507,17 @@ def _settings(patient: Patient) -> Iterator[tuple[Level, str, str]]:
             yield (
                 "warning",
                 f"{name} of {role} is 0: {what}",
-                f"as a superuser or who may alter the role: ALTER ROLE {role} SET {name} = '{suggested}'",
+                f"as a superuser, or as a role that may alter it: ALTER ROLE {role} SET {name} = '{suggested}'",
             )
 
 
 _TIMEOUTS = {
     "statement_timeout": (
-        "only skilldb's own connections are limited, which set theirs; psql and others are not",
+        "skilldb sets its own limit in each call; psql and other clients have none",
         "60s",
     ),
     "idle_in_transaction_session_timeout": (
-        "a client that hangs keeps its locks, and dead rows from being vacuumed, until it ends",
+        "a client that hangs in a transaction keeps its locks, and keeps dead rows from being vacuumed",
         "60s",
     ),
 }
@@ -524,21 +525,21 @@ _TIMEOUTS = {
 
 def _statements(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     if steps := top.missing(patient.owner):
-        # What the server was not installed with is a choice, and no fault of the database.
+        # A server without the extension's files was installed that way by choice: that is no fault of the database.
         level: Level = "ok" if steps[0] == top.INSTALL else "warning"
         yield level, "pg_stat_statements cannot be read: `skilldb top` has nothing to show", "; then ".join(steps)
 
 
-# What is looked at after the isolation, and what is true where nothing is found.
+# The checks after those of isolation, each with what holds if it finds nothing.
 _CHECKS: tuple[tuple[str, Check, str], ...] = (
     ("owner", _owner, "the owner owns every table and sees all rows"),
     (
         "other roles",
         _other_roles,
-        "no other role reaches the tables but as a member of skilldb_app, held by the policies",
+        "every other role that has access to the tables is a member of skilldb_app and subject to the policies",
     ),
     ("queries", _queries, "the service may run every query of this version of skilldb"),
-    ("definitions", _definitions, "every column, constraint and index is as the migrations make it"),
+    ("definitions", _definitions, "every column, constraint and index is as the migrations create it"),
     ("invalid indexes", _invalid, "every index is valid"),
     ("duplicate indexes", _redundant, "no index repeats another, or the first columns of one"),
     (
@@ -549,7 +550,7 @@ _CHECKS: tuple[tuple[str, Check, str], ...] = (
     (
         "tables",
         _tables,
-        f"of {LARGE:,} rows or more: dead rows below {DEAD} %, changed since analyse below {STALE} %",
+        f"of {LARGE:,} rows or more: dead rows below {DEAD} %, changed since ANALYZE below {STALE} %",
     ),
     ("connections", _connections, ""),
     ("settings", _settings, ""),

@@ -1,4 +1,4 @@
-"""What is done for every organisation: the owner lists them, the service does the work in each."""
+"""Finds and repairs drift in every organisation: the owner lists them, the service works in each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SQL = queries.load("admin/drift")
 
 
 def list_tenants(owner_dsn: str, *, schema: str | None = None) -> list[tuple[str, str]]:
-    """Id and name of every organisation, by id. Only the owner sees them all: PermissionDeniedError."""
+    """Id and name of every organisation, ordered by id. PermissionDeniedError: the role is not the owner."""
     owner_dsn = Secret(owner_dsn)
     with connection.owned(owner_dsn, schema) as conn:
         return tenants_on(conn)
@@ -33,13 +33,13 @@ def tenants_on(conn: psycopg.Connection[Any]) -> list[tuple[str, str]]:
 
 
 def check(db: Database, tenant_ids: list[str], *, repair: bool = False) -> Iterator[tuple[str, MetricDrift]]:
-    """Each counter that has drifted, with its organisation's id; with `repair`, it is mended before it is yielded."""
+    """Each counter that has drifted, with its organisation's id. With `repair`, it is repaired before it is yielded."""
     for tenant_id in tenant_ids:
         tenant = db.tenant(tenant_id)
         found = tenant.execute(metrics.find_metric_drift())
         if repair:
             for skill_id in sorted({drift.skill_id for drift in found}):
-                with suppress(NotFoundError):  # deleted meanwhile
+                with suppress(NotFoundError):  # The skill was deleted meanwhile.
                     tenant.execute(metrics.repair_metrics(skill_id))
         for drift in found:
             yield tenant_id, drift

@@ -1,4 +1,4 @@
-"""Runs any named query under EXPLAIN (ANALYZE, BUFFERS), with example parameters, and takes back what it wrote."""
+"""Runs any named query under EXPLAIN (ANALYZE, BUFFERS) with example parameters, and rolls back what it wrote."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Conn = psycopg.Connection[Any]
 
 _SQL = queries.load("admin/explain")
 _PLANNED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES")
-# Whoever gives one of these has made the row already: what the header lists under `-- Run first:` makes another.
+# Parameters that name an existing row. If one is given, the queries under `-- Run first:` need not create another row.
 _MADE = {"run_id", "feedback_id"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
-    """A query's plan as it was run. `plan` is PostgreSQL's text or, asked for as JSON, its one top object."""
+    """A query's plan and how it ran. `plan` is PostgreSQL's text or, if JSON was asked for, its top object."""
 
     query: str
     tenant: str | None
@@ -43,7 +43,7 @@ class Explained:
 
 
 def find(name: str) -> Query:
-    """The query `file.name`. NotFoundError with the names that come close; SkilldbError for what has no plan."""
+    """The query `file.name`. NotFoundError lists similar names. SkilldbError: the query has no plan."""
     every = queries.load_all()
     if name not in every:
         bare = {known.partition(".")[2]: known for known in every}
@@ -76,14 +76,16 @@ def explain(
     as_json: bool = False,
     examples: Mapping[str, Any] | None = None,
 ) -> Explained:
-    """Run a query as `dsn`'s role in a transaction that is rolled back, and say how PostgreSQL ran it.
+    """Run a query as `dsn`'s role in a transaction that is rolled back, and return how PostgreSQL ran it.
 
-    `schema`: by default that of SKILLDB_SCHEMA, or `public`. `tenant_id`: None for the owner's queries. `given`:
-    parameters as text, in place of the examples; see parse(). `generic`: the plan that does not know the parameters, as
-    skilldb's own connections have it. `examples`: those of an earlier find_examples(), to save finding them again.
+    - `schema`: default SKILLDB_SCHEMA, else `public`.
+    - `tenant_id`: None for the owner's queries.
+    - `given`: parameters as text, in place of the examples; see parse().
+    - `generic`: show the plan for any parameters, which skilldb's own connections use.
+    - `examples`: the result of an earlier find_examples(), so that it is not run again.
 
-    It really runs: rows are locked and written until the rollback. Raises the query's own errors, NotFoundError for an
-    unknown tenant or query, InvalidValueError for a parameter that the query does not take.
+    The query really runs: rows are locked and written until the rollback. Raises the query's own errors, NotFoundError
+    for an unknown tenant or query, InvalidValueError for a parameter that the query does not take.
     """
     query = find(name)
     given = given or {}
@@ -133,7 +135,7 @@ def _find_examples(conn: Conn, tenant_id: str) -> dict[str, Any]:
 def analyse(
     conn: Conn, query: Query, params: Mapping[str, Any], *, generic: bool = False, as_json: bool = False
 ) -> Any:
-    """The plan of a query that is run, in the connection's transaction; as text or as JSON's one top object."""
+    """Run the query in the connection's transaction, and return its plan as text or as the top object of the JSON."""
     explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT {'JSON' if as_json else 'TEXT'}) ".encode()
     if not generic:
         cursor = conn.execute(explain + query.sql, params)
@@ -141,7 +143,7 @@ def analyse(
         conn.execute(b"SET LOCAL plan_cache_mode = force_generic_plan")
         conn.execute(b"PREPARE skilldb_explained AS " + query.numbered)
         arguments = b"(" + b", ".join([b"%s"] * len(query.types)) + b")" if query.types else b""
-        # EXECUTE takes no parameters of the protocol, only literals.
+        # EXECUTE accepts only literals, not the protocol's parameters.
         cursor = psycopg.ClientCursor(conn).execute(
             explain + b"EXECUTE skilldb_explained " + arguments, [params[name] for name in query.types]
         )
@@ -153,7 +155,7 @@ def analyse(
 def parse(name: str, type: str, text: str) -> Any:
     """A parameter's value from text: `null` is NULL, arrays and jsonb are JSON, a time is in ISO format with a zone.
 
-    InvalidValueError: the text is no value of that PostgreSQL type.
+    InvalidValueError: the text is not a value of that PostgreSQL type.
     """
     if text == "null":
         return None
@@ -183,7 +185,7 @@ def _files(every: Mapping[str, Query]) -> str:
 
 @contextmanager
 def _rolled_back(dsn: str, schema: str | None, tenant_id: str | None) -> Iterator[Conn]:
-    """A connection of the service, of the owner without a tenant, in a transaction that ends in a rollback."""
+    """A connection in a transaction that is rolled back: the service's or, without a tenant, the owner's."""
     dsn = Secret(make_conninfo(Secret(dsn), application_name="skilldb explain"))
     schema = schema_name(schema)
     with connection.connected(dsn) as conn:

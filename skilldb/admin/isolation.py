@@ -1,7 +1,7 @@
-"""Whether the schema isolates tenants: checks over the service's connection, each a list of what is wrong.
+"""Checks whether the schema isolates tenants, over the service's connection. Each check lists what is wrong.
 
-They read the catalogue and discover the tables, so that a new table, grant or policy is seen too. The schema is the
-connection's current_schema().
+The checks read PostgreSQL's catalogue, so they cover every new table, grant and policy. The schema is the connection's
+current_schema().
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _GUARDS = queries.load("guards")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table with a tenant_id, or tenants itself, whose id is the tenant's. Row-level security: enabled, forced."""
+    """A table with a tenant_id, or `tenants` with its id. `enabled`, `forced`: the state of row-level security."""
 
     oid: int
     schema: str
@@ -41,7 +41,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignKey:
-    """A foreign key, with its columns in pairs: its own, and the one referred to."""
+    """A foreign key. `pairs`: each of its columns with the column that it refers to."""
 
     name: str
     table: str
@@ -51,7 +51,7 @@ class ForeignKey:
 
     @property
     def own_columns(self) -> list[str]:
-        """Those that say which of the tenant's rows is meant."""
+        """The columns other than tenant_id."""
         return [column for column, _ in self.pairs if column != "tenant_id"]
 
 
@@ -64,7 +64,7 @@ def tables(conn: Conn) -> list[Table]:
 
 
 def keys(conn: Conn) -> list[ForeignKey]:
-    """Every foreign key, by name."""
+    """Every foreign key, ordered by name."""
     return [
         ForeignKey(
             name=name,
@@ -78,7 +78,7 @@ def keys(conn: Conn) -> list[ForeignKey]:
 
 
 def row_security(conn: Conn) -> list[str]:
-    """Enabled everywhere; forced on all but tenants, which the owner lists for maintenance."""
+    """Row-level security is enabled on every table, and forced on all but tenants, which the owner must list."""
     found = []
     for table in tables(conn):
         if not table.enabled:
@@ -89,7 +89,7 @@ def row_security(conn: Conn) -> list[str]:
 
 
 def policies(conn: Conn) -> list[str]:
-    """Two on each table, restrictive and permissive, for all commands and roles, with one predicate in both clauses."""
+    """Each table has two policies for all commands and roles, one restrictive, one permissive, with one predicate."""
     rows = conn.execute(_SQL["list_policies"].sql).fetchall()
     found = []
     for table in tables(conn):
@@ -105,7 +105,7 @@ def policies(conn: Conn) -> list[str]:
 
 
 def foreign_keys(conn: Conn) -> list[str]:
-    """A key between two tables pairs their tenant_ids; each table's tenant_id refers to tenants; all are validated."""
+    """Foreign keys pair the tables' tenant_ids, each table's tenant_id refers to tenants, and all are validated."""
     names = {table.name for table in tables(conn)} - {"tenants"}
     found = []
     for key in keys(conn):
@@ -124,7 +124,7 @@ def foreign_keys(conn: Conn) -> list[str]:
 
 
 def unique_keys(conn: Conn) -> list[str]:
-    """What is unique is so within a tenant: another tenant's value would show as a conflict. The key is the pair."""
+    """Unique keys contain tenant_id: a conflict must not reveal another tenant's value. Primary keys: tenant_id, id."""
     rows = conn.execute(_SQL["list_unique_keys"].sql).fetchall()
     found = []
     for table in tables(conn):
@@ -138,16 +138,16 @@ def unique_keys(conn: Conn) -> list[str]:
 
 
 def triggers(conn: Conn) -> list[str]:
-    """None but those of foreign keys, which are all switched on; no rules."""
+    """The only triggers are those of foreign keys, all of them are on, and there are no rules."""
     oids = [table.oid for table in tables(conn)]
     rows = conn.execute(_SQL["list_triggers"].sql, {"tables": oids}).fetchall()
     return [f"{table}: {kind} {name}" for table, kind, name in rows]
 
 
 def privileges(conn: Conn) -> list[str]:
-    """What the service was granted, by whatever way, is no more than its work needs, and was granted to skilldb_app.
+    """The service has no more privileges than its work needs, and has them through skilldb_app alone.
 
-    Relations that are not isolated, views among them, are not for the service at all.
+    It has none on relations that are not isolated, such as views.
     """
     isolated = {table.name for table in tables(conn)}
     found = []
@@ -161,7 +161,7 @@ def privileges(conn: Conn) -> list[str]:
                 allowed = privilege in ({"SELECT", "INSERT"} if name in IMMUTABLE else {"SELECT", "INSERT", "DELETE"})
             case "function":
                 allowed = privilege == "EXECUTE"
-            # What every role has of a database and a schema, so that it can enter.
+            # Every role needs these to connect and to use the schema.
             case "schema" if privilege == "USAGE":
                 allowed, grantee = True, APP
             case "database" if privilege == "CONNECT":
@@ -175,12 +175,12 @@ def privileges(conn: Conn) -> list[str]:
 
 
 def functions(conn: Conn) -> list[str]:
-    """None that runs as its owner, none that may see rows before the policies do."""
+    """No function runs as its owner, and none is LEAKPROOF, which would let it see rows before the policies apply."""
     return [f"function {name}: {reason}" for name, reason in conn.execute(_SQL["list_unsafe_functions"].sql).fetchall()]
 
 
 def roles(conn: Conn) -> list[str]:
-    """The service is a member of skilldb_app and of nothing else; neither has an attribute, a table or a tenant set."""
+    """The service is a member of skilldb_app alone. Neither role has attributes, owns objects or presets a tenant."""
     found = []
     known_roles = set()
     for name, known, powers in conn.execute(_SQL["list_roles"].sql).fetchall():
@@ -200,12 +200,12 @@ def roles(conn: Conn) -> list[str]:
 
 
 def opening(conn: Conn) -> list[str]:
-    """The role is one that skilldb itself does not refuse."""
+    """skilldb's own check at opening accepts the role."""
     return [reason for (reason,) in conn.execute(_GUARDS["list_unsafe_roles"].sql).fetchall()]
 
 
 def creators(conn: Conn) -> list[str]:
-    """Nobody who is not trusted may create in the schema or the database, or owns something in the schema."""
+    """No untrusted role may create in the schema or the database, or owns an object in the schema."""
     ((schema,),) = conn.execute(_SQL["get_schema"].sql).fetchall()
     return [f"{reason}: {remedy}" for reason, remedy in conn.execute(_GUARDS["list_creators"].sql, {"schema": schema})]
 

@@ -1,4 +1,4 @@
-"""Which locks a migration's statements take on which tables: the modes by kind of statement, as data."""
+"""Tells which locks a migration's statements take on which tables, from a table of lock modes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skilldb import queries
 
 _SQL = queries.load("admin/migrate")
 
-# Weakest first, and what other sessions cannot do meanwhile (PostgreSQL documentation, "Table-Level Locks").
+# Weakest first, each with what other sessions cannot do meanwhile (PostgreSQL documentation, "Table-Level Locks").
 MODES = {
     "ACCESS SHARE": "blocks neither reads nor writes",
     "ROW SHARE": "blocks neither reads nor writes, but of the rows that it locks",
@@ -39,7 +39,7 @@ class ForeignKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """What a statement does not say itself: the tables there are, their foreign keys, and each index's table."""
+    """What a statement does not say itself: the existing tables, their foreign keys, and each index's table."""
 
     tables: frozenset[str] = frozenset()
     foreign_keys: tuple[ForeignKey, ...] = ()
@@ -55,7 +55,7 @@ class Locks:
     unknown: list[str] = field(default_factory=list)
 
     def add(self, mode: str | None, tables: Iterable[str]) -> None:
-        """Note that the tables are locked so, unless they are more strongly already."""
+        """Record the lock mode for the tables, unless a stronger one is recorded already."""
         for table in tables:
             if mode and _STRENGTH[mode] >= _STRENGTH[self.modes.get(table, "ACCESS SHARE")]:
                 self.modes[table] = mode
@@ -63,11 +63,13 @@ class Locks:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of statement, or of action of ALTER TABLE, by the pattern it begins with.
+    """A kind of statement, or of action of ALTER TABLE. `pattern` matches its beginning.
 
-    `mode`: on the table it names, or that of the index it names; None for no lock on a table. `parents`, `children`:
-    on the tables that the table's foreign keys refer to, and whose foreign keys refer to it; of an action, on the
-    parents of those keys alone that it names. `reads`: on the tables behind FROM and JOIN.
+    - `mode`: the lock on the table that it names, or on the table of the index that it names. None means no lock.
+    - `parents`: the lock on the tables that the table's foreign keys refer to. An action locks only the parents of the
+      keys that it names.
+    - `children`: the lock on the tables whose foreign keys refer to the table.
+    - `reads`: the lock on the tables after FROM and JOIN.
     """
 
     pattern: str
@@ -81,7 +83,7 @@ _NAME = r'"?\w+"?(?:\."?\w+"?)*'
 _TABLE = rf"(?:IF (?:NOT )?EXISTS )?(?:ONLY )?(?P<table>{_NAME}(?: ?, ?{_NAME})*)"
 _INDEX = _TABLE.replace("<table>", "<index>")
 
-# The first that matches counts. Tests hold each line against pg_locks, on every version that they run on.
+# The first match counts. Tests compare each line with pg_locks on every PostgreSQL version that they run on.
 STATEMENTS = (
     Kind(r"CREATE (UNIQUE )?INDEX CONCURRENTLY .*?\bON {table}", "SHARE UPDATE EXCLUSIVE"),
     Kind(r"CREATE (UNIQUE )?INDEX .*?\bON {table}", "SHARE"),
@@ -113,7 +115,7 @@ STATEMENTS = (
     Kind(r"COMMENT ON COLUMN (?P<table>\S+)\.\S+", "SHARE UPDATE EXCLUSIVE"),
     Kind(r"COMMENT ON (CONSTRAINT|POLICY) \S+ ON {table}", "ACCESS SHARE"),
     Kind(r"COMMENT ON (FUNCTION|INDEX|ROLE|SCHEMA)", None),
-    # None before PostgreSQL 18.
+    # PostgreSQL takes these locks from version 18 on.
     Kind(r"(GRANT|REVOKE) .*?\bON (ALL|FUNCTION|SCHEMA|DATABASE)", None),
     Kind(r"(GRANT|REVOKE) .*?\bON (TABLE )?{table}", "ACCESS SHARE"),
     Kind(r"(GRANT|REVOKE) \S+ (TO|FROM)", None),
@@ -125,7 +127,7 @@ STATEMENTS = (
     Kind(r"(SELECT|PERFORM) .*\bFOR (NO KEY )?(UPDATE|SHARE|KEY SHARE)\b", None, reads="ROW SHARE"),
     Kind(r"(SELECT|PERFORM)\b", None, reads="ACCESS SHARE"),
     Kind(r"SET\b", None),
-    # The rest is PL/pgSQL's own, in DO blocks.
+    # PL/pgSQL's own statements, in DO blocks.
     Kind(r"(RAISE|END|NULL)\b", None),
 )
 
@@ -144,7 +146,7 @@ ACTIONS = (
     Kind(r"(ENABLE|DISABLE|FORCE|NO FORCE) ROW LEVEL SECURITY", "ACCESS EXCLUSIVE"),
 )
 
-# What may stand before a statement in PL/pgSQL, up to where the statement begins.
+# The control structures that may precede a statement in PL/pgSQL.
 _CONTROL = re.compile(
     r"(BEGIN|ELSE|LOOP|EXCEPTION|(IF|ELSIF|WHEN)\b.*?\bTHEN|(FOR|FOREACH|WHILE)\b.*?\bLOOP)\b ?", re.IGNORECASE
 )
@@ -152,7 +154,7 @@ _DO = re.compile(r"DO (LANGUAGE \w+ )?(?P<tag>\$\w*\$)(?P<body>.*)(?P=tag)", re.
 
 
 def of_statement(statement: str, catalogue: Catalogue) -> Locks:
-    """The locks of one statement, at most: one that finds its work done, or a branch not taken, takes fewer."""
+    """The locks that one statement takes at most. It takes fewer if its work is done already."""
     found = Locks()
     sql = _flat(statement)
     if block := _DO.match(sql):
@@ -170,7 +172,7 @@ def of_statement(statement: str, catalogue: Catalogue) -> Locks:
 
 
 def catalogue(conn: psycopg.Connection[Any]) -> Catalogue:
-    """Of the database, as the role's search path shows it."""
+    """The catalogue of the database, as far as the role's search_path shows it."""
     return Catalogue(
         tables=frozenset(name for (name,) in conn.execute(_SQL["list_tables"].sql)),
         foreign_keys=tuple(
@@ -213,7 +215,7 @@ def _classify(sql: str, catalogue: Catalogue, found: Locks) -> None:
 
 
 def match_kind(kinds: tuple[Kind, ...], sql: str) -> tuple[Kind, re.Match[str]] | tuple[None, None]:
-    """The first of the kinds whose pattern the SQL begins with."""
+    """The first kind whose pattern matches the beginning of the SQL."""
     for kind in kinds:
         pattern = kind.pattern.replace("{table}", _TABLE).replace("{index}", _INDEX)
         if match := re.match(pattern, sql, flags=re.IGNORECASE):
@@ -222,7 +224,7 @@ def match_kind(kinds: tuple[Kind, ...], sql: str) -> tuple[Kind, re.Match[str]] 
 
 
 def _flat(sql: str) -> str:
-    """In one line, without comments and what stands in single quotes; what stands between dollars stays."""
+    """The SQL in one line, without comments and without the contents of single quotes. Dollar quotes are kept."""
     sql = re.sub(r"('[^']*')|--[^\n]*|/\*.*?\*/", lambda found: "''" if found[1] else " ", sql, flags=re.DOTALL)
     return re.sub(r"\s+", " ", sql).strip().rstrip(";")
 
@@ -236,7 +238,7 @@ def _read(sql: str, catalogue: Catalogue) -> set[str]:
 
 
 def _split(actions: str) -> Iterator[str]:
-    """At the commas that stand in no parentheses."""
+    """Split at the commas outside parentheses."""
     depth, start = 0, 0
     for at, letter in enumerate(actions):
         depth += {"(": 1, ")": -1}.get(letter, 0)

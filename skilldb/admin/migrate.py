@@ -1,4 +1,4 @@
-"""Applies migrations/ with yoyo, and closes its gaps: edited files, missing rollbacks, a lock left behind."""
+"""Applies migrations/ with yoyo, and closes yoyo's gaps: edited files, missing rollbacks, a lock left behind."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from skilldb.settings import Secret, owner_search_path, parse, schema_name
 
 _SQL = queries.load("admin/migrate")
 _BEFORE_0_2 = "0002_create_raise_not_found"
-"""A migration that only skilldb before 0.2 has. The first one does not tell: it has the same name in both."""
+"""A migration that only skilldb before 0.2 has. The first migration has the same name before and after."""
 _TO_LINTER = re.compile(rb"^[ \t]*-- squawk-.*\n?", flags=re.MULTILINE)
 
 
 class MigrationError(SkilldbError):
-    """The migrations cannot be applied, or rolled back, as they are."""
+    """The migrations cannot be applied or rolled back."""
 
 
 class OldDatabaseError(MigrationError):
@@ -55,8 +55,8 @@ class OldDatabaseError(MigrationError):
 class MigrationStatus:
     """A migration.
 
-    `edited`: its file is no longer what was applied. `missing`: it was applied and has no file. `unverified`: whether
-    its file is what was applied was not noted, as where a run was killed just then.
+    `edited`: its file has changed since it was applied. `missing`: it was applied and has no file. `unverified`: no
+    checksum was recorded when it was applied, for example because the run was killed just then.
     """
 
     id: str
@@ -82,7 +82,7 @@ class PlannedStatement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedMigration:
-    """A pending migration. `transactional`: its locks are held to its end, otherwise each statement is for itself."""
+    """A pending migration. `transactional`: its locks are held to its end; else each statement is a transaction."""
 
     id: str
     transactional: bool
@@ -91,21 +91,21 @@ class PlannedMigration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationLock:
-    """Who migrates, or crashed: `process`, its number on its own machine. `sessions`: those that are connected."""
+    """The lock of a run. `process`: its process id on its machine. `sessions`: sessions of `skilldb migrate`."""
 
     process: int
     since: datetime
     sessions: list[str]
 
     def __str__(self) -> str:
-        connected = " and ".join(self.sessions) or "no session of `skilldb migrate` is connected any more"
+        connected = " and ".join(self.sessions) or "no session of `skilldb migrate` is connected"
         return f"process {self.process} holds the migration lock since {_at(self.since)}; {connected}"
 
 
 def status(dsn: str, *, schema: str | None = None) -> list[MigrationStatus]:
-    """Every migration, in order. `dsn` is the owner's; `schema` is by default that of SKILLDB_SCHEMA, or `public`.
+    """Every migration, in order. `dsn` is the owner's. `schema`: default SKILLDB_SCHEMA, else `public`.
 
-    Writes nothing, takes no lock. OldDatabaseError: skilldb before 0.2 made the database.
+    Writes nothing and takes no lock. OldDatabaseError: skilldb before 0.2 made the database.
     """
     dsn = Secret(dsn)
     with connection.owned(dsn, schema) as conn:
@@ -119,13 +119,12 @@ def status_on(conn: psycopg.Connection[Any]) -> list[MigrationStatus]:
 
 
 def migrate(dsn: str, *, schema: str | None = None, wait: float = 10.0) -> Iterator[MigrationDone]:
-    """Apply what is pending, one migration after the other, and yield each as it is done. `dsn` is the owner's.
+    """Apply the pending migrations one by one, and yield each when it is done. `dsn` is the owner's.
 
-    `schema`: where, by default that of SKILLDB_SCHEMA, or `public`. `wait`: seconds to wait for another process that
-    migrates.
+    `schema`: default SKILLDB_SCHEMA, else `public`. `wait`: seconds to wait for another process that migrates.
 
     MigrationError: an applied migration was edited or has no file, another process migrates, or the role lacks
-    BYPASSRLS, without which a migration would not see the rows it must change.
+    BYPASSRLS. Without it a migration would not see the rows that it must change.
     """
     dsn = Secret(dsn)
     files = read()
@@ -144,7 +143,7 @@ def migrate(dsn: str, *, schema: str | None = None, wait: float = 10.0) -> Itera
 
 
 def plan(dsn: str, *, schema: str | None = None) -> list[PlannedMigration]:
-    """What migrate() would run, with the locks. Arguments as there. Writes nothing, takes no lock.
+    """The statements that migrate() would run, with their locks. Arguments as there. Writes nothing, takes no lock.
 
     MigrationError: an applied migration was edited or has no file.
     """
@@ -169,10 +168,10 @@ def _planned(id: str, catalogue: locks.Catalogue) -> PlannedMigration:
 def rollback(
     dsn: str, count: int | None = 1, *, schema: str | None = None, wait: float = 10.0
 ) -> Iterator[MigrationDone]:
-    """Undo the last `count` applied migrations, None for all, and yield each as it is done. Arguments as migrate().
+    """Roll back the last `count` migrations (None: all), and yield each when it is done. Arguments as migrate().
 
-    What the migrations created is dropped, with its rows. MigrationError: another process migrates, or a migration has
-    no file.
+    Drops the tables that the migrations created, with their rows. MigrationError: another process migrates, or a
+    migration has no file.
     """
     dsn = Secret(dsn)
     files = read()
@@ -188,24 +187,24 @@ def rollback(
 
 
 def get_lock(dsn: str, *, schema: str | None = None) -> MigrationLock | None:
-    """The lock of a run that is at work, or that crashed; None where there is none. Arguments as migrate()."""
+    """The lock of a run that is at work or has crashed, or None. Arguments as migrate()."""
     dsn = Secret(dsn)
     with connection.owned(dsn, schema) as conn:
         return _lock(conn)
 
 
 def unlock(dsn: str, lock: MigrationLock, *, schema: str | None = None) -> bool:
-    """Remove the lock that a crashed run left behind. False where it was removed meanwhile.
+    """Remove the lock of a crashed run. Returns False if it was removed meanwhile.
 
-    MigrationError: a session of `skilldb migrate` is connected, which may be at work.
+    MigrationError: a session of `skilldb migrate` is connected and may be at work.
     """
     dsn = Secret(dsn)
     with connection.owned(dsn, schema) as conn:
         present = _lock(conn)
         if present and present.sessions:
             raise MigrationError(
-                f"{present.sessions[0]}: wait for it or, where its client has gone, end it with pg_terminate_backend; "
-                "two runs at once would spoil the database"
+                f"{present.sessions[0]}: wait for it. If its client is gone, end it with pg_terminate_backend; "
+                "two runs at once would damage the database"
             )
         found = conn.execute(_SQL["remove_lock"].sql, {"process": lock.process, "since": lock.since})
         return found.fetchone() is not None
@@ -214,7 +213,7 @@ def unlock(dsn: str, lock: MigrationLock, *, schema: str | None = None) -> bool:
 def read() -> dict[str, str]:
     """The checksum of each migration's file, by id.
 
-    MigrationError: two of one number, a gap in the numbers, or one without a rollback file.
+    MigrationError: two migrations have one number, a number is missing, or a migration has no rollback file.
     """
     folder = queries.folder("migrations")
     ids = sorted(path.stem for path in folder.glob("*.sql") if not path.name.endswith(".rollback.sql"))
@@ -227,7 +226,7 @@ def read() -> dict[str, str]:
 
 
 def _checksum(path: Path) -> str:
-    """SHA-256 of the file, but for line ends and the comment lines that only speak to the linter."""
+    """The SHA-256 of the file without its comments for the linter, and with normalised line ends."""
     text = _TO_LINTER.sub(b"", path.read_bytes().replace(b"\r\n", b"\n"))
     return hashlib.sha256(text).hexdigest()
 
@@ -256,7 +255,9 @@ def _applied(conn: psycopg.Connection[Any]) -> dict[str, tuple[datetime, str | N
 def _refuse_edited(files: dict[str, str], applied: dict[str, tuple[datetime, str | None]]) -> None:
     for id, row in applied.items():
         if _status(id, files.get(id), row).state in ("edited", "missing"):
-            raise MigrationError(f"{id} is not what was applied: put the file back and write a new migration instead")
+            raise MigrationError(
+                f"the file of {id} is not the one that was applied: restore the file, and write a new migration instead"
+            )
 
 
 def _lock(conn: psycopg.Connection[Any]) -> MigrationLock | None:
@@ -276,27 +277,27 @@ def _at(time: datetime | None) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S %Z}" if time else "a time that this role may not see"
 
 
-# yoyo wants one; _Backend connects by the address itself.
+# yoyo requires a URI. _Backend connects by the address instead.
 _URI = DatabaseURI(
     scheme="postgresql+psycopg", username=None, password=None, hostname=None, port=None, database=None, args={}
 )
 
 
 class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
-    """yoyo's, on connections of ours. yoyo makes a second one for the migrations."""
+    """yoyo's backend on connections of ours. yoyo copies it for a second connection, which runs the migrations."""
 
     def __init__(self, dsn: Secret, schema: str) -> None:
         self.dsn, self.chosen = dsn, schema
         super().__init__(_URI, default_migration_table)
 
     def connect(self, dburi: DatabaseURI) -> process.Connection:
-        """Called by yoyo once."""
+        """yoyo calls this once."""
         return process.Connection.connect(self.dsn, autocommit=True, application_name="skilldb migrate")
 
     def init_connection(self, connection: process.Connection) -> None:
-        """Called by yoyo after connecting and after each rollback, which undoes settings.
+        """yoyo calls this after connecting, and after each rollback, which undoes settings.
 
-        With row_security off PostgreSQL refuses a role that is subject to policies, instead of showing it no rows.
+        With row_security off, a role that is subject to policies gets an error from PostgreSQL, not an empty result.
         """
         try:
             guards.refuse_on(connection, self.chosen, owner=True)
@@ -307,7 +308,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
             raise
 
     def copy(self) -> _Backend:
-        """Called by yoyo for its second connection."""
+        """yoyo calls this for its second connection."""
         return _Backend(self.dsn, self.chosen)
 
 
@@ -331,16 +332,16 @@ def _locked(dsn: str, schema: str | None, wait: float) -> Iterator[Any]:
         role, bypasses = backend.connection.execute(_SQL["get_role"].sql).fetchone()
         if not bypasses:
             raise MigrationError(
-                f"role {role} is held by the policies, so that a migration would miss rows and not notice: "
-                f"ALTER ROLE {role} BYPASSRLS, or migrate as another"
+                f"role {role} is subject to the policies: a migration would miss rows without an error. "
+                f"As a superuser, run: ALTER ROLE {role} BYPASSRLS. Or migrate as another role"
             )
         try:
             with backend.lock(timeout=wait):
                 yield backend
         except LockTimeout:
             raise MigrationError(
-                f"{_lock(backend.connection) or 'the migration lock is held'}: wait for it or, where that run has "
-                "crashed, remove the lock with `skilldb unlock`"
+                f"{_lock(backend.connection) or 'the migration lock is held'}: wait for it. If that run has crashed, "
+                "run `skilldb unlock`"
             ) from None
 
 

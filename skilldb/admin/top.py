@@ -1,4 +1,4 @@
-"""What `skilldb top` shows: how much of the server's time each of our queries takes, from pg_stat_statements."""
+"""Lists how much of the server's time each query takes, from pg_stat_statements, for `skilldb top`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ INSTALL = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryUse:
-    """What all calls of a query took together. `name`: as `views.get_user_view`, None for all other statements.
+    """The totals of a query. `name`: such as `views.get_user_view`; None is the sum of all other statements.
 
-    Times are in milliseconds, of execution on the server. `share`: of all that was run in this database, 0 to 1.
+    Times are milliseconds of execution on the server. `share`, 0 to 1: the query's part of the time of this database.
     """
 
     name: str | None
@@ -36,16 +36,16 @@ class QueryUse:
 
 
 def top(dsn: str, *, schema: str | None = None) -> list[QueryUse]:
-    """Our queries since the statistics began, the most time first, and the other statements as the last one.
+    """skilldb's queries since the statistics began, longest total time first. The other statements are the last item.
 
-    `dsn` is the owner's; `schema` is by default that of SKILLDB_SCHEMA, or `public`. SkilldbError where
-    pg_stat_statements cannot be read; its message says how to get it.
+    `dsn` is the owner's. `schema`: default SKILLDB_SCHEMA, else `public`. SkilldbError: pg_stat_statements cannot be
+    read; the message says how to install it.
     """
     dsn = Secret(dsn)
     with connection.owned(dsn, schema) as conn, conn.transaction():
         if steps := missing(conn):
             raise SkilldbError("pg_stat_statements is needed. To get it: " + "; then ".join(steps))
-        # The extension may be in another schema than skilldb's, in which others may create.
+        # The extension may be in another schema, where other roles may create.
         place = _extension(conn)["schema_name"]
         guards.refuse_on(conn, place, owner=True)
         guards.pin(conn, owner_search_path(place), local=True)
@@ -66,14 +66,14 @@ def top(dsn: str, *, schema: str | None = None) -> list[QueryUse]:
 
 
 def missing(conn: psycopg.Connection[Any]) -> list[str]:
-    """What is to be done, in this order, before the connection's role can read pg_stat_statements. Empty: nothing."""
+    """The steps, in order, until the connection's role can read pg_stat_statements. Empty if it can already."""
     found = _extension(conn)
     steps = [] if found["available"] else [INSTALL]
     if not found["loaded"]:
         steps.append("add pg_stat_statements to shared_preload_libraries and restart the server")
     if found["schema_name"] is None:
         steps.append("as a superuser in this database: CREATE EXTENSION pg_stat_statements")
-    elif found["version"] < [1, 8]:  # as of PostgreSQL 13; older where an upgraded server kept it
+    elif found["version"] < [1, 8]:  # PostgreSQL 13 has 1.8. An upgraded server may have kept an older version.
         steps.append("as a superuser in this database: ALTER EXTENSION pg_stat_statements UPDATE")
     if not found["reads_all"]:
         steps.append(f"as a superuser: GRANT pg_read_all_stats TO {found['role']}")

@@ -16,15 +16,15 @@ __all__ = ["admin", "app", "dev", "main", "skills"]
 
 
 def main() -> None:
-    """Run the command line. An error of ours is one line and exit status 1, and how to reach a server another line."""
+    """Run the command line. An error of skilldb prints one line (two if no server is reached) and exits with 1."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # for a terminal that does not know every letter
+        sys.stdout.reconfigure(errors="replace")  # The terminal may not know every letter.
     try:
         app()
     except SkilldbError as error:
         said = Console(stderr=True, highlight=False)
         said.print(f"error: {error}", markup=False, soft_wrap=True)
-        # What a server says of itself, a timeout for one, has an SQLSTATE: then it was reached.
+        # A server's own error, such as a timeout, has an SQLSTATE: the server was reached then.
         if isinstance(error, DatabaseUnavailableError) and getattr(error.__cause__, "sqlstate", None) is None:
             said.print(doctor.UNREACHABLE, markup=False, soft_wrap=True)
         raise SystemExit(1) from None

@@ -1,4 +1,4 @@
-"""Runs the command as `python -m skilldb.cli`, which also works where the checkout was moved after installing."""
+"""Runs the command as `python -m skilldb.cli`, which also works in a checkout that was moved after installing."""
 
 from skilldb.cli import main
 

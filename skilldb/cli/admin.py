@@ -21,7 +21,7 @@ from skilldb.cli.shared import Json, Schema, app, out, owner_dsn, service_dsn
 from skilldb.dev import embedded
 from skilldb.errors import InvalidValueError, NotFoundError, SkilldbError, shown
 
-# What libpq takes in a connection string only (documentation, "Parameter Key Words"); the password it takes elsewhere.
+# libpq takes these in a connection string only (documentation, "Parameter Key Words"). It takes the password elsewhere.
 SECRETS = {"sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
 
 
@@ -34,8 +34,8 @@ def migrate_(
 ) -> None:
     """Apply the pending migrations and print how long each took.
 
-    With --dry-run the SQL is printed, and above each statement the strongest lock that it takes on each table that was
-    there before, with what that lock keeps others from.
+    With --dry-run print the SQL instead. Above each statement stands the strongest lock that it takes on each existing
+    table, and what that lock blocks.
     """
     count = 0
     if dry_run:
@@ -47,11 +47,11 @@ def migrate_(
             count += 1
             out.print(f"applied {done.id} in {done.seconds * 1000:.0f} ms")
     if not count:
-        out.print("Nothing to apply: all migrations are.")
+        out.print("Nothing to apply: all migrations are applied.")
 
 
 def _shown_plan(planned: migrate.PlannedMigration) -> str:
-    """A migration's SQL, with its locks in comments, so that it still is SQL."""
+    """A migration's SQL with its locks in comments, so that the output is valid SQL."""
     kept = "one transaction, which keeps each lock to its end" if planned.transactional else "in no transaction"
     lines = [f"-- {planned.id}: {kept}"]
     new: set[str] = set()
@@ -73,7 +73,7 @@ def rollback(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     schema: Schema = None,
 ) -> None:
-    """Undo the last migration, or all of them, with the rows in what they created."""
+    """Roll back the last migration, or all of them. The tables that they created are dropped with their rows."""
     dsn = owner_dsn()
     applied = [m.id for m in migrate.status(dsn, schema=schema) if m.state != "pending"]
     if not applied:
@@ -83,7 +83,8 @@ def rollback(
     if not yes:
         where = settings.schema_name(schema)
         typer.confirm(
-            f"Roll back {what} in schema {where}? What it created is dropped, with all rows in it", abort=True
+            f"Roll back {what} in schema {where}? The tables that it created are dropped with all their rows",
+            abort=True,
         )
     for done in migrate.rollback(dsn, None if all_ else 1, schema=schema):
         out.print(f"rolled back {done.id} in {done.seconds * 1000:.0f} ms")
@@ -91,9 +92,9 @@ def rollback(
 
 @app.command()
 def status(schema: Schema = None) -> None:
-    """Show each migration as applied, pending, edited since it was applied, or missing; status 1 for the last two.
+    """Show each migration as applied, pending, edited or missing. Exit status 1: one is edited or missing.
 
-    One is unverified where a run was killed before it noted what it applied: compare the database with the file.
+    Unverified: a run was killed before it recorded the checksum. Compare the database with the file then.
     """
     table = Table("migration", "state", "applied at")
     found = migrate.status(owner_dsn(), schema=schema)
@@ -107,7 +108,7 @@ def status(schema: Schema = None) -> None:
 
 @app.command()
 def unlock(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, schema: Schema = None) -> None:
-    """Remove the migration lock that a crashed run left behind, after saying who took it, when, and asking."""
+    """Show the migration lock of a crashed run, ask, and remove it."""
     dsn = owner_dsn()
     lock = migrate.get_lock(dsn, schema=schema)
     if lock is None:
@@ -134,11 +135,11 @@ def psql(
         raise SkilldbError("psql is not on the PATH: install PostgreSQL's client")
     dsn = owner_dsn() if owner else service_dsn()
     given = settings.parse(dsn)
-    # A password belongs in no command line, where every user of the machine can read it.
+    # Every user of the machine can read a command line, so the password must not be in it.
     environment = {"PGPASSWORD": str(given.pop("password"))} if given.get("password") else {}
     for name in SECRETS & given.keys():
         raise SkilldbError(f"{name} in the address would show in psql's command line: leave it out of SKILLDB_DSN")
-    # psql would not say what to do where the server is away. Options may also come from PGOPTIONS or a service file,
+    # psql would not say what to do if the server is away. Options may also come from PGOPTIONS or a service file,
     # which those in the address replace.
     with connection.connected(dsn) as conn:
         guards.require_schema(conn, settings.schema_name(schema))
@@ -160,34 +161,34 @@ def explain_(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="A parameter in place of the example; may be repeated. null is NULL; arrays and jsonb are JSON; "
-            "a time carries its zone.",
+            help="A parameter in place of the example; may be repeated. null is NULL, arrays and jsonb are JSON, "
+            "and a time needs a time zone.",
         ),
     ] = None,
     generic: Annotated[
         bool,
         typer.Option(
             "--generic",
-            help="The plan for any parameters, as skilldb's own connections have it, instead of the plan for these.",
+            help="Show the plan for any parameters, which skilldb's own connections use, not the plan for these.",
         ),
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
     schema: Schema = None,
 ) -> None:
-    """Run a query and show how PostgreSQL does it: EXPLAIN (ANALYZE, BUFFERS).
+    """Run a query and show how PostgreSQL runs it: EXPLAIN (ANALYZE, BUFFERS).
 
-    It runs as the service does, held by the isolation of one organisation, with example parameters from that
-    organisation's data; a query that names no organisation runs as the owner. It really runs, with the locks that it
-    takes, and whatever it writes is rolled back. Ctrl-C ends it.
+    The query runs as the service, in one organisation, with example parameters from that organisation's data. A query
+    of the owner runs as the owner. The query really runs and takes its locks; everything that it writes is rolled back.
+    Ctrl-C ends it.
     """
     found = explain.find(query)
     owners = explain.is_owners(found)
     if owners and tenant is not None:
-        raise InvalidValueError(f"{query} is the owner's and has no tenant: leave out --tenant")
+        raise InvalidValueError(f"{query} is a query of the owner and has no tenant: leave out --tenant")
     if not owners and tenant is None:
         organisations = drift.list_tenants(owner_dsn(), schema=schema)
         if not organisations:
-            raise NotFoundError("there is no organisation whose data could be examples: `skilldb seed` writes two")
+            raise NotFoundError("no organisation exists, so there are no examples. Run: skilldb seed")
         tenant = organisations[0][0]
     given = {}
     for text in set_ or []:
@@ -206,7 +207,7 @@ def explain_(
     for name, value in done.parameters.items():
         text = "NULL" if value is None else shown(value)
         out.print(f"  {name} = {text}", markup=False, soft_wrap=True)
-    out.print(f"\n{done.plan}\n\nRun, and rolled back: nothing was changed.", markup=False, soft_wrap=True)
+    out.print(f"\n{done.plan}\n\nThe query ran and was rolled back: nothing has changed.", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -214,17 +215,17 @@ def check(
     repair: Annotated[bool, typer.Option("--repair", help="Recompute what has drifted.")] = False,
     schema: Schema = None,
 ) -> None:
-    """Compare every organisation's counters with the rows they count. Exit status 1 where one has drifted.
+    """Compare every organisation's counters with the rows that they count. Exit status 1: a counter has drifted.
 
-    A line names organisation, skill, counter, what is stored and what its rows say. With --repair what has drifted is
-    recomputed, and the status is 1 only where some drift is left.
+    Each line shows the organisation, the skill, the counter, the stored value and the value by its rows. --repair
+    recomputes counters that have drifted; the exit status is then 1 only if drift is left.
     """
     organisations = [id for id, _ in drift.list_tenants(owner_dsn(), schema=schema)]
     with skilldb.connect(service_dsn(), schema=schema, statement_timeout=0) as db:
         found = list(drift.check(db, organisations, repair=repair))
         left = list(drift.check(db, organisations)) if repair else found
     for id, counter in found:
-        # A line each and no table: ids are long, and what was cut cannot be looked up.
+        # Lines, not a table: a table would cut long ids, and a cut id cannot be looked up.
         line = f"{id} {counter.skill_id} {counter.metric} {counter.stored} {counter.actual}"
         out.print(line, markup=False, soft_wrap=True)
     repaired = f" {len(found) - len(left)} repaired." if repair and found else ""
@@ -241,11 +242,11 @@ def doctor_(
     json_: Json = False,
     schema: Schema = None,
 ) -> None:
-    """Examine the database: is it as it should be, and what is to be done where it is not. Changes nothing.
+    """Check whether the database is as it should be, and say what to do if it is not. Changes nothing.
 
-    A line each finding: ok, warning or failure, what was looked at, what was found, and after the arrow what to do.
-    Looks at roles and grants, the isolation of every table, migrations, indexes, counters, dead rows and statistics of
-    large tables, connections and settings. Exit status 0: all is ok, 1: there are warnings, 2: there are failures.
+    Each line is one finding: its level (ok, warning or failure), the check, what was found and, after the arrow, what
+    to do. The checks cover roles, grants, the isolation of every table, migrations, indexes, counters, dead rows and
+    statistics of large tables, connections and settings. Exit status 0: all is ok, 1: warnings, 2: failures.
     """
     try:
         found = doctor.examine(owner_dsn(), service_dsn(), schema=schema, drift=not skip_drift)
@@ -256,7 +257,7 @@ def doctor_(
         findings.append(finding)
         if not json_:
             advice = f" -> {finding.advice}" if finding.advice else ""
-            line = " ".join(f"{finding.check}: {finding.found}{advice}".split())  # an error may have several
+            line = " ".join(f"{finding.check}: {finding.found}{advice}".split())  # An error may have several lines.
             out.print(f"{finding.level:<7} {line}", markup=False, soft_wrap=True)
     if json_:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -270,11 +271,11 @@ def top_(
     json_: Json = False,
     schema: Schema = None,
 ) -> None:
-    """Show which queries take the server's time, the most expensive first. Needs PostgreSQL's pg_stat_statements.
+    """Show which queries take the most time on the server. Needs PostgreSQL's pg_stat_statements.
 
-    A line each query of skilldb, by the name it has in sql/: how often it ran, its time on the server in all and on
-    average in milliseconds, the rows it gave, and its share of the time of all that ran in this database since the
-    statistics began. What is not skilldb's is "other". Where the extension is missing it says how to get it.
+    Each line is one query of skilldb, by its name in sql/: its calls, its total and mean time on the server in
+    milliseconds, its rows, and its share of the time of all statements in this database since the statistics began.
+    "other" is the sum of all other statements. If the extension is missing, the command says how to install it.
     """
     uses = top.top(owner_dsn(), schema=schema)
     shown = [use for use in uses if use.name][:limit] + [use for use in uses if use.name is None]

@@ -20,7 +20,7 @@ _Show = Callable[[str, int, int], object]
 
 @app.command("db-start")
 def db_start() -> None:
-    """Start the embedded PostgreSQL, or find it running, and print its addresses."""
+    """Start the embedded PostgreSQL, if it is not running, and print its addresses."""
     server = embedded.start()
     out.print(f"PostgreSQL runs in {embedded.FOLDER}/. To use it from elsewhere:", soft_wrap=True)
     out.print(f'export SKILLDB_OWNER_DSN="{server.owner_dsn}"', soft_wrap=True, markup=False)
@@ -29,7 +29,7 @@ def db_start() -> None:
 
 @app.command("db-stop")
 def db_stop() -> None:
-    """Stop the embedded PostgreSQL. Its data stays."""
+    """Stop the embedded PostgreSQL. Its data is kept."""
     out.print("Stopped." if embedded.stop() else "It was not running.")
 
 
@@ -38,34 +38,32 @@ def new_migration(
     name: Annotated[str, typer.Argument(help="What it does, such as add_x_to_skills. Its number is added.")],
     table: Annotated[
         str | None,
-        typer.Option(
-            help="A table that it creates. By default that of a name like create_TABLE; none for other names."
-        ),
+        typer.Option(help="The table that it creates. Default: TABLE of a name like create_TABLE, else none."),
     ] = None,
 ) -> None:
-    """Write the two files of a new migration into the checkout, one up and one back, ready to be filled in.
+    """Write the two files of a new migration into the checkout: the migration and its rollback, ready to be filled in.
 
-    Both have their header and a lock_timeout; for a new table also its skeleton and all that isolates it. A migration
-    that creates something else, a function or an index, is not named create_..., but add_... for example.
+    Both files have a header and a lock_timeout. For a new table they also have its skeleton and everything that
+    isolates it. Name a migration create_... only if it creates a table; use add_..., for example, for an index.
     """
     for path in scaffold.new_migration(name, table):
         out.print(f"wrote {path}", markup=False, soft_wrap=True)
     out.print(
-        "Next: say in both what they do, then `make lint`, `make migrate`, `make rollback`, `make schema`.",
+        "Next: fill in both files, then run `make lint`, `make migrate`, `make rollback` and `make schema`.",
         soft_wrap=True,
     )
 
 
 @app.command()
 def seed(schema: Schema = None) -> None:
-    """Write the example data: two organisations with users, skills, ratings, usage and views. Writes it only once."""
+    """Write the example data: two organisations with users, skills, ratings, events and views. Writes it only once."""
     with skilldb.connect(service_dsn(), schema=schema) as db:
         _seed(db)
 
 
 @app.command("demo")
 def demo_(schema: Schema = None) -> None:
-    """Start, migrate and seed a database, then show what is used, what is new, and that organisations are apart."""
+    """Start, migrate and seed a database, then show top skills, what's new, and that organisations are isolated."""
     for done in migrate.migrate(owner_dsn(), schema=schema):
         out.print(f"applied {done.id}")
     with skilldb.connect(service_dsn(), schema=schema, application_name="skilldb demo") as db:
@@ -84,7 +82,7 @@ def _seed(db: skilldb.Database) -> None:
 
 @contextmanager
 def _progress() -> Iterator[_Show]:
-    """A function of what is done, how far and of how much: a bar on a terminal, a line a kind elsewhere."""
+    """A function (what, done, total) that shows progress: a bar on a terminal, else one line per kind of row."""
     if not out.is_terminal:
         yield lambda what, done, total: out.print(f"{what}: {done}") if total and done >= total else None
         return

@@ -1,4 +1,4 @@
-"""What the commands share: the application, the terminal, the addresses, and options of several commands."""
+"""The parts that commands share: the application, the terminal, the addresses, and common options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Schema = Annotated[
         "--schema",
         metavar="NAME",
         show_default="SKILLDB_SCHEMA, or public",
-        help="The schema that skilldb's tables are in. No search_path is asked.",
+        help="The schema of skilldb's tables. A search_path has no effect.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="For machines: a list of objects.")]
@@ -30,24 +30,24 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="The data layer of a skill catalogue. Uses the servers that SKILLDB_OWNER_DSN (migrations) and SKILLDB_DSN "
-    "(everything else) name; where neither is set, an embedded PostgreSQL in .skilldb/, started when needed.",
+    help="The data layer of a skill catalogue. Uses the servers in SKILLDB_OWNER_DSN (migrations) and SKILLDB_DSN "
+    "(everything else). If neither is set, it starts an embedded PostgreSQL in .skilldb/ when needed.",
 )
 out = Console(highlight=False)
 
 
 def owner_dsn() -> str:
-    """The address to migrate with."""
+    """The address of the owner."""
     return _dsn("SKILLDB_OWNER_DSN", "SKILLDB_DSN") or embedded.start().owner_dsn
 
 
 def service_dsn() -> str:
-    """The address to work with."""
+    """The address of the service."""
     return _dsn("SKILLDB_DSN", "SKILLDB_OWNER_DSN") or embedded.start().service_dsn
 
 
 def _dsn(name: str, other: str) -> str | None:
-    """The variable's value. Where only the other one is set, going to the embedded server would surprise."""
+    """The variable's value. If only the other one is set, using the embedded server would be a surprise: refuse."""
     found = os.environ.get(name)
     if not found and os.environ.get(other):
         raise SkilldbError(

@@ -1,4 +1,4 @@
-"""The command that brings skills in."""
+"""The command that imports skills."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ IMPORT_TENANT = "imported"
 def import_(
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder of */SKILL.md.")],
     tenant: Annotated[
-        str | None, typer.Option(help=f"The organisation's id. By default {IMPORT_TENANT}, created when needed.")
+        str | None, typer.Option(help=f"The organisation's id. Default: {IMPORT_TENANT}, created if it is missing.")
     ] = None,
     schema: Schema = None,
 ) -> None:
-    """Import a folder of */SKILL.md as skills and versions. Exit status 1 where one failed."""
+    """Import a folder of */SKILL.md as skills and versions. Exit status 1: one failed."""
     with skilldb.connect(service_dsn(), schema=schema) as db:
         handle = db.tenant(IMPORT_TENANT if tenant is None else tenant)
         if handle.execute(tenants.get_tenant()) is None:

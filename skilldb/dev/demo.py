@@ -1,4 +1,4 @@
-"""What `skilldb demo` shows: what is used, what it costs, what is new, and that organisations are apart."""
+"""The output of `skilldb demo`: top skills, their cost, what's new, and that organisations are isolated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ASCII_BARS = "_.-=+*#@"
 
 
 def show(db: Database, out: Console) -> None:
-    """Print it. The example data must be there; a new version of one of its skills is published and opened."""
+    """Print everything. Needs the example data. It publishes a new version of one skill, and opens it."""
     ours, theirs = ORGANISATIONS
     acme, globex = db.tenant(ours.id), db.tenant(theirs.id)
     _show_top_skills(out, acme, ours.name)
@@ -29,7 +29,7 @@ def show(db: Database, out: Console) -> None:
 
 def _show_top_skills(out: Console, tenant: Tenant, name: str) -> None:
     top = tenant.execute(usage.get_top_skills(days=30, limit=10))
-    # One statement a skill, and one more so that the answer is a tuple: all in one round trip.
+    # One statement per skill, in one round trip. The last statement makes the answer a tuple even for one skill.
     days = tenant.execute(*(usage.count_uses_by_day(s.skill_id, 30) for s in top), tenants.get_tenant())[:-1]
     table = Table("skill", "rating", "uses", "last 30 days", title=f"Most used skills of {name}", title_justify="left")
     table.columns[2].justify = "right"
@@ -77,7 +77,7 @@ def _show_costs(out: Console, tenant: Tenant, name: str) -> None:
 
 
 def dollars(microcents: int | None) -> str:
-    """Microcents as people read them: 1,050,000 is $0.0105, 1,500 is $0.000015, None is -."""
+    """Microcents as dollars: 1,050,000 is $0.0105, 1,500 is $0.000015, None is -."""
     if microcents is None:
         return "-"
     return f"${Decimal(microcents) / 10**8:.{4 if microcents >= 10**6 or not microcents else 6}f}"
@@ -92,7 +92,7 @@ def _show_whats_new(out: Console, acme: Tenant, globex: Tenant, user: str, other
     catalogue = acme.execute(skills.list_skills(limit=1000)).items
     seen = acme.execute(views.get_user_views_for_skills(user, [skill.id for skill in catalogue]))
     skill = acme.execute(skills.get_skill(min(seen)))
-    assert skill is not None  # a viewed skill exists: the view refers to it
+    assert skill is not None  # The view's foreign key refers to it.
     number = (skill.published_version or 0) + 1
     content = hashlib.sha256(f"{skill.id} {number}".encode()).hexdigest()
     version = NewSkillVersion(content_url=f"skills/{skill.id}/{number}/SKILL.md", content_hash=content)
@@ -115,7 +115,7 @@ def _print_news(out: Console, title: str, news: list[WhatsNewItem]) -> None:
 
 
 def sparkline(values: list[int], *, ascii: bool = False) -> str:
-    """The values as bars of eight heights, the highest of them the full height; of ASCII on request."""
+    """The values as bars of eight heights; the highest value has the full height. `ascii`: use ASCII characters."""
     bars = _ASCII_BARS if ascii else _BARS
     top = max(values, default=0) or 1
     return "".join(bars[value * (len(bars) - 1) // top] for value in values)

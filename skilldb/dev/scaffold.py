@@ -1,4 +1,4 @@
-"""Writes the two files of a new migration, with what every migration and every table of this schema must have."""
+"""Writes the two files of a new migration, with the parts that every migration and every table must have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from skilldb.admin import migrate
 from skilldb.errors import AlreadyExistsError, InvalidValueError, SkilldbError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-_LONGEST = 53  # PostgreSQL cuts a constraint's name off after 63 bytes, and the longest suffix here is `_tenant_fk`
+_LONGEST = 53  # PostgreSQL cuts a constraint's name after 63 bytes. The longest suffix here is `_tenant_fk`.
 
 _UP = """\
 -- What this is for.
@@ -81,10 +81,11 @@ DROP TABLE IF EXISTS the_table;
 def new_migration(name: str, table: str | None = None) -> list[Path]:
     """Write migrations/NNNN_<name>.sql and its rollback, and return their paths.
 
-    `table` is one that the migration creates, isolated as the others; by default that of a name like `create_<table>`.
+    `table`: the table that the migration creates, isolated like the others. Default: that of a name like
+    `create_<table>`, else none.
 
-    InvalidValueError: not a name; AlreadyExistsError: a migration has it, or creates that table; MigrationError: the
-    migrations that are there are not in order; SkilldbError: there is no checkout, or it cannot be written to.
+    InvalidValueError: not a name. AlreadyExistsError: a migration has this name or creates this table. MigrationError:
+    the existing migrations are not in order. SkilldbError: there is no checkout, or it cannot be written to.
     """
     folder = queries.folder("migrations")
     if folder.parent == Path(queries.__file__).parent:
@@ -108,7 +109,7 @@ def new_migration(name: str, table: str | None = None) -> list[Path]:
     files = {folder / f"{id}.sql": up, folder / f"{id}.rollback.sql": down}
     for path in files:
         if path.exists():
-            raise AlreadyExistsError(f"{path} is in the way")
+            raise AlreadyExistsError(f"the file {path} exists already: move it away")
     try:
         for path, text in files.items():
             path.write_text(text.replace("the_table", table or ""), encoding="utf-8", newline="\n")

@@ -28,14 +28,14 @@ DAYS = 90
 BATCH = 1000
 SHAPES = ("growing", "steady", "fading", "new")
 FEEDBACK = ("thumbs_up", "suggestion", "thumbs_up", "training_example", "thumbs_down", "bug_report")
-REVIEWS = ((), ("accepted",), ("dismissed",), ("accepted", "implemented"))  # what happened to it, one after the other
+REVIEWS = ((), ("accepted",), ("dismissed",), ("accepted", "implemented"))  # The statuses, one after the other.
 # Mean quality, mean seconds a case, and share of the measurements.
 MODELS = {"claude-opus-4-5": (91, 9, 2), "claude-sonnet-4-5": (86, 5, 5), "claude-haiku-4-5": (77, 2, 3)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Organisation:
-    """How much of everything an organisation has."""
+    """The numbers of rows of an organisation."""
 
     id: str
     name: str
@@ -50,7 +50,7 @@ class Organisation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far the seed is with one kind of row of one organisation, and how many of them it added."""
+    """The progress with one kind of row of one organisation, and the number of rows added."""
 
     organisation: str
     kind: str
@@ -143,7 +143,7 @@ class _Seeder:
         self.users = [f"{organisation.id}-user-{number:03}" for number in range(1, organisation.users + 1)]
         self.names = dict(SKILLS[organisation.skills])
         self.skills = {f"{organisation.id}-{_slug(name)}": name for name in self.names}
-        # Some skills are far better liked, and more used, than others.
+        # Some skills are rated far higher, and used far more, than others.
         self.quality = {skill: self.random.uniform(2.2, 4.9) for skill in self.skills}
         self.versions = {skill: self.random.randint(1, 4) for skill in self.skills}
 
@@ -174,7 +174,7 @@ class _Seeder:
             yield Progress(organisation=self.of.name, kind=kind, done=done, total=len(statements), added=len(batch))
 
     def _all(self, statements: Sequence[Statement[Any]]) -> tuple[Any, ...]:
-        """The answers of any number of reads: a tuple also where there is only one."""
+        """The answers of any number of reads: a tuple, even for one."""
         return self.tenant.execute(*statements, tenants.get_tenant())[:-1]
 
     def _missing_users(self) -> list[Statement[Any]]:
@@ -229,7 +229,7 @@ class _Seeder:
         ]
 
     def _views(self) -> list[tuple[str, str]]:
-        """Who views what: each viewer some five to twelve skills."""
+        """Pairs of viewer and skill: each viewer views some five to twelve skills."""
         return [
             (user, skill)
             for user in self.users[: self.of.viewers]
@@ -262,7 +262,7 @@ class _Seeder:
         ]
 
     def _missing_feedback(self) -> list[Statement[Any]]:
-        """Every type in every state. What one organisation has fits into one batch, so a review is never left out."""
+        """Every type in every status. An organisation's feedback fits into one batch, so no review is left out."""
         names = sorted(self.skills)
         found = {
             item.id
@@ -289,7 +289,7 @@ class _Seeder:
         return missing
 
     def _missing_benchmarks(self) -> list[Statement[Any]]:
-        """Two runs on every third skill; every fifth run failed. All of a skill's runs are written in one batch."""
+        """Two runs on every third skill; every fifth run fails. All runs of a skill are written in one batch."""
         names = sorted(self.skills)[::3]
         found = self._all([benchmarks.get_latest_benchmark_run(skill) for skill in names])
         missing: list[Statement[Any]] = []
@@ -329,7 +329,7 @@ class _Seeder:
             )
 
     def _record_measurements(self) -> Iterator[Progress]:
-        """Measurements over three models and 90 days. All of a skill's are one statement: they are there or not."""
+        """Measurements of three models over 90 days. Those of one skill are one statement: all or none are written."""
         names, now, done = sorted(self.skills), datetime.now(UTC), 0
         models = {model: share for model, (_, _, share) in MODELS.items()}
         lots: dict[str, list[NewTokenMeasurement]] = {skill: [] for skill in names}
@@ -366,7 +366,7 @@ class _Seeder:
             yield Progress(organisation=self.of.name, kind="usage events", done=done, total=self.of.events, added=new)
 
     def _events(self, now: datetime) -> Iterator[NewUsageEvent]:
-        """The uses of the last 90 days. Their ids depend on nothing but their number: a second run repeats them."""
+        """The events of the last 90 days. Their ids depend only on their number, so a second run adds none."""
         names = sorted(self.skills)
         shares = [2 ** (self.quality[skill] - 2) * (3 if number % 6 == 0 else 1) for number, skill in enumerate(names)]
         tools = ("editor", "terminal", "chat", "ci")
@@ -385,7 +385,7 @@ class _Seeder:
 
 
 def _ages(shape: str) -> list[float]:
-    """Cumulative weights of an event being 0, 1, ... 89 days old."""
+    """Cumulative weights for an event to be 0, 1, ... 89 days old."""
     ages = range(DAYS)
     weights = {
         "growing": [(DAYS - age) ** 1.5 for age in ages],

@@ -25,7 +25,7 @@ OUTCOMES: tuple[Outcome, ...] = ("new", "new version", "unchanged", "failed")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """What became of one folder; `reason` says why it failed."""
+    """The outcome for one folder. `reason` says why it failed."""
 
     slug: str
     outcome: Outcome
@@ -34,7 +34,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkillFile:
-    """A SKILL.md as read: its front matter, and the SHA-256 of all of it."""
+    """The content of a SKILL.md: its front matter, and the SHA-256 of the whole file."""
 
     name: str
     description: str
@@ -47,10 +47,10 @@ class _AliasError(ValueError):
 
 
 def import_skills(tenant: Tenant, folder: Path) -> list[Imported]:
-    """Import every `*/SKILL.md` of the folder, in the order of their names; one that is broken fails alone.
+    """Import every `*/SKILL.md` of the folder, ordered by name. A broken file fails alone.
 
-    A skill and its version are written together or not at all. DatabaseUnavailableError ends the import; what was
-    imported before it stays, and the next import goes on from there.
+    A skill and its version are written together or not at all. DatabaseUnavailableError ends the import. Skills that
+    were imported before stay, and the next import continues after them.
     """
     report = []
     for path in sorted(folder.glob("*/SKILL.md")):
@@ -66,7 +66,7 @@ def import_skills(tenant: Tenant, folder: Path) -> list[Imported]:
 
 
 def read(path: Path) -> SkillFile:
-    """Read a SKILL.md. ValueError, with the reason: it is too large, not UTF-8, or has no front matter or name."""
+    """Read a SKILL.md. ValueError: it is too large or not UTF-8, or it lacks front matter or a name."""
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
@@ -92,7 +92,7 @@ def read(path: Path) -> SkillFile:
 
 
 def _json(front: dict[str, Any]) -> dict[str, Any]:
-    """The front matter as JSON has it. YAML has dates, JSON has none: they become text."""
+    """The front matter as JSON values. YAML's dates become text, because JSON has none."""
     try:
         metadata: dict[str, Any] = json.loads(json.dumps(front, default=str))
         return metadata
@@ -101,7 +101,7 @@ def _json(front: dict[str, Any]) -> dict[str, Any]:
 
 
 def _front_matter(text: str) -> dict[str, Any]:
-    lines = text.split("\n")  # Not splitlines: in YAML a U+2028 ends no line.
+    lines = text.split("\n")  # Not splitlines(): it also splits at U+2028, and YAML does not.
     if not lines or lines[0].rstrip() != "---":
         raise ValueError("no front matter: the file does not begin with ---")
     try:
@@ -110,16 +110,16 @@ def _front_matter(text: str) -> dict[str, Any]:
         raise ValueError("no front matter: its closing --- is missing") from None
     block = "\n".join(lines[1:end])
     try:
-        # A few bytes of nested aliases unfold to gigabytes, and no front matter needs them.
+        # A few bytes of nested aliases expand to gigabytes, and no front matter needs them.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(block, Loader=yaml.SafeLoader)):
             raise _AliasError("the front matter uses YAML aliases")
         front = yaml.safe_load(block)
     except _AliasError:
         raise
-    except Exception as error:  # besides YAMLError whatever a tag's constructor raises: `!!int ""` is an IndexError
+    except Exception as error:  # A tag's constructor may raise anything: `!!int ""` raises IndexError.
         raise ValueError(f"the front matter is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(front, dict):
-        raise ValueError("no front matter: it is no mapping")
+        raise ValueError("no front matter: it is not a mapping")
     return front
 
 

@@ -1,4 +1,4 @@
-"""`skilldb check`: the drift of every organisation, printed, as an exit status, and mended."""
+"""Tests `skilldb check`: it prints, reports by exit status and repairs the drift of every organisation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`skilldb explain`: any query's plan under the tenant's isolation, with examples or given values, rolled back."""
+"""Tests `skilldb explain`: any query's plan in one organisation, with example or given values, rolled back."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_the_command_prints_who_asks_what_the_parameters_are_and_that_it_was_rol
     assert "  hours_saved_estimate = NULL" in lines
     assert any("Insert on ratings" in line and "actual" in line for line in lines)
     assert any("Buffers: shared" in line for line in lines)
-    assert lines[-1] == "Run, and rolled back: nothing was changed."
+    assert lines[-1] == "The query ran and was rolled back: nothing has changed."
     assert contents(addresses.admin) == before
 
 
@@ -279,4 +279,4 @@ def test_the_command_says_what_is_wrong_with_its_arguments(acme: Callable[[], Ap
 
 def test_without_an_organisation_the_command_says_how_to_get_one(addresses: Addresses) -> None:
     assert rows(addresses.admin, "SELECT count(*) FROM tenants") == [(0,)]
-    assert "`skilldb seed`" in complaint("skills.get_skill")
+    assert "skilldb seed" in complaint("skills.get_skill")

@@ -1,4 +1,4 @@
-"""The locks that a dry run claims, held against those that PostgreSQL takes; and what a dry run prints."""
+"""Compares the locks that a dry run names with those that PostgreSQL takes, and tests the output of a dry run."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(addresses: Addresses, 
 
 def test_a_dry_run_with_nothing_pending_says_so(addresses: Addresses) -> None:
     result = CliRunner().invoke(cli.app, ["migrate", "--dry-run"], env=environment(addresses))
-    assert result.output == "Nothing to apply: all migrations are.\n"
+    assert result.output == "Nothing to apply: all migrations are applied.\n"
 
 
 def test_a_dry_run_on_an_empty_database_plans_all_and_writes_nothing(addresses: Addresses, admin: Admin) -> None:
@@ -334,7 +334,7 @@ def test_a_dry_run_refuses_an_edited_migration_as_migrate_does(addresses: Addres
     edited.write_text(edited.read_text() + "-- one more thought\n")
     for arguments in (["migrate", "--dry-run"], ["migrate"]):
         result = CliRunner().invoke(cli.app, arguments, env=environment(addresses))
-        assert "0004_create_users is not what was applied" in str(result.exception)
+        assert "the file of 0004_create_users is not the one that was applied" in str(result.exception)
     status = CliRunner().invoke(cli.app, ["status"], env=environment(addresses))
     assert status.exit_code == 1
     assert re.search("0004_create_users.*edited", status.output)

@@ -1,4 +1,4 @@
-"""The migrations as files, up and down, and yoyo's gaps that migrate.py closes."""
+"""Tests the migration files, forwards and back, and yoyo's gaps that migrate.py closes."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_an_edited_migration_is_shown_and_refused(addresses: Addresses, files: P
     edited = files / "0004_create_users.sql"
     edited.write_text(edited.read_text() + "-- one more thought\n")
     assert [m.id for m in migrate.status(addresses.owner) if m.state == "edited"] == ["0004_create_users"]
-    with pytest.raises(MigrationError, match="0004_create_users is not what was applied"):
+    with pytest.raises(MigrationError, match="the file of 0004_create_users is not the one that was applied"):
         list(migrate.migrate(addresses.owner))
 
 
@@ -272,12 +272,12 @@ def test_a_killed_run_is_explained_unlocked_and_ended_by_the_next(addresses: Add
         told = CliRunner().invoke(cli.app, ["unlock", "--yes"], env=env)
         assert told.exit_code == 1
         assert migrate.get_lock(addresses.owner) == lock
-        with pytest.raises(MigrationError, match="wait for it or"):
+        with pytest.raises(MigrationError, match="wait for it. If"):
             migrate.unlock(addresses.owner, lock)
         holder.rollback()
         until(lambda: (lock := migrate.get_lock(addresses.owner)) is not None and not lock.sessions)
     with pytest.raises(
-        MigrationError, match=f"process {crashed.pid} .*no session .*is connected any more.*skilldb unlock"
+        MigrationError, match=f"process {crashed.pid} .*no session .*is connected.*skilldb unlock"
     ):
         list(migrate.migrate(addresses.owner, wait=0.1))
     assert dump(addresses.admin) == before
@@ -294,7 +294,7 @@ def test_a_killed_run_is_explained_unlocked_and_ended_by_the_next(addresses: Add
 
 
 def test_a_role_that_policies_hold_may_not_migrate(addresses: Addresses) -> None:
-    with pytest.raises(MigrationError, match="skilldb_service is held by the policies"):
+    with pytest.raises(MigrationError, match="skilldb_service is subject to the policies"):
         list(migrate.migrate(make_conninfo(addresses.owner, user="skilldb_service")))
 
 

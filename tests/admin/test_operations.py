@@ -1,4 +1,4 @@
-"""docs/operations.md, run as it stands there: each block, on empty servers of its own."""
+"""Runs each block of docs/operations.md unchanged, on empty servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files that `make schema` writes say what the migrations make, and whatever makes them stale is found."""
+"""Tests that the files of `make schema` describe what the migrations create, and that stale files are found."""
 
 from __future__ import annotations
 

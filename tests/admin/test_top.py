@@ -1,4 +1,4 @@
-"""`skilldb top`, on a server that has pg_stat_statements: the tests' own, or one of an installed PostgreSQL."""
+"""Tests `skilldb top` on a server with pg_stat_statements: the tests' own, or an installed PostgreSQL."""
 
 from __future__ import annotations
 

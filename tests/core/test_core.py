@@ -1,4 +1,4 @@
-"""The core, blocking and async: all or nothing, one clear error, and a pool that stays whole whatever happened."""
+"""Tests the core on both APIs: a call is all or nothing, errors are clear, and the pool stays whole."""
 
 # ruff: noqa: PT012 - what raises is the whole block of a transaction
 

@@ -1,4 +1,4 @@
-"""Callers are interrupted, cancelled and timed out wherever they wait: the pool stays whole, the next one alone."""
+"""Tests callers that are interrupted, cancelled or timed out: the pool and other callers are unaffected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections fail: the server ends them, or the network cuts, stalls and crawls, before and after the work is done."""
+"""Tests connections that fail: the server ends them, or the network cuts, stalls or slows them."""
 
 from __future__ import annotations
 

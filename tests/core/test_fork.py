@@ -1,4 +1,4 @@
-"""A process that forks: the child opens connections of its own, and never touches those of the parent."""
+"""Tests forks: the child opens its own connections and never uses those of the parent."""
 
 from __future__ import annotations
 

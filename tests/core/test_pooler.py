@@ -1,4 +1,4 @@
-"""Behind a pooler: one that would mix up prepared statements is refused, any other is as good as none."""
+"""Tests poolers: one that would mix up prepared statements is refused, all others work."""
 
 from __future__ import annotations
 

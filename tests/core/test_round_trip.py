@@ -1,4 +1,4 @@
-"""`execute` is one round trip, counted on the wire by a proxy that lets no client get an answer any earlier."""
+"""Tests that `execute` is one round trip, counted by a proxy that delays every answer until the client waits."""
 
 from __future__ import annotations
 

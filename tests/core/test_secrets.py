@@ -1,4 +1,4 @@
-"""No password shows: not in a repr, an error, a traceback with its variables, a log line or a command line."""
+"""Tests that no password shows in a repr, an error, a traceback with variables, a log line or a command line."""
 
 from __future__ import annotations
 

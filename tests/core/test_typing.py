@@ -1,4 +1,4 @@
-"""What `execute` returns, as type checkers know it: mypy reads the assertions, and running them shows them true."""
+"""Asserts the types that `execute` returns: mypy checks the assertions, and the test runs them."""
 
 from __future__ import annotations
 

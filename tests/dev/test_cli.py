@@ -1,4 +1,4 @@
-"""The commands as a person types them, and the README's examples as they stand there."""
+"""Tests the commands as a person types them, and runs the README's examples unchanged."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_broken_files_are_named_with_their_reason_and_the_others_imported(tmp_pa
         "too-large": ("---\nname: X\n---\n" + "x" * (1 << 20), "larger than 1 MiB"),
         "no-yaml": ("---\nname: [\n---\n", "not YAML"),
         "aliases": ("---\na: &a [1]\nname: X\nb: [*a, *a]\n---\n", "aliases"),
-        "list": ("---\n- name\n---\n", "no mapping"),
+        "list": ("---\n- name\n---\n", "not a mapping"),
         "nul": ('---\nname: "a\\0b"\n---\n', "NUL"),
         "infinite": ("---\nname: X\nsize: .inf\n---\n", "JSON"),
         "nested-key": ("---\nname: X\nmeta:\n  2024-01-01: x\n---\n", "cannot be written as JSON"),
@@ -233,7 +233,7 @@ def test_every_command_says_what_to_do_where_the_database_is_away(monkeypatch: p
         said = result.stdout + result.stderr
         assert result.returncode == (2 if name == "doctor" else 1), said
         assert "/nowhere" in said, name
-        assert "SKILLDB_OWNER_DSN and SKILLDB_DSN name the server" in said, name
+        assert "check that the server runs" in said, name
         assert "make db-start" in said, name
         assert "Traceback" not in said
         assert "secret" not in said

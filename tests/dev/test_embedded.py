@@ -1,4 +1,4 @@
-"""The embedded server: found again, after a kill too, stopped on request, and closed to all other users."""
+"""Tests the embedded server: it is found again, also after a kill, stops on request, and is closed to other users."""
 
 from __future__ import annotations
 

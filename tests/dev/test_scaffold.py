@@ -1,4 +1,4 @@
-"""New migrations: a pair of files that is sound as it is written, and names that are refused."""
+"""Tests new migrations: the pair of files passes all checks as written, and bad names are refused."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_name_that_will_not_do_is_refused_and_nothing_written(
 
 def test_a_file_that_is_there_is_not_overwritten(files: Path) -> None:
     (files / f"{NEXT}_add_x.rollback.sql").write_text("DROP TABLE x;")
-    with pytest.raises(AlreadyExistsError, match=r"rollback\.sql is in the way"):
+    with pytest.raises(AlreadyExistsError, match=r"rollback\.sql exists already"):
         new_migration("add_x")
     assert (files / f"{NEXT}_add_x.rollback.sql").read_text() == "DROP TABLE x;"
 

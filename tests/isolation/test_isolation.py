@@ -1,4 +1,4 @@
-"""Isolation between tenants, proved from the catalogue and by trying, and the proof itself proved by mutants."""
+"""Proves isolation between tenants by the catalogue and by attempts; mutants prove that these tests notice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose tables and functions a name means: the chosen schema's, whatever others made and whatever is set elsewhere."""
+"""Tests that names resolve to the chosen schema, whatever other roles create or settings say."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_owners_and_trusted_roles_may_create(opened: Callable[[str], None], addr
     execute(addresses.admin, f"COMMENT ON SCHEMA public IS E'Ours.\nskilldb trusts: rds_superuser, {role} \n'")
     opened(addresses.service)
     assert [f.found for f in doctor.examine(addresses.owner, addresses.service) if f.check == "creation"] == [
-        "only who is trusted may create, and owns what is there"
+        "only trusted roles may create in the schema, or own objects in it"
     ]
     execute(addresses.admin, f"COMMENT ON SCHEMA public IS 'skilldb trusts: {role}x, x{role}'")
     with pytest.raises(UnsafeSchemaError):

@@ -1,4 +1,4 @@
-"""docs/tenancy.md: that what it says of the limits of isolation is so, and that its queries answer as it says."""
+"""Tests what docs/tenancy.md says of the limits of isolation, and its queries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways around the policies: each is tried as the service, and what becomes of it is what the docs say."""
+"""Tries each way around the policies as the service; the outcome must be the one in the docs."""
 
 from __future__ import annotations
 

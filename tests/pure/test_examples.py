@@ -1,4 +1,4 @@
-"""The example parameters in a query's header: what they may be, and how a wrong one is named."""
+"""Tests the example parameters in a query's header: the valid forms, and the errors for others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may import whom, and what `import skilldb` brings along."""
+"""Tests who may import whom, and what `import skilldb` loads."""
 
 from __future__ import annotations
 

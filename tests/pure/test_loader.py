@@ -1,4 +1,4 @@
-"""The loader of sql/: what it reads, and which files it refuses."""
+"""Tests the loader of sql/: what it reads, and which files it refuses."""
 
 from __future__ import annotations
 

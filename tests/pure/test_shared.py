@@ -1,4 +1,4 @@
-"""What tests share is in tests/support/: no test module imports another test module."""
+"""Tests of skilldb. They share code in tests/support/; no test module imports another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a parameter of each PostgreSQL type may be; the rest is refused before anything is sent."""
+"""Tests the values of each parameter type; bad ones are refused before anything is sent."""
 
 from __future__ import annotations
 

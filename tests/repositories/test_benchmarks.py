@@ -1,4 +1,4 @@
-"""Benchmarks: the workflow of a run, its results, its winners, and the comparison of its models."""
+"""Tests benchmark runs: their workflow, results and winners, and the comparison of models."""
 
 from __future__ import annotations
 

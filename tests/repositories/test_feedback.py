@@ -1,4 +1,4 @@
-"""Feedback: its counts on skills, its review, its lists; and two reviewers, or all kinds of writers, at once."""
+"""Tests feedback: its counts on skills, its review and its lists, also with concurrent reviewers and writers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counters and views are updated in place (HOT): no index is written, whichever function moves them."""
+"""Tests that every function updates counters and views in place (HOT), without writing to an index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The counters and averages on skills: moved, recomputed, found where they drifted, and mended."""
+"""Tests the counters and averages on skills: they are moved and recomputed; drift is found and repaired."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The named queries of sql/: that SQL, PostgreSQL and Python agree about each of them."""
+"""Tests that SQL, PostgreSQL and Python agree about each named query of sql/."""
 
 from __future__ import annotations
 

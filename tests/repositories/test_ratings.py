@@ -1,4 +1,4 @@
-"""Ratings: one a user and skill, and the count and average that follow them."""
+"""Tests ratings, one per user and skill, and the count and average that follow them."""
 
 from __future__ import annotations
 

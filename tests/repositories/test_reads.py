@@ -1,4 +1,4 @@
-"""What queries read does not grow with what is there: rows that the service's own connection fetched, as it counts."""
+"""Tests that queries do not read more rows as tables grow, by the row counts of the service's own connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A skill page: six statements of five repositories in one `execute` and one round trip, counted on the wire."""
+"""Tests a skill page: six statements of five repositories in one `execute` take one round trip."""
 
 from __future__ import annotations
 

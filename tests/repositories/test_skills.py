@@ -1,4 +1,4 @@
-"""Skills and their versions: what is created, found, listed, changed, published, deleted and refused."""
+"""Tests skills and their versions: creating, finding, listing, changing, publishing, deleting, and refusals."""
 
 from __future__ import annotations
 

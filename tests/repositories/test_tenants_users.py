@@ -1,4 +1,4 @@
-"""Organisations and their people: what is created, found and refused, and what stays of a user who is deleted."""
+"""Tests organisations and users: what is created, found and refused, and what remains of a deleted user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token measurements: what is filled in, what running a skill costs, and that one more costs no more than the first."""
+"""Tests token measurements: filled-in values, cost statistics, and a cost that does not grow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Usage: every event is counted exactly once, however often and in whatever company it is recorded."""
+"""Tests usage events: each is counted exactly once, however often and in whichever batch it is recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users have seen, and what is new to them: nothing published is missed, nothing else is news."""
+"""Tests views and what's new: every published change is listed, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Too many callers: each is served or told within the timeout, and none starves while later ones are served."""
+"""Tests too many callers: each gets an answer or an error within the timeout, and none starves."""
 
 from __future__ import annotations
 

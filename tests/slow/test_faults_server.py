@@ -1,4 +1,4 @@
-"""The server fails: it is killed, is a standby, has a full disk or no place left; and comes back."""
+"""Tests a server that fails: it is killed, is a standby, has a full disk or no free connections, and comes back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every parameter of every function, given what an attacker would give it: the right answer or the promised error."""
+"""Gives hostile values to every parameter of every function: each gets the right answer or the documented error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Migrating while readers and writers are at work: no client meets an error, nothing acknowledged is lost."""
+"""Tests migrating beside readers and writers: no client gets an error, and no acknowledged write is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random operations on three organisations with the same ids: the model of each is right, and none feels the others."""
+"""Tests random operations on three organisations with the same ids: each agrees with its model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How PostgreSQL runs every query on a big data set, where one organisation holds half of all rows."""
+"""Tests how PostgreSQL plans every query on a big data set, where one organisation has half of all rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writers who start together, 300 bursts of 8: every count is exact after each burst. Broken variants are found out."""
+"""Tests 300 bursts of 8 concurrent writers: every count is exact after each burst. Broken variants are noticed."""
 
 from __future__ import annotations
 

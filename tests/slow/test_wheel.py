@@ -1,4 +1,4 @@
-"""What a service installs: the wheel alone, without the checkout."""
+"""Tests what a service installs: the wheel alone, without the checkout."""
 
 from __future__ import annotations
 

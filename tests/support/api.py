@@ -1,4 +1,4 @@
-"""The blocking and the async API, so that one test states what is true of both."""
+"""Wraps the blocking and the async API, so that one test covers both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ APIS = pytest.mark.parametrize("api", ["blocking", "async"])
 
 
 class Api:
-    """`execute` of one organisation, blocking or async, so that one test states what is true of both."""
+    """`execute` for one organisation on the blocking or the async API, so that one test covers both."""
 
     def __init__(self, execute: Callable[..., Any], tenant_id: str) -> None:
         self.execute = execute
@@ -44,5 +44,5 @@ def new_skill(tenant: skilldb.Tenant | Api, id: str, **more: Any) -> Skill:
 
 
 def ask(sql: str, **params: Any) -> Statement[Any]:
-    """A statement of the test's own, which asks for one value."""
+    """A statement of the test's own that returns one value."""
     return Statement(VALUE, queries.parse(f"-- name: ask({', '.join(params)})\n{sql};", "test")["ask"](**params))

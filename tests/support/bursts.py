@@ -1,4 +1,4 @@
-"""Bursts: writers that wait for each other and start together, and a look at the result after each burst."""
+"""Runs bursts: writers start together at a barrier, and the result is checked after each burst."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WHERE (s.rating_count, s.rating_sum, s.average_rating, s.total_uses)
 
 @dataclass(frozen=True, kw_only=True)
 class Race:
-    """An organisation to race in, and the superuser's connection to look at it."""
+    """An organisation for a race, and the superuser's connection that checks the result."""
 
     acme: skilldb.Tenant
     admin: psycopg.Connection[tuple[Any, ...]]
@@ -71,12 +71,12 @@ class Race:
 
 
 def unexpected(outcomes: list[Any], *promised: type[Exception]) -> list[str]:
-    """The errors among the outcomes, but for the promised ones."""
+    """The unexpected errors among the outcomes."""
     return [f"{type(o).__name__}: {o}" for o in outcomes if isinstance(o, Exception) and not isinstance(o, promised)]
 
 
 def first_wrong(bursts: Iterator[list[str]]) -> str:
-    """What was wrong after the first burst after which anything was; "" where nothing was after any of them.
+    """What was wrong after the first burst that went wrong; "" if none did.
 
     `bursts` runs a burst for each list that is taken from it.
     """
@@ -87,6 +87,6 @@ def first_wrong(bursts: Iterator[list[str]]) -> str:
 
 
 def assert_found_out(bursts: Iterator[list[str]]) -> None:
-    """One of the bursts, those of a broken variant, lost a race."""
+    """At least one burst of a broken variant went wrong."""
     wrong = first_wrong(bursts)
     assert re.search(LOST, wrong), wrong or f"nothing was wrong after {BURSTS} bursts"

@@ -1,4 +1,4 @@
-"""What a test's database holds, seen from outside skilldb, and what waits or is locked in it."""
+"""Looks at a test's database without skilldb: its rows, its waiting sessions and its locks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.server import Addresses
 
 
 def rows(dsn: str, query: str, *params: Any) -> list[tuple[Any, ...]]:
-    """What the query finds on a connection of its own; as the superuser it finds all tenants' rows."""
+    """The rows of the query on a connection of its own. The superuser sees all tenants' rows."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         return conn.execute(query.encode(), params or None).fetchall()
 
@@ -31,7 +31,7 @@ def contents(dsn: str) -> list[tuple[Any, ...]]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait until it is so; a minute at most, then it is a failure."""
+    """Wait until the condition holds; fail after a minute."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
@@ -42,7 +42,7 @@ def until(condition: Callable[[], bool]) -> None:
 def refused(
     addresses: Addresses, error: type[SkilldbError], *named: str, cause: type[psycopg.Error] | None = None
 ) -> Iterator[None]:
-    """What is done inside raises this very error, its message holds the words, and nothing was written.
+    """The block must raise exactly this error, its message must contain the words, and nothing may be written.
 
     The error's cause is psycopg's where the database raised it, and none of psycopg's where nothing was sent.
     """
@@ -57,7 +57,7 @@ def refused(
 
 @contextmanager
 def locked(addresses: Addresses) -> Iterator[psycopg.Connection[Any]]:
-    """Somebody else holds the row lock of the skill s1."""
+    """Another session holds the row lock of the skill s1."""
     with psycopg.connect(addresses.admin) as conn:
         conn.execute("SELECT 1 FROM skills WHERE id = 's1' FOR UPDATE")
         yield conn

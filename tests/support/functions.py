@@ -1,4 +1,4 @@
-"""Every function of every repository, found by inspection, and arguments for it by its annotations."""
+"""Finds every function of every repository, and makes arguments from its annotations."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ FUNCTIONS: dict[str, Function] = {
 }
 
 LEFT_OUT = object()
-"""What a Leaf returns for an argument that is to keep its default."""
+"""A Leaf returns this for an argument that keeps its default."""
 
 Leaf = Callable[[str, Any, bool], Any]
-"""Of the path, `skill_id` or `event.skill_id`, of the type without its None, and whether it must be given: a value."""
+"""(path, type without None, whether it is required) -> a value. A path is `skill_id` or `event.skill_id`."""
 
 
 def arguments(target: Any, leaf: Leaf, path: str = "", count: Callable[[str], int] = lambda path: 1) -> dict[str, Any]:
-    """Arguments for a function, a dataclass or a TypedDict by its annotations.
+    """Arguments for a function, a dataclass or a TypedDict, made from its annotations.
 
     `count` says of a path how many elements a list there has.
     """
@@ -73,7 +73,7 @@ def is_mapping(hint: Any) -> bool:
 
 
 def names_a_row(path: str) -> bool:
-    """Whether a parameter of this path is an id or, of a new row, what it is called."""
+    """Whether the parameter of this path is an id, or the name of a new row."""
     name = path.rpartition(".")[2]
     return name in IDENTITY or name.endswith(("_id", "_ids", "_by"))
 
@@ -83,7 +83,7 @@ IDENTITY = {"id", "slug", "email"}
 
 
 def everything(error: BaseException) -> str:
-    """All that an error tells: itself, its cause, and every field of what the server sent."""
+    """Everything that an error reveals: its text, its cause, and every field that the server sent."""
     text = f"{type(error).__name__} {error!r} {error} {getattr(error, '__notes__', '')}"
     if isinstance(error, psycopg.Error):
         fields = [name for name in dir(error.diag) if not name.startswith("_")]

@@ -1,4 +1,4 @@
-"""What is wrong with the isolation between tenants: checks over the service's connection, empty where all is well.
+"""Finds faults in the isolation between tenants, over the service's connection; no fault gives an empty list.
 
 The structure is read from the catalogue (skilldb/admin/isolation.py, which `skilldb doctor` runs too), the behaviour
 is tried out here. The tables are discovered, never listed.
@@ -49,7 +49,7 @@ class Table(isolation.Table):
 
 
 def tables(conn: Conn) -> list[Table]:
-    """Every table with a tenant_id, and tenants, as the catalogue knows them."""
+    """Every table with a tenant_id, and tenants, from the catalogue."""
     found = isolation.tables(conn)
     keys = isolation.keys(conn)
     names = {table.name for table in found} - {"tenants"}
@@ -93,7 +93,7 @@ def _columns(conn: Conn, table: int) -> tuple[Column, ...]:
 
 
 def seed(conn: Conn, *, shared: bool = True) -> None:
-    """As the superuser: in each table a row of A, one of PEER, one of B and, where shared, one of B with A's id too.
+    """As the superuser, write to each table a row of A, one of PEER, one of B and, if `shared`, one of B with A's id.
 
     Rows that were there are gone.
     """
@@ -109,7 +109,7 @@ def seed(conn: Conn, *, shared: bool = True) -> None:
 
 
 def row(table: Table, *, tenant: str, id: str, parent: str, number: int = 1) -> dict[str, Any]:
-    """A row that the table takes: all keys to `parent`, texts that are the id, numbers that are `number`."""
+    """A valid row of the table: every key refers to `parent`, every text is the id, every number is `number`."""
     samples: Mapping[str, Any] = {
         "text": id,
         "uuid": id,
@@ -140,7 +140,7 @@ def row(table: Table, *, tenant: str, id: str, parent: str, number: int = 1) -> 
 
 
 def rows_of(conn: Conn, tenant: str) -> dict[str, list[str]]:
-    """As the superuser: everything that a tenant has, as text."""
+    """As the superuser: all rows of a tenant, as text."""
     return {
         table.name: [
             text
@@ -157,7 +157,7 @@ def rows_of(conn: Conn, tenant: str) -> dict[str, list[str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of an attempt, which was undone: an error, or the rows that it met."""
+    """The outcome of an attempt, which was rolled back: an error, or the number of rows."""
 
     sqlstate: str | None = None
     text: str = ""
@@ -176,7 +176,7 @@ def attempt(conn: Conn, query: sql.Composed, params: Mapping[str, Any] | None = 
 
 
 def delete_all(conn: Conn, table: Table) -> None:
-    """Delete what can be seen of the table, unless other rows still need it or the service may not."""
+    """Delete the visible rows of the table, if the service may and no other row refers to them."""
     try:
         with conn.transaction():
             conn.execute(sql.SQL("DELETE FROM {}").format(table.identifier))
@@ -193,7 +193,7 @@ def insertion(table: Table, values: Mapping[str, Any]) -> sql.Composed:
 
 
 def _update(table: Table) -> sql.Composed | None:
-    """Every column that the service may update, to what it is."""
+    """Set every column that the service may update to its present value."""
     columns = [sql.Identifier(column.name) for column in table.columns if column.updatable]
     changes = sql.SQL(", ").join(sql.SQL("{0} = {0}").format(column) for column in columns)
     return sql.SQL("UPDATE {} SET {}").format(table.identifier, changes) if columns else None
@@ -201,14 +201,14 @@ def _update(table: Table) -> sql.Composed | None:
 
 @contextmanager
 def acting_for(conn: Conn, tenant: str) -> Iterator[None]:
-    """With the tenant set; whatever is done is undone."""
+    """A transaction with the tenant set, which is rolled back."""
     with conn.transaction(force_rollback=True):
         conn.execute("SELECT set_config('app.current_tenant_id', %s, true)", [tenant])
         yield
 
 
 def closed_without_tenant(conn: Conn) -> list[str]:
-    """Without a tenant nothing is visible, and nothing can be written. On a new connection: never set, and empty."""
+    """Without a tenant (never set, or empty) nothing is visible and nothing can be written."""
     setting = conn.execute("SELECT current_setting('app.current_tenant_id', true)").fetchone()
     assert setting == (None,), "the tenant was set on this connection before"
     found = _without_tenant(conn, "unset")
@@ -237,7 +237,7 @@ def _without_tenant(conn: Conn, state: str) -> list[str]:
 
 
 def closed_to_others(conn: Conn) -> list[str]:
-    """For A, what is not A's cannot be read, changed, deleted or added, nor can a row change its tenant."""
+    """A cannot read, change, delete or add rows of other tenants, and cannot move a row to another tenant."""
     with acting_for(conn, A):
         return [violation for table in tables(conn) for violation in _closed_to_others(conn, table)]
 
@@ -275,7 +275,7 @@ def _closed_to_others(conn: Conn, table: Table) -> Iterator[str]:
 
 
 def undetected(conn: Conn) -> list[str]:
-    """For A, an id of B cannot be referred to, gives the error of an id that exists nowhere, and stays free."""
+    """A cannot refer to an id of B, gets the error of an unknown id, and can use that id itself."""
     with acting_for(conn, A):
         return [
             violation for table in tables(conn) if table.name != "tenants" for violation in _undetected(conn, table)

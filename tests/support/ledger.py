@@ -1,4 +1,4 @@
-"""Writers who keep a ledger of what they were told is written, to be compared with what is there after the faults."""
+"""Runs writers that keep a ledger of acknowledged writes, to compare it with the rows after a fault."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def opened(api: str, dsn: str, **settings: Any) -> Iterator[tuple[Execute, Any]]
 
 
 def not_put_back(pool: Any) -> list[dict[str, int]]:
-    """The pool's figures where connections of it are with nobody and do not come back; those being made anew may."""
+    """The pool's figures if connections of it are lost; connections that are being replaced are not."""
     for _ in range(500):
         stats: dict[str, int] = pool.get_stats()
         if stats["pool_available"] == stats["pool_size"]:
@@ -73,7 +73,7 @@ def not_put_back(pool: Any) -> list[dict[str, int]]:
 
 @dataclass
 class Ledger:
-    """Of one writer, who alone writes for the user of that id."""
+    """The ledger of one writer, who alone writes for the user with this id."""
 
     user: str
     dice: random.Random
@@ -151,7 +151,7 @@ class Ledger:
 
 
 def ledgers(dsn: str, seed: int) -> list[Ledger]:
-    """Those of eight writers in an organisation that this makes."""
+    """The ledgers of eight writers, in an organisation that this creates."""
     with skilldb.connect(dsn) as database:
         acme = database.tenant("acme")
         acme.execute(tenants.create_tenant("Acme", "acme"))
@@ -164,7 +164,7 @@ def ledgers(dsn: str, seed: int) -> list[Ledger]:
 
 @contextmanager
 def writing(execute: Execute, books: list[Ledger]) -> Iterator[Callable[[int], None]]:
-    """Eight writers at work, until the block ends. Yields a function that waits for so many more answers."""
+    """Run eight writers until the block ends. Yields a function that waits for so many more answers."""
     stop = threading.Event()
 
     def write(book: Ledger) -> None:
@@ -189,7 +189,7 @@ def writing(execute: Execute, books: list[Ledger]) -> Iterator[Callable[[int], N
 
 
 def losses(admin_dsn: str, execute: Execute, books: list[Ledger]) -> list[str]:
-    """Where what is there is not what the writers were told."""
+    """The differences between the rows and what the writers were told."""
     wrong = [f"drift: {drift}" for drift in execute(metrics.find_metric_drift())]
     found = Counter(id for (id,) in rows(admin_dsn, IDS))
     told, tried = (set[str]().union(*(getattr(book, name) for book in books)) for name in ("told", "tried"))

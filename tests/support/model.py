@@ -1,4 +1,4 @@
-"""What every repository function means, as plain Python on one organisation's rows in memory.
+"""Models every repository function as plain Python on one organisation's rows in memory.
 
 The functions have the names and parameters of the repositories'. What they refuse they refuse for all reasons there
 are: which of them the database meets first is not promised.
@@ -64,7 +64,7 @@ from skilldb.prices import DEFAULT_PRICES
 Row = TypeVar("Row")
 
 Reason = tuple[type[SkilldbError], str]
-"""An error, and what its message names."""
+"""An error class, and what its message names."""
 
 MOST = 2**31 - 1
 DAY = timedelta(days=1)
@@ -82,20 +82,20 @@ REVIEWS = {
 
 
 class Refused(Exception):
-    """Nothing is done, for one of these reasons."""
+    """The call is refused for one of these reasons."""
 
     def __init__(self, *reasons: Reason) -> None:
         self.reasons = reasons
 
 
 def refuse(*reasons: tuple[bool, type[SkilldbError], str]) -> None:
-    """Raise Refused for those reasons that hold."""
+    """Raise Refused with the reasons that hold."""
     if found := [(error, named) for holds, error, named in reasons if holds]:
         raise Refused(*found)
 
 
 def below(least: int, **numbers: int | None) -> list[tuple[bool, type[SkilldbError], str]]:
-    """The numbers that are too small, or more than an INTEGER holds."""
+    """The numbers that are too small, or too large for an INTEGER."""
     return [(n is not None and not least <= n <= MOST, InvalidValueError, name) for name, n in numbers.items()]
 
 
@@ -127,7 +127,7 @@ class Event:
 
 
 class Organisation:
-    """The rows of one organisation. `slugs` are those of all organisations, the one thing that they share."""
+    """The rows of one organisation. `slugs`, the slugs of all organisations, are the only thing they share."""
 
     def __init__(self, id: str, slugs: set[str]) -> None:
         self.id = id

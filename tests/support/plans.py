@@ -1,4 +1,4 @@
-"""Reads plans: what they scan, by which index and condition, and how many rows they throw away."""
+"""Reads plans: what they scan, by which index and condition, and how many rows they discard."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from skilldb.admin import explain
 from skilldb.query import Query
 
 BIG_TABLE = 10_000
-"""Rows beyond which a table must not be read from end to end."""
+"""A table with more rows must not be read from end to end."""
 
 REMOVED = 1_000
 REMOVED_PER_ROW = 10
-"""A plan may throw away so many rows, and so many more for each row that it returns.
+"""A plan may discard so many rows, and so many more for each row that it returns.
 
 The first is about what one user has viewed or one skill has got as feedback, which a query may well look through. What
 an organisation or a table has is far more: whoever looks through that, for a few rows, lacks an index.
@@ -57,7 +57,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """What a plan is judged by: the rows of each table, and of each index the column that says whose a row is."""
+    """The numbers of rows of each table, and the tenant's column of each index."""
 
     rows: Mapping[str, int]
     tenant_columns: Mapping[str, str]
@@ -107,7 +107,7 @@ def run(owner_dsn: str, service_dsn: str, tenants: list[str]) -> list[Plan]:
 
 
 def violations(plan: Plan, catalogue: Catalogue) -> list[str]:
-    """What is wrong with the plan, a sentence each.
+    """The faults of the plan, one sentence each.
 
     A query whose header says that it reads all may read big tables from end to end, and may throw away rows there.
     """

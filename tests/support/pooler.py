@@ -1,4 +1,4 @@
-"""A pgbouncer of the tests' own, in front of their server."""
+"""Starts a pgbouncer in front of the tests' server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ USERS = ("postgres", "skilldb_owner", "skilldb_service")
 
 @contextmanager
 def pooler(folder: Path, host: str, port: int, **settings: str | int) -> Iterator[int]:
-    """The port, on the loopback, of a pgbouncer in transaction mode, unless the settings name another."""
+    """The port, on the loopback, of a pgbouncer in transaction mode, or in the mode of the settings."""
     assert PROGRAM is not None
     with socket.create_server(("127.0.0.1", 0)) as free:
         listen_port: int = free.getsockname()[1]

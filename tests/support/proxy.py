@@ -24,12 +24,12 @@ FLUSH, SYNC, QUERY, TERMINATE = b"H", b"S", b"Q", b"X"
 AUTHENTICATION, READY = b"R", b"Z"
 AUTHENTICATION_OK, SASL_FINAL = 0, 12
 DELAY = 0.3
-"""Seconds: longer than psycopg waits before it looks whether a call has taken too long, a tenth of one."""
+"""Seconds: longer than the tenth of a second after which psycopg resumes our wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to the request, or to the answer, of a round trip: so much of it gets through, and then that.
+    """A fault of a round trip: so much of the request or answer gets through, and then this happens.
 
     cut: both sides are closed. stall: nothing more comes until the client has gone, or the proxy's timeout is over.
     delay: the rest comes after DELAY seconds. crawl: it comes byte by byte. A fault of the answer comes when the server
@@ -152,10 +152,10 @@ def _exactly(stream: BinaryIO, count: int) -> bytes:
 
 
 def proxy(host: str, port: int, wait_timeout: float = 8.0) -> AbstractContextManager[Proxy]:
-    """A Proxy at work."""
+    """A running Proxy."""
     return serving(Proxy(host, port, wait_timeout))
 
 
 def through(wire: Proxy, dsn: str) -> str:
-    """The address by way of the proxy."""
+    """The address that leads through the proxy."""
     return benchmarks.proxy.through(wire.port, dsn)

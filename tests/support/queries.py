@@ -1,4 +1,4 @@
-"""Queries with another text, to show that a test finds out what is broken."""
+"""Replaces the text of queries, to show that a test notices a broken query."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Altered = TypeVar("Altered", Query, Step)
 
 
 def altered(given: Altered, *changes: tuple[str, str]) -> Altered:
-    """The query, or the step, with another text. Each text to be replaced stands there once."""
+    """The query, or the step, with another text. Each replaced text must occur exactly once."""
     if isinstance(given, Step):
         return Step(altered(given.query, *changes), given.params)
     sql = given.sql.decode()

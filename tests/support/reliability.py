@@ -1,4 +1,4 @@
-"""What the layer promises under faults and attacks, with the figures of the run that tested it: docs/reliability.md.
+"""Writes docs/reliability.md: the promises under faults and attacks, with the figures of the run that tested them.
 
 `make test` runs each test of the marker `torture` in its quick form, `make torture` in its long one, which this module
 then writes down. SKILLDB_TORTURE is the file in which the long run leaves its figures, unset in a quick one.
@@ -20,14 +20,14 @@ PAGE = CHECKOUT / "docs" / "reliability.md"
 
 
 def size(quick: int, long: int) -> int:
-    """How often or how much, in the run at hand."""
+    """The number of repetitions in this run: more in the long form."""
     return long if FIGURES else quick
 
 
 def record(
     promise: str, *, tested: str, ablation: str, figures: Mapping[str, int | str], losses: int = 0, leaks: int = 0
 ) -> None:
-    """Note what a test found, and fail where anything was lost or leaked.
+    """Record a test's figures, and fail if anything was lost or leaked.
 
     `promise` and `tested` are one sentence each. `ablation`: what was broken on purpose, and found by this very test.
     `figures`: what was counted, and how often. `losses`: acknowledged writes that are missing or counted twice, wrong

@@ -1,4 +1,4 @@
-"""One migrated database for test after test: cleared of rows, and copied anew where a test changed more than rows."""
+"""Reuses one migrated database for many tests: clears its rows, and copies it anew if a test changed more than rows."""
 
 from __future__ import annotations
 
@@ -39,6 +39,10 @@ _SHARED = {
     "pg_database": "datname = current_database()",
     "pg_db_role_setting": "setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())",
 }
+
+
+_SMALL = 1 << 20
+"""Bytes of all tables with rows, up to which deleting the rows is faster than TRUNCATE."""
 
 
 class Reused:
@@ -105,9 +109,17 @@ class Reused:
 
     def _clear(self, conn: psycopg.Connection[tuple[str, ...]]) -> None:
         if written := self._with_rows(conn) - self._filled:
-            conn.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(", ").join(map(sql.Identifier, written))))
+            tables = sorted(written)
+            ((size,),) = conn.execute("SELECT sum(pg_relation_size(t::regclass)) FROM unnest(%s::text[]) AS t", [tables])
+            if int(size) > _SMALL:
+                conn.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(", ").join(map(sql.Identifier, tables))))
+                self._before = self._fingerprint(conn)
+            else:  # TRUNCATE takes 50 ms, whatever the tables contain.
+                deletes = [sql.SQL("DELETE FROM {};").format(sql.Identifier(table)) for table in tables]
+                # As a replica, PostgreSQL checks no foreign keys: all rows go.
+                replica = sql.SQL("SET LOCAL session_replication_role = replica;")
+                conn.execute(sql.SQL("").join([replica, *deletes]))
         conn.execute("SELECT pg_stat_reset()")
-        self._before = self._fingerprint(conn)
 
     def _fingerprint(self, conn: psycopg.Connection[tuple[str, ...]]) -> str:
         """What is in the catalogues, and the rows of the migrations, told by the transactions that wrote them."""

@@ -1,4 +1,4 @@
-"""A big data set, consistent and always the same: many organisations, one of which holds half of all rows."""
+"""Loads a big, consistent and reproducible data set: many organisations, one of which has half of all rows."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 BIG = "t01"
-"""The organisation that holds half of all rows. The others hold the less the higher their number."""
+"""The organisation that has half of all rows. The others have fewer, the higher their number is."""
 SMALL = "t50"
-"""The organisation that holds the fewest, where there are 50."""
+"""The organisation with the fewest rows, if there are 50."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """At least so many rows of each table, over all organisations."""
+    """The least numbers of rows of each table, over all organisations."""
 
     tenants: int = 50
     users: int = 12_000
@@ -31,7 +31,7 @@ class Sizes:
 
 
 def load(dsn: str, sizes: Sizes | None = None) -> None:
-    """Write it into a migrated, empty database, as the superuser, and analyse it thoroughly: plans then stay the same.
+    """Write the data into a migrated, empty database, as the superuser, and analyse it, so that plans stay the same.
 
     Foreign keys are not checked row by row: ids are computed, so that they exist.
     """

@@ -1,4 +1,4 @@
-"""The schema on paper, as `make schema` writes it, from the catalogue of a migrated database."""
+"""Writes docs/schema.* from the catalogue of a migrated database, for `make schema`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def dump(dsn: str) -> str:
 
 
 def markdown(conn: Conn) -> str:
-    """The same in words and tables, with a diagram.
+    """The schema in words and tables, with a diagram.
 
     Which queries use an index is not in it: that is the planner's choice, and tests/test_plans.py asserts it.
     """
@@ -58,12 +58,12 @@ def markdown(conn: Conn) -> str:
 
 
 def definitions(conn: Conn) -> str:
-    """What the doctor expects, a line each."""
+    """The definitions that the doctor expects, one per line."""
     return "".join(f"{name}: {definition}\n" for name, definition in doctor.definitions(conn).items())
 
 
 def compare(name: str, written: str, now: str) -> None:
-    """AssertionError where the file is not what it would be now, with the lines that differ."""
+    """Raise AssertionError, with the lines that differ, if the file is not up to date."""
     differing = list(difflib.unified_diff(written.splitlines(), now.splitlines(), name, "database", "", "", 1))
     more = [f"... and {len(differing) - 40} more lines"] if len(differing) > 40 else []
     if differing:
@@ -71,7 +71,7 @@ def compare(name: str, written: str, now: str) -> None:
 
 
 def _rows(conn: Conn, query: str) -> dict[str, list[Any]]:
-    """What the query finds, by its first column, the table; yoyo's tables left out."""
+    """The rows of the query by table, its first column, without yoyo's tables."""
     found: dict[str, list[Any]] = defaultdict(list)
     for table, *row in conn.execute(query.encode()):
         if "yoyo" not in table:
@@ -126,7 +126,7 @@ def _functions(conn: Conn) -> Iterator[str]:
 
 
 def _text(comment: str | None) -> str:
-    """A COMMENT in a cell or paragraph, where nothing of it is markup."""
+    """A COMMENT for a cell or paragraph, with Markdown escaped."""
     return re.sub(r"[\\|<*$`]", r"\\\g<0>", " ".join((comment or "").split()))
 
 

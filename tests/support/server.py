@@ -1,4 +1,4 @@
-"""The tests' server, and the addresses of a test's own database on it."""
+"""Finds the tests' server, and the addresses of a test's database on it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ direct_only = pytest.mark.skipif(bool(POOLER), reason="is about connections that
 
 @dataclass(frozen=True, kw_only=True)
 class Admin:
-    """The superuser's address, in the words of pytest-postgresql's executors."""
+    """The superuser's address, with the names of pytest-postgresql's executors."""
 
     host: str
     port: int
@@ -52,7 +52,7 @@ class Addresses:
 
 @contextmanager
 def server_folder() -> Iterator[Path]:
-    """A folder for an embedded server, which is stopped in the end. Unlike pytest's own, root's server can reach it."""
+    """A folder for an embedded server. Unlike pytest's folders, root's server can reach it."""
     folder = Path(tempfile.mkdtemp(prefix="skilldb-tests-"))
     folder.chmod(0o711)
     try:

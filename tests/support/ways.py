@@ -1,4 +1,4 @@
-"""Every way around the policies that PostgreSQL knows, and what becomes of each: tried by tests, shown in the docs."""
+"""Lists every way around the policies and its expected outcome; tests try each, docs/tenancy.md shows them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEADING = "## Ways around the policies, and what becomes of each"
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """What the service's login may try on a connection of its own, on which the organisation acme is set.
+    """An attempt of the service's login on a connection of its own, with the organisation acme set.
 
     First `before` is run on that connection, with globex set, then `globex` on another one of globex', and then
     `tried`, one statement after the other. The last is refused with one of `states`, where there are any. What they
@@ -67,7 +67,7 @@ WAYS = (
     refused("SET row_security = off", "SET row_security = off", SECRETS, why="an error, instead of all rows"),
     refused("SET ROLE to the owner", "SET ROLE skilldb_owner", why="not a member; connecting checks that"),
     refused("SET SESSION AUTHORIZATION", "SET SESSION AUTHORIZATION skilldb_owner", why=NO_SUPER),
-    harmless("SET ROLE to the group", "SET ROLE skilldb_app", SECRETS, why="the group is held by the policies too"),
+    harmless("SET ROLE to the group", "SET ROLE skilldb_app", SECRETS, why="the group is subject to the policies too"),
     refused("switch triggers and keys off", "SET session_replication_role = replica", why=NO_SUPER),
     refused("disable row-level security", "ALTER TABLE skills DISABLE ROW LEVEL SECURITY", why=NOT_OWNER),
     refused("drop a policy", "DROP POLICY tenant_isolation ON skills", why=NOT_OWNER),
@@ -326,7 +326,7 @@ def section() -> str:
 
 
 def parts(page: str) -> tuple[str, str, str]:
-    """What stands before the section, the section, and what stands after it."""
+    """The text before the section, the section, and the text after it."""
     before, found, rest = page.partition(HEADING)
     if not found:
         return page, "", ""
@@ -335,7 +335,7 @@ def parts(page: str) -> tuple[str, str, str]:
 
 
 def main() -> None:
-    """Write the section into the page, in the place of the former one or at the end."""
+    """Write the section into the page: replace the old one, or append it."""
     before, _, after = parts(PAGE.read_text(encoding="utf-8") if PAGE.exists() else "")
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(before + section() + ("\n" + after if after else ""), encoding="utf-8")

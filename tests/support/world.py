@@ -1,4 +1,4 @@
-"""Three organisations with the same ids, random operations on them, and their model beside them."""
+"""Runs random operations on three organisations with the same ids, beside a model of them."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def pool(path: str, hint: Any, required: bool) -> Sequence[Any]:
 
 
 class World:
-    """The organisations, their models, and the check that these agree."""
+    """The organisations and their models, and the check that they agree."""
 
     def __init__(self, db: skilldb.Database, admin: psycopg.Connection[Any]) -> None:
         slugs: set[str] = set()
@@ -201,7 +201,7 @@ class World:
 
 
 def tables(admin: psycopg.Connection[Any]) -> list[tuple[str, str]]:
-    """Every table with rows of organisations, and its column that says whose."""
+    """Every table with rows of organisations, and its tenant column."""
     return admin.execute(
         """SELECT c.relname, a.attname FROM pg_class AS c INNER JOIN pg_attribute AS a ON a.attrelid = c.oid
         WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
@@ -210,7 +210,7 @@ def tables(admin: psycopg.Connection[Any]) -> list[tuple[str, str]]:
 
 
 def snapshot(admin: psycopg.Connection[Any], of: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """A number for all rows of each organisation, and the transactions that wrote them."""
+    """A number for all rows of each organisation and the transactions that wrote them."""
     one = "SELECT {0} AS tenant, hashtextextended(t.xmin::text || t::text, 0) AS hash FROM {1} AS t"
     parts = [sql.SQL(one).format(sql.Identifier(column), sql.Identifier(table)) for table, column in of]
     query = sql.SQL("SELECT tenant, sum(hash), count(*) FROM ({}) AS r GROUP BY tenant").format(
