@@ -73,63 +73,56 @@ ORDER BY v.last_viewed_at DESC, v.skill_id DESC;
 -- A user with a thousand views or more usually finds enough changes among the newest thousand skills. If these do not
 -- fill the limit, and for all other users, the query looks up each of the user's views. LATERAL with LIMIT 1 forces one
 -- index probe per row. A plain join may read all of the user's views for each skill.
+-- Three parts: the newest skills, the views to look at, and the choice.
 -- Example: limit = 10, days = 30
 WITH newest AS (
-    SELECT
-        s.id AS skill_id,
-        v.last_viewed_at,
-        v.view_count,
-        v.last_viewed_version
-    FROM (
-        SELECT
-            t.id,
-            t.updated_at,
-            t.published_version
-        FROM skills AS t
-        WHERE
-            t.tenant_id = %(tenant_id)s
-            AND t.status = 'published'
-            AND t.updated_at >= now() - make_interval(hours => 24 * %(days)s::integer)
-            AND (
-                SELECT count(*) = 1000
-                FROM (
-                    SELECT
-                    FROM user_skill_views AS u
-                    WHERE u.tenant_id = %(tenant_id)s AND u.user_id = %(user_id)s
-                    ORDER BY u.skill_id
-                    LIMIT 1000
-                ) AS viewed
-            )
-        ORDER BY t.updated_at DESC, t.id DESC
-        LIMIT 1000
-    ) AS s
+    SELECT t.id, t.updated_at, t.published_version
+    FROM skills AS t
+    WHERE
+        t.tenant_id = %(tenant_id)s
+        AND t.status = 'published'
+        AND t.updated_at >= now() - make_interval(hours => 24 * %(days)s::integer)
+        AND (
+            SELECT count(*) = 1000
+            FROM (
+                SELECT
+                FROM user_skill_views AS u
+                WHERE u.tenant_id = %(tenant_id)s AND u.user_id = %(user_id)s
+                ORDER BY u.skill_id
+                LIMIT 1000
+            ) AS viewed
+        )
+    ORDER BY t.updated_at DESC, t.id DESC
+    LIMIT 1000
+),
+
+views_of_newest AS (
+    SELECT v.skill_id, v.last_viewed_at, v.view_count, v.last_viewed_version
+    FROM newest AS n
     CROSS JOIN
         LATERAL (
-            SELECT
-                u.last_viewed_at,
-                u.view_count,
-                u.last_viewed_version
+            SELECT u.skill_id, u.last_viewed_at, u.view_count, u.last_viewed_version
             FROM user_skill_views AS u
-            WHERE u.tenant_id = %(tenant_id)s AND u.user_id = %(user_id)s AND u.skill_id = s.id
+            WHERE u.tenant_id = %(tenant_id)s AND u.user_id = %(user_id)s AND u.skill_id = n.id
             ORDER BY u.skill_id
             LIMIT 1
         ) AS v
-    WHERE s.updated_at > v.last_viewed_at OR s.published_version > coalesce(v.last_viewed_version, 0)
-    ORDER BY s.updated_at DESC, s.id DESC
+    WHERE n.updated_at > v.last_viewed_at OR n.published_version > coalesce(v.last_viewed_version, 0)
+    ORDER BY n.updated_at DESC, n.id DESC
     LIMIT %(limit)s::bigint
 ),
 
-looked_up AS (
+views AS (
     SELECT n.skill_id, n.last_viewed_at, n.view_count, n.last_viewed_version
-    FROM newest AS n
-    WHERE (SELECT count(*) FROM newest) = %(limit)s::bigint
+    FROM views_of_newest AS n
+    WHERE (SELECT count(*) FROM views_of_newest) = %(limit)s::bigint
     UNION ALL
     SELECT u.skill_id, u.last_viewed_at, u.view_count, u.last_viewed_version
     FROM user_skill_views AS u
     WHERE
         u.tenant_id = %(tenant_id)s
         AND u.user_id = %(user_id)s
-        AND (SELECT count(*) FROM newest) < %(limit)s::bigint
+        AND (SELECT count(*) FROM views_of_newest) < %(limit)s::bigint
 )
 
 SELECT
@@ -142,16 +135,10 @@ SELECT
     v.view_count,
     v.last_viewed_version,
     s.published_version
-FROM looked_up AS v
+FROM views AS v
 CROSS JOIN
     LATERAL (
-        SELECT
-            t.id,
-            t.name,
-            t.slug,
-            t.category,
-            t.updated_at,
-            t.published_version
+        SELECT t.id, t.name, t.slug, t.category, t.updated_at, t.published_version
         FROM skills AS t
         WHERE
             t.tenant_id = %(tenant_id)s

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
 import signal
@@ -22,9 +21,8 @@ from skilldb import queries
 from skilldb.admin import migrate
 from skilldb.dev import embedded
 from skilldb.repositories import tenants
-from skilldb.statement import Statement
 from tests.support import plans, scaled
-from tests.support.api import Api
+from tests.support.api import Api, created_once, opened
 from tests.support.pooler import pooler
 from tests.support.proxy import Proxy, proxy
 from tests.support.reliability import FIGURES
@@ -116,6 +114,10 @@ def entrance(admin: Admin, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(scope="session")
 def reused(admin: Admin, template: Any) -> Iterator[Reused]:
     """The database that the tests of this worker use one after the other."""
+    with psycopg.connect(admin.dsn(template.template_dbname, "skilldb_service")) as conn:
+        # Under a role that can bypass the policies every isolation test passes falsely.
+        assert conn.execute(queries.load("guards")["list_unsafe_roles"].sql).fetchall() == []
+        assert conn.execute("SELECT pg_has_role(current_user, 'skilldb_app', 'MEMBER')").fetchone() == (True,)
     found = Reused(admin, template.template_dbname, template.dbname)
     yield found
     found.drop()
@@ -130,11 +132,6 @@ def addresses(admin: Admin, entrance: Admin, reused: Reused) -> Iterator[Address
             owner=admin.dsn(dbname, "skilldb_owner"),
             service=entrance.dsn(dbname, "skilldb_service"),
         )
-        with psycopg.connect(found.service) as conn:
-            # Under a role that can bypass isolation every isolation test passes falsely.
-            assert conn.execute(queries.load("guards")["list_unsafe_roles"].sql).fetchall() == []
-            member = conn.execute("SELECT pg_has_role(current_user, 'skilldb_app', 'MEMBER')").fetchone()
-            assert member == (True,)
         yield found
 
 
@@ -195,32 +192,8 @@ def index_uses(scaled_plans: list[plans.Plan]) -> dict[str, list[str]]:
 @pytest.fixture(params=["blocking", "async"])
 def api(request: pytest.FixtureRequest, addresses: Addresses) -> Iterator[Callable[[str], Api]]:
     """A function from a tenant id to that tenant's Api; the tenant is created on its first use."""
-    created: set[str] = set()
-
-    def created_once(found: Api) -> Api:
-        if found.id not in created:
-            created.add(found.id)
-            found.execute(tenants.create_tenant(found.id.title(), found.id))
-        return found
-
-    if request.param == "blocking":
-        with skilldb.connect(addresses.service) as database:
-            yield lambda tenant_id: created_once(Api(database.tenant(tenant_id).execute, tenant_id))
-    else:
-        with asyncio.Runner() as runner:
-            opened = skilldb.connect_async(addresses.service)
-            runner.run(opened.open())
-
-            def run(tenant_id: str) -> Api:
-                tenant = opened.tenant(tenant_id)
-
-                def execute(*statements: Statement[Any]) -> Any:
-                    return runner.run(tenant.execute(*statements))
-
-                return created_once(Api(execute, tenant_id))
-
-            yield run
-            runner.run(opened.close())
+    with opened(request.param, addresses.service) as tenant:
+        yield created_once(tenant)
 
 
 @pytest.fixture

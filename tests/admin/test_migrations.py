@@ -272,13 +272,11 @@ def test_a_killed_run_is_explained_unlocked_and_ended_by_the_next(addresses: Add
         told = CliRunner().invoke(cli.app, ["unlock", "--yes"], env=env)
         assert told.exit_code == 1
         assert migrate.get_lock(addresses.owner) == lock
-        with pytest.raises(MigrationError, match="wait for it. If"):
+        with pytest.raises(MigrationError, match=r"wait for it\. If"):
             migrate.unlock(addresses.owner, lock)
         holder.rollback()
         until(lambda: (lock := migrate.get_lock(addresses.owner)) is not None and not lock.sessions)
-    with pytest.raises(
-        MigrationError, match=f"process {crashed.pid} .*no session .*is connected.*skilldb unlock"
-    ):
+    with pytest.raises(MigrationError, match=f"process {crashed.pid} .*no session .*is connected.*skilldb unlock"):
         list(migrate.migrate(addresses.owner, wait=0.1))
     assert dump(addresses.admin) == before
     assert {m.id for m in migrate.status(addresses.owner) if m.state == "pending"} == set(sorted(migrate.read())[11:])

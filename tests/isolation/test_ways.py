@@ -160,8 +160,7 @@ def test_a_way_that_opens_is_noticed(owned: Addresses, broken: str, mended: str,
         try:
             found = {way.name for way in WAYS if wrong(way, owned)}
         finally:
-            conn.execute("DROP TABLE IF EXISTS public.probe; DROP VIEW IF EXISTS public.peek")
-            conn.execute("DROP MATERIALIZED VIEW IF EXISTS public.kept; DROP FUNCTION IF EXISTS public.peek")
+            conn.execute("DROP OWNED BY skilldb_service")
             conn.execute(mended.format(db=conn.info.dbname).encode())
     assert noticed <= found
 

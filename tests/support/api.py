@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 import skilldb
 from skilldb import queries
 from skilldb.models import NewSkill, Skill, User
-from skilldb.repositories import skills, users
+from skilldb.repositories import skills, tenants, users
 from skilldb.statement import VALUE, Statement
 
 APIS = pytest.mark.parametrize("api", ["blocking", "async"])
@@ -22,6 +24,43 @@ class Api:
     def __init__(self, execute: Callable[..., Any], tenant_id: str) -> None:
         self.execute = execute
         self.id = tenant_id
+
+
+@contextmanager
+def opened(api: str, dsn: str, **chosen: Any) -> Iterator[Callable[[str], Api]]:
+    """A function from a tenant id to its Api, on a database opened by the "blocking" or the "async" API."""
+    if api == "blocking":
+        with skilldb.connect(dsn, **chosen) as database:
+            yield lambda tenant_id: Api(database.tenant(tenant_id).execute, tenant_id)
+        return
+    with asyncio.Runner() as runner:
+        opening = skilldb.connect_async(dsn, **chosen)
+        runner.run(opening.open())
+
+        def run(tenant_id: str) -> Api:
+            tenant = opening.tenant(tenant_id)
+
+            def execute(*statements: Statement[Any]) -> Any:
+                return runner.run(tenant.execute(*statements))
+
+            return Api(execute, tenant_id)
+
+        yield run
+        runner.run(opening.close())
+
+
+def created_once(tenant: Callable[[str], Api]) -> Callable[[str], Api]:
+    """The same function, which also creates each tenant on its first use."""
+    created: set[str] = set()
+
+    def found(tenant_id: str) -> Api:
+        api = tenant(tenant_id)
+        if tenant_id not in created:
+            created.add(tenant_id)
+            api.execute(tenants.create_tenant(tenant_id.title(), tenant_id))
+        return api
+
+    return found
 
 
 def pool_of(database: skilldb.Database | skilldb.AsyncDatabase) -> Any:

@@ -41,6 +41,8 @@ _SHARED = {
 }
 
 
+KEPT = "skilldb tests, kept"
+"""The application_name of sessions that outlive a test."""
 _SMALL = 1 << 20
 """Bytes of all tables with rows, up to which deleting the rows is faster than TRUNCATE."""
 
@@ -51,6 +53,8 @@ class Reused:
     def __init__(self, admin: Admin, template: str, name: str) -> None:
         self._admin, self._template, self.name = admin, template, name
         self._before = ""
+        self.copies = 0
+        """How often it was copied anew. Each time all sessions end."""
         with self._connected(template) as conn:
             tables = conn.execute(
                 "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
@@ -69,6 +73,7 @@ class Reused:
             try:
                 with self._connected(self.name) as conn:
                     self._end_sessions(conn)
+                    conn.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(sql.Identifier(self.name)))
                     if self._fingerprint(conn) == self._before:
                         self._clear(conn)
                     else:
@@ -85,6 +90,7 @@ class Reused:
         return psycopg.connect(self._admin.dsn(dbname), autocommit=True)
 
     def _copy(self) -> None:
+        self.copies += 1
         self.drop()
         name, template = sql.Identifier(self.name), sql.Identifier(self._template)
         with self._connected("postgres") as conn:
@@ -97,7 +103,9 @@ class Reused:
     def _end_sessions(self, conn: psycopg.Connection[tuple[str, ...]]) -> None:
         conn.execute(
             "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' "
+            "AND application_name <> %s",
+            [KEPT],
         )
 
     def _with_rows(self, conn: psycopg.Connection[tuple[str, ...]]) -> set[str]:
@@ -110,7 +118,9 @@ class Reused:
     def _clear(self, conn: psycopg.Connection[tuple[str, ...]]) -> None:
         if written := self._with_rows(conn) - self._filled:
             tables = sorted(written)
-            ((size,),) = conn.execute("SELECT sum(pg_relation_size(t::regclass)) FROM unnest(%s::text[]) AS t", [tables])
+            ((size,),) = conn.execute(
+                "SELECT sum(pg_relation_size(t::regclass)) FROM unnest(%s::text[]) AS t", [tables]
+            )
             if int(size) > _SMALL:
                 conn.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(", ").join(map(sql.Identifier, tables))))
                 self._before = self._fingerprint(conn)
