@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import sys
 
-from rich.console import Console
-
 from skilldb.admin import doctor
 from skilldb.cli import admin, dev, skills
-from skilldb.cli.shared import app
+from skilldb.cli.shared import app, err
 from skilldb.errors import DatabaseUnavailableError, SkilldbError
 
 __all__ = ["admin", "app", "dev", "main", "skills"]
@@ -22,9 +20,8 @@ def main() -> None:
     try:
         app()
     except SkilldbError as error:
-        said = Console(stderr=True, highlight=False)
-        said.print(f"error: {error}", markup=False, soft_wrap=True)
+        err.print(f"error: {error}", markup=False, soft_wrap=True)
         # A server's own error, such as a timeout, has an SQLSTATE: the server was reached then.
         if isinstance(error, DatabaseUnavailableError) and getattr(error.__cause__, "sqlstate", None) is None:
-            said.print(doctor.UNREACHABLE, markup=False, soft_wrap=True)
+            err.print(doctor.UNREACHABLE, markup=False, soft_wrap=True)
         raise SystemExit(1) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -11,7 +12,7 @@ from rich.progress import Progress
 
 import skilldb
 from skilldb.admin import migrate
-from skilldb.cli.shared import Schema, app, out, owner_dsn, service_dsn
+from skilldb.cli.shared import Schema, app, err, out, owner_dsn, service_dsn
 from skilldb.dev import demo, embedded, scaffold
 from skilldb.dev.seed import seed as write_seed
 
@@ -20,11 +21,14 @@ _Show = Callable[[str, int, int], object]
 
 @app.command("db-start")
 def db_start() -> None:
-    """Start the embedded PostgreSQL, if it is not running, and print its addresses."""
+    """Start the embedded PostgreSQL, if it is not running, and print its addresses for the shell.
+
+    `eval "$(skilldb db-start)"` sets both variables.
+    """
     server = embedded.start()
-    out.print(f"PostgreSQL runs in {embedded.FOLDER}/. To use it from elsewhere:", soft_wrap=True)
-    out.print(f'export SKILLDB_OWNER_DSN="{server.owner_dsn}"', soft_wrap=True, markup=False)
-    out.print(f'export SKILLDB_DSN="{server.service_dsn}"', soft_wrap=True, markup=False)
+    err.print(f"PostgreSQL runs in {embedded.FOLDER}/. Its addresses:", soft_wrap=True)
+    print(f"export SKILLDB_OWNER_DSN={shlex.quote(server.owner_dsn)}")
+    print(f"export SKILLDB_DSN={shlex.quote(server.service_dsn)}")
 
 
 @app.command("db-stop")

@@ -34,6 +34,7 @@ app = typer.Typer(
     "(everything else). If neither is set, it starts an embedded PostgreSQL in .skilldb/ when needed.",
 )
 out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
 
 
 def owner_dsn() -> str:

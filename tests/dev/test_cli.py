@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from skilldb.dev import demo, embedded
 from skilldb.dev.seed import seed
 from skilldb.repositories import metrics, skills, tenants
 from tests.support.database import contents, rows
-from tests.support.server import CHECKOUT, Addresses, direct_only
+from tests.support.server import CHECKOUT, Addresses, direct_only, server_folder
 
 SKILLDB = str(Path(sys.executable).parent / "skilldb")
 SNAPSHOTS = CHECKOUT.parent / "shared" / "data" / "skills"
@@ -269,11 +270,25 @@ def test_psql_sees_an_organisations_rows(addresses: Addresses) -> None:
     assert "seen: 1" in ask("--owner")
 
 
+def test_a_shell_takes_the_addresses_that_db_start_prints() -> None:
+    with server_folder() as parent:
+        folder = parent / 'it\'s a "folder" of $HOME'
+        folder.mkdir(mode=0o711)
+        script = f"""eval "$({SKILLDB} db-start)"; {sys.executable} -c 'import skilldb; skilldb.connect().open()'"""
+        env = {name: value for name, value in os.environ.items() if not name.startswith("SKILLDB_")}
+        try:
+            subprocess.run(["sh", "-euc", script], cwd=folder, env=env, check=True, capture_output=True)
+        finally:
+            subprocess.run([SKILLDB, "db-stop"], cwd=folder, env=env, check=True, capture_output=True)
+
+
 @direct_only
-def test_the_readmes_examples_run_as_they_stand() -> None:
+def test_the_readmes_examples_run_as_they_stand_after_the_demo_and_a_second_time(addresses: Addresses) -> None:
+    with skilldb.connect(addresses.service) as db:
+        list(seed(db))
     blocks = re.findall(r"```python\n(.*?)```", (CHECKOUT / "README.md").read_text(), flags=re.DOTALL)
     assert len(blocks) == 2
-    for block in blocks:
+    for block in blocks * 2:
         said = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=True).stdout
         promised = re.search(r"print\(.*\)  # (.*)", block)
         assert promised is not None
