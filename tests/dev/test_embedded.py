@@ -70,7 +70,7 @@ def test_a_killed_server_starts_again_with_its_data(folder: Path) -> None:
 def test_a_server_whose_socket_was_removed_is_started_again(folder: Path) -> None:
     """A server of a deleted folder of the same path removes the socket when it ends."""
     server = embedded.start(folder)
-    Path(conninfo_to_dict(server.admin_dsn)["host"], ".s.PGSQL.5432").unlink()
+    Path(str(conninfo_to_dict(server.admin_dsn)["host"]), ".s.PGSQL.5432").unlink()
     assert rows(embedded.start(folder).service_dsn, "SELECT 42") == [(42,)]
 
 
