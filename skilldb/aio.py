@@ -16,7 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from skilldb import aio_hooks as hooks
 from skilldb import connection, guards, process, settings
-from skilldb.errors import DatabaseClosedError, DatabaseUnavailableError, SkilldbError, translate
+from skilldb.errors import DatabaseClosedError, PoolTimeoutError, ReadOnlyError, SkilldbError, translate
 from skilldb.session import BEGIN, Exchange, Session
 from skilldb.statement import Statement, answers, require_tenant
 
@@ -44,7 +44,7 @@ class Conn(process.Inheritance, psycopg.AsyncConnection[tuple[Any, ...]]):
 
     async def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
         """Overrides the one method of psycopg that waits for the server."""
-        return await super().wait(connection.bounded(self, gen, self.session.settings.answer_timeout), *args, **kwargs)
+        return await super().wait(connection.bounded(self, gen), *args, **kwargs)
 
     async def _try_cancel(self, **bound: Any) -> None:
         """Overrides the one method of psycopg that cancels. In a forked child that would end the parent's query."""
@@ -181,7 +181,10 @@ class AsyncTenant(AsyncExecutor):
                     raise transaction.error
                 if conn.inherited:
                     process.refuse_inherited()
-                await conn.commit()
+                try:
+                    await conn.commit()
+                except psycopg.Error as error:
+                    raise translate(error, {}, "unknown") from error
             finally:
                 transaction.closed = True
                 if not conn.inherited:
@@ -322,7 +325,7 @@ class AsyncDatabase(process.NotPicklable):
                 process.refuse_inherited()
             if self._refusal is not None:
                 raise self._refusal from error
-            raise DatabaseUnavailableError(str(error)) from error
+            raise PoolTimeoutError(str(error)) from error
         try:
             yield conn
         except psycopg.Error as error:
@@ -414,14 +417,21 @@ async def _run(conn: Conn, exchange: Exchange) -> Any:
     The connection is closed then.
     """
     async with conn.lock:
+        conn.session.deadline = connection.deadline(conn.session)
         try:
             if exchange.is_large:
                 await conn.wait(exchange.push())
             await conn.wait(exchange.run())
         except psycopg.Error as error:
             await conn.close()
-            raise translate(error, {}) from error
+            raise translate(error, {}, exchange.outcome) from error
         except BaseException:
             await conn.close()
             raise
-        return exchange.results()
+        finally:
+            conn.session.deadline = None
+        try:
+            return exchange.results()
+        except ReadOnlyError:
+            await conn.close()  # The next connection may lead to the new primary.
+            raise

@@ -2,59 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
+from threading import Thread
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 import psycopg
+from psycopg import generators, waiting
 from psycopg.abc import PQGen
-from psycopg.pq.abc import PGconn
+from psycopg.pq.abc import PGcancelConn, PGconn
 
 from skilldb import guards, process
 from skilldb.errors import translate
+from skilldb.session import Session
 from skilldb.settings import Secret, owner_search_path, parse, schema_name
 
 T = TypeVar("T")
 
+_CANCEL_TIMEOUT = 10.0
+"""Seconds after which cancelling a call that was given up is itself given up."""
+
 
 class _Connection(Protocol):
     pgconn: PGconn
+    session: Session
 
     @property
     def inherited(self) -> bool: ...
 
 
-def bounded(conn: _Connection, waiting: PQGen[T], seconds: float | None) -> Generator[Any, Any, T]:
-    """Run psycopg's generator `waiting` with a bound: after `seconds`, close the connection and raise OperationalError.
+def bounded(conn: _Connection, steps: PQGen[T]) -> Generator[Any, Any, T]:
+    """Run psycopg's generator `steps` until the session's deadline; then give the connection up: OperationalError.
 
-    psycopg resumes us at least every tenth of a second. Without the bound nothing ends the wait for a server that
-    fell silent: its own timeouts do not reach us, and TCP reports no fault while a proxy still confirms our packets.
-    Raises ForkedError if this process was forked during the wait.
+    psycopg resumes us at least every tenth of a second, and whenever a byte comes. Without the bound nothing ends the
+    wait for a server that fell silent or answers byte by byte: its own timeouts do not reach us, and TCP reports no
+    fault while a proxy still confirms our packets. Raises ForkedError if this process was forked during the wait.
     """
-    deadline = inf if seconds is None else monotonic() + seconds
+    session = conn.session
+    end = session.deadline or deadline(session) or inf
     ready = None
     while True:
         try:
-            asked = waiting.send(ready)  # type: ignore[arg-type]
+            asked = steps.send(ready)  # type: ignore[arg-type]
         except StopIteration as done:
             answer: T = done.value
             return answer
+        ready = None
         try:
-            while not (ready := (yield asked)):
-                if monotonic() > deadline:
+            while not ready:
+                if monotonic() > end:
+                    cancel_soon(conn.pgconn)
+                    seconds = session.settings.answer_timeout
                     raise psycopg.OperationalError(f"the server did not answer within {seconds:g} seconds")
+                ready = yield asked
                 if conn.inherited:
                     process.refuse_inherited()
-            if conn.inherited:
-                process.refuse_inherited()
         except BaseException:
             # Close the connection first: psycopg's generator would go on with an open one.
             conn.pgconn.finish()
             with suppress(psycopg.Error):
-                waiting.close()
+                steps.close()
             raise
+
+
+def deadline(session: Session) -> float | None:
+    """When a call that begins now is given up, by time.monotonic(); None for never."""
+    seconds = session.settings.answer_timeout
+    return None if seconds is None else monotonic() + seconds
+
+
+def cancel_soon(pgconn: PGconn) -> None:
+    """Ask the server to end what the connection waits for, from a thread of its own: a silent server delays nobody.
+
+    Otherwise a call that was given up would go on, and hold a server session beside those of the pool.
+    """
+    with suppress(psycopg.Error):
+        try:
+            cancelling = pgconn.cancel_conn()
+        except psycopg.NotSupportedError:  # libpq before 17
+            Thread(target=_quietly, args=[pgconn.get_cancel().cancel], daemon=True).start()
+        else:
+            Thread(target=_quietly, args=[lambda: _cancel(cancelling)], daemon=True).start()
+
+
+def _quietly(cancel: Callable[[], object]) -> None:
+    with suppress(psycopg.Error):
+        cancel()
+
+
+def _cancel(cancelling: PGcancelConn) -> None:
+    cancelling.start()
+    waiting.wait_conn(generators.cancel(cancelling), interval=0.1, timeout=_CANCEL_TIMEOUT)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from psycopg_pool import ConnectionPool
 
 from skilldb import connection, guards, process, settings
 from skilldb import database_hooks as hooks
-from skilldb.errors import DatabaseClosedError, DatabaseUnavailableError, SkilldbError, translate
+from skilldb.errors import DatabaseClosedError, PoolTimeoutError, ReadOnlyError, SkilldbError, translate
 from skilldb.session import BEGIN, Exchange, Session
 from skilldb.statement import Statement, answers, require_tenant
 
@@ -46,7 +46,7 @@ class Conn(process.Inheritance, psycopg.Connection[tuple[Any, ...]]):
 
     def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
         """Overrides the one method of psycopg that waits for the server."""
-        return super().wait(connection.bounded(self, gen, self.session.settings.answer_timeout), *args, **kwargs)
+        return super().wait(connection.bounded(self, gen), *args, **kwargs)
 
     def _try_cancel(self, **bound: Any) -> None:
         """Overrides the one method of psycopg that cancels. In a forked child that would end the parent's query."""
@@ -181,7 +181,10 @@ class Tenant(Executor):
                     raise transaction.error
                 if conn.inherited:
                     process.refuse_inherited()
-                conn.commit()
+                try:
+                    conn.commit()
+                except psycopg.Error as error:
+                    raise translate(error, {}, "unknown") from error
             finally:
                 transaction.closed = True
                 if not conn.inherited:
@@ -322,7 +325,7 @@ class Database(process.NotPicklable):
                 process.refuse_inherited()
             if self._refusal is not None:
                 raise self._refusal from error
-            raise DatabaseUnavailableError(str(error)) from error
+            raise PoolTimeoutError(str(error)) from error
         try:
             yield conn
         except psycopg.Error as error:
@@ -414,14 +417,21 @@ def _run(conn: Conn, exchange: Exchange) -> Any:
     The connection is closed then.
     """
     with conn.lock:
+        conn.session.deadline = connection.deadline(conn.session)
         try:
             if exchange.is_large:
                 conn.wait(exchange.push())
             conn.wait(exchange.run())
         except psycopg.Error as error:
             conn.close()
-            raise translate(error, {}) from error
+            raise translate(error, {}, exchange.outcome) from error
         except BaseException:
             conn.close()
             raise
-        return exchange.results()
+        finally:
+            conn.session.deadline = None
+        try:
+            return exchange.results()
+        except ReadOnlyError:
+            conn.close()  # The next connection may lead to the new primary.
+            raise

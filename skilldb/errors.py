@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
+
+Outcome = Literal["not applied", "unknown"]
 
 
 class SkilldbError(Exception):
@@ -75,28 +77,82 @@ class PermissionDeniedError(SkilldbError):
 
 
 class DatabaseUnavailableError(SkilldbError):
-    """The server is away, the pool is exhausted, or a timeout or deadlock ended the work. Trying again may succeed."""
+    """The database could not do the work now. A subclass names the reason; the message gives the cause.
+
+    `outcome`: "not applied", or "unknown" if the call may have been committed. `retryable`: whether the same call may
+    succeed soon. After an unknown outcome repeat only calls that change nothing the second time, such as recording an
+    event that has an id of its own.
+    """
+
+    outcome: Outcome = "not applied"
+    retryable = True
+
+
+class PoolTimeoutError(DatabaseUnavailableError):
+    """No connection of the pool became free within `timeout`."""
+
+
+class StatementTimeoutError(DatabaseUnavailableError):
+    """A statement took longer than `statement_timeout`, or the server cancelled it on request."""
+
+    retryable = False
+
+
+class LockTimeoutError(DatabaseUnavailableError):
+    """Waiting for a lock took longer than `lock_timeout`."""
+
+
+class DeadlockError(DatabaseUnavailableError):
+    """PostgreSQL ended this call because it and another one waited for each other."""
+
+
+class SerializationError(DatabaseUnavailableError):
+    """PostgreSQL ended this call because a concurrent transaction conflicts with it."""
+
+
+class ReadOnlyError(DatabaseUnavailableError):
+    """The server accepts no writes, for example a standby after a failover. The connection is replaced."""
+
+
+class ConnectionLostError(DatabaseUnavailableError):
+    """The connection broke, or its answer did not come in time. The outcome is unknown if the commit was sent."""
+
+    def __init__(self, message: str, outcome: Outcome = "unknown") -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.outcome)
+
+
+class ServerUnavailableError(DatabaseUnavailableError):
+    """The server cannot be reached, refuses connections, or lacks resources such as memory, disk or connections."""
 
 
 # SQLSTATE codes and classes: PostgreSQL documentation, appendix A.
-_UNAVAILABLE_CLASSES = {
-    "08": "the connection failed",
-    "40": "a concurrent transaction got in the way",
-    "53": "the server is out of resources",
-    "57": "the server ended the work",
-    "58": "the server met a system error",
+_UNAVAILABLE_CLASSES: Mapping[str, tuple[type[DatabaseUnavailableError], str]] = {
+    "08": (ConnectionLostError, "the connection failed"),
+    "40": (SerializationError, "a concurrent transaction got in the way"),
+    "53": (ServerUnavailableError, "the server is out of resources"),
+    "57": (ServerUnavailableError, "the server ended the work"),
+    "58": (ServerUnavailableError, "the server met a system error"),
 }
-_UNAVAILABLE_CODES = {
-    "25006": "the server is read-only",
-    "55P03": "lock_timeout ended the wait for a lock",
-    "57014": "statement_timeout ended the statement",
+_UNAVAILABLE_CODES: Mapping[str, tuple[type[DatabaseUnavailableError], str]] = {
+    "25006": (ReadOnlyError, "the server is read-only"),
+    "25P03": (ServerUnavailableError, "idle_in_transaction_session_timeout ended the connection"),
+    "25P04": (ServerUnavailableError, "transaction_timeout ended the connection"),
+    "40P01": (DeadlockError, "a deadlock was broken"),
+    "55P03": (LockTimeoutError, "lock_timeout ended the wait for a lock"),
+    "57014": (StatementTimeoutError, "statement_timeout ended the statement"),
 }
 _MISMATCHED_SCHEMA = {"42P01", "42703", "3F000"}  # no such table, column, schema
 _MISMATCHED_TYPE = {"42804", "42883", "42846"}  # a parameter of a type that the query does not take
 
 
-def translate(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
+def translate(error: psycopg.Error, params: Mapping[str, Any], outcome: Outcome = "not applied") -> SkilldbError:
     """The exception of this module for a psycopg error. The caller raises it from that error.
+
+    `outcome`: what becomes of the work if the connection or the server is lost, "unknown" once the commit was sent.
 
     `params` are the parameters of the failed step. The constraint's name tells which of them is wrong, so constraints
     are named `<table>_<column>_check`, `<table>_<column>_key` and `<table>_<column without _id>_fk`.
@@ -105,8 +161,8 @@ def translate(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
     message = error.diag.message_primary or str(error)
     if state is None:
         # InternalError: an unexpected protocol message, for example from a pooler whose server died.
-        unavailable = isinstance(error, psycopg.OperationalError | psycopg.InternalError)
-        return DatabaseUnavailableError(message) if unavailable else _other(error)
+        lost = isinstance(error, psycopg.OperationalError | psycopg.InternalError)
+        return ConnectionLostError(message, outcome) if lost else _other(error)
     if state == "P0002":  # raise_not_found
         return NotFoundError(message)
     if state == "55000":  # raise_invalid_transition
@@ -131,9 +187,13 @@ def translate(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
         return PermissionDeniedError(message)
     if state in _MISMATCHED_SCHEMA:
         return SkilldbError(f"{message}: the schema does not fit this version of skilldb. Run: skilldb migrate")
-    reason = _UNAVAILABLE_CODES.get(state) or _UNAVAILABLE_CLASSES.get(state[:2])
-    if reason is not None:
-        return DatabaseUnavailableError(f"{reason}: {message}")
+    found = _UNAVAILABLE_CODES.get(state) or _UNAVAILABLE_CLASSES.get(state[:2])
+    if found is not None:
+        kind, reason = found
+        unavailable = kind(f"{reason}: {message}")
+        if kind in (ServerUnavailableError, ConnectionLostError):
+            unavailable.outcome = outcome
+        return unavailable
     return _other(error)
 
 

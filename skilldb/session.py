@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
 from psycopg.generators import fetch_many, send
-from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 
-from skilldb.errors import translate
+from skilldb.errors import Outcome, translate
 from skilldb.query import Query, Step
 from skilldb.statement import Statement, answers
 
@@ -35,6 +36,10 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.deadline: float | None = None
+        """When the present call is given up, by time.monotonic(). None: `answer_timeout` after each wait begins."""
+        self.used_at = monotonic()
+        """When the connection was last used, by time.monotonic()."""
         self.prepared: dict[bytes, bytes] = {}
         """The name of each prepared query, by its SQL."""
         self._runs: dict[bytes, int] = {}
@@ -89,7 +94,11 @@ class Exchange:
         self._sent: list[_Sent] = []
         self._last: list[_Sent | None] = []
         self._end: PGresult | None = None
+        self._refusal: PGresult | None = None
         self._size = 0
+        self._commits = BEGIN not in first and conn.pgconn.transaction_status == TransactionStatus.IDLE
+        self.outcome: Outcome = "not applied"
+        """What becomes of the work if the connection is lost now."""
         for query in first:
             self._add(Step(query, {}))
         for statement in statements:
@@ -129,12 +138,19 @@ class Exchange:
         if not self.is_large:
             self._queue()
         pgconn.pipeline_sync()
+        if self._commits:
+            self.outcome = "unknown"
         yield from send(pgconn)
         for sent in self._sent:
             (sent.answer, *_) = yield from fetch_many(pgconn)
             if sent.answer.status == ExecStatus.FATAL_ERROR and pgconn.status == ConnStatus.BAD:
                 return  # This answer says why the server ends the connection.
-        (self._end, *_) = yield from fetch_many(pgconn)
+        # A commit that is refused, for example by a deferred constraint, gives an error before the end.
+        while (end := (yield from fetch_many(pgconn))[0]).status == ExecStatus.FATAL_ERROR:
+            self._refusal = end
+            if pgconn.status == ConnStatus.BAD:
+                return
+        self._end = end
         pgconn.exit_pipeline_mode()
 
     def _queue(self) -> None:
@@ -154,9 +170,11 @@ class Exchange:
         """The result of one statement, or the tuple of several, after run(). Raises the error of a refused step."""
         for sent in self._sent:
             self._check(sent)
+        if self._refusal is not None:
+            error = error_from_result(self._refusal, "utf-8")
+            params = {name: value for sent in self._sent for name, value in sent.step.params.items()}
+            raise translate(error, params, self.outcome) from error
         assert self._end is not None  # Without it run() raises, or an answer is an error.
-        if self._end.status != ExecStatus.PIPELINE_SYNC:
-            raise translate(error_from_result(self._end, "utf-8"), {})
         return answers(self._statements, [self._rows(*each) for each in zip(self._statements, self._last, strict=True)])
 
     def _check(self, sent: _Sent) -> None:
@@ -165,7 +183,9 @@ class Exchange:
             error = error_from_result(sent.answer, "utf-8")
             if error.sqlstate in _OUTDATED:
                 session.prepared.clear()  # The other statements may be outdated too; each would fail once.
-            raise translate(error, {**sent.step.params, "tenant_id": self._tenant_id}) from error
+            # The server ended the step, so nothing was committed; a pooler's error (class 08) does not say that.
+            outcome = self.outcome if (error.sqlstate or "").startswith("08") else "not applied"
+            raise translate(error, {**sent.step.params, "tenant_id": self._tenant_id}, outcome) from error
         # After a failed step the server skips the rest of the pipeline, including Parse.
         if sent.name is not None and sent.values is None:
             session.prepared[sql] = sent.name

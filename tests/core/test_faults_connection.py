@@ -122,7 +122,7 @@ def test_a_silent_server_is_given_up_after_the_timeouts_of_the_caller(
     api: str, bound: bool, acme: None, addresses: Addresses, wire: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not bound:
-        monkeypatch.setattr(connection, "bounded", lambda pgconn, waiting, seconds: waiting)
+        monkeypatch.setattr(connection, "bounded", lambda conn, steps: steps)
         wire.wait_timeout = 1
     with opened(api, through(wire, addresses.service), max_size=1, timeout=0.2, statement_timeout=0.3) as (execute, _):
         wire.faults = [Fault("answer", 0, "stall")]
@@ -134,7 +134,7 @@ def test_a_silent_server_is_given_up_after_the_timeouts_of_the_caller(
 
 @APIS
 @direct_only
-@pytest.mark.parametrize(("then", "passed"), [("stall", 201), ("delay", 199)])
+@pytest.mark.parametrize(("then", "passed"), [("stall", 201), ("trickle", 201), ("delay", 199)])
 def test_an_answer_is_waited_for_as_long_as_the_timeouts_say_and_no_longer(
     api: str, then: Any, passed: int, acme: None, addresses: Addresses, wire: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

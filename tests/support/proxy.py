@@ -32,13 +32,13 @@ class Fault:
     """A fault of a round trip: so much of the request or answer gets through, and then this happens.
 
     cut: both sides are closed. stall: nothing more comes until the client has gone, or the proxy's timeout is over.
-    delay: the rest comes after DELAY seconds. crawl: it comes byte by byte. A fault of the answer comes when the server
-    has done its work.
+    delay: the rest comes after DELAY seconds. crawl: it comes byte by byte. trickle: it comes byte by byte, slowly. A
+    fault of the answer comes when the server has done its work.
     """
 
     of: Literal["request", "answer"]
     share: float
-    then: Literal["cut", "stall", "delay", "crawl"]
+    then: Literal["cut", "stall", "delay", "crawl", "trickle"]
 
 
 class Proxy(benchmarks.proxy.Proxy):
@@ -48,8 +48,8 @@ class Proxy(benchmarks.proxy.Proxy):
     answers until it is ready for more. That is one round trip. So a client that waits for an answer any earlier gets
     none: after `wait_timeout` seconds its connection is closed.
 
-    `faults` are those of the next round trips, None for none. `when_stalled` is called when one of them stalls, or
-    delays.
+    `faults` are those of the next round trips, None for none. `when_stalled` is called when one of them stalls, delays
+    or trickles.
     """
 
     def __init__(self, host: str, port: int, wait_timeout: float) -> None:
@@ -96,9 +96,12 @@ class _Relay(BaseRequestHandler):
             self.server.when_stalled()
             sleep(DELAY)
             return message[through:]
-        if fault.then == "crawl":
+        if fault.then in ("crawl", "trickle"):
             for number in range(through, len(message)):
                 to.sendall(message[number : number + 1])
+                if fault.then == "trickle":
+                    self.server.when_stalled()
+                    sleep(0.05)
             return b""
         if fault.then == "stall":
             self.server.when_stalled()
