@@ -16,7 +16,14 @@ from psycopg_pool import AsyncConnectionPool
 
 from skilldb import aio_hooks as hooks
 from skilldb import connection, guards, process, settings
-from skilldb.errors import DatabaseClosedError, PoolTimeoutError, ReadOnlyError, SkilldbError, translate
+from skilldb.errors import (
+    DatabaseClosedError,
+    PoolTimeoutError,
+    ReadOnlyError,
+    ServerUnavailableError,
+    SkilldbError,
+    translate,
+)
 from skilldb.session import BEGIN, Exchange, Session
 from skilldb.statement import Statement, answers, require_tenant
 
@@ -46,10 +53,48 @@ class Conn(process.Inheritance, psycopg.AsyncConnection[tuple[Any, ...]]):
         """Overrides the one method of psycopg that waits for the server."""
         return await super().wait(connection.bounded(self, gen), *args, **kwargs)
 
+    async def answers(self, seconds: float) -> bool:
+        """Whether the server answers within so many seconds."""
+        self.session.limit = connection.limit(seconds)
+        try:
+            await self.wait(Exchange(self, self.session, [], "", []).run())
+        except psycopg.Error:
+            return False
+        finally:
+            self.session.limit = None
+        return True
+
     async def _try_cancel(self, **bound: Any) -> None:
         """Overrides the one method of psycopg that cancels. In a forked child that would end the parent's query."""
         if not self.inherited:
             await super()._try_cancel(**bound)
+
+
+class AsyncPool(AsyncConnectionPool[Conn]):
+    """A pool that remembers why it could not connect."""
+
+    _failure: Exception | None = None
+
+    async def _connect(self, timeout: float | None = None) -> Conn:
+        """Overrides the one method of psycopg_pool that connects."""
+        try:
+            conn = await super()._connect(timeout)
+        except psycopg.Error as error:
+            self._failure = connection.bare(error)
+            raise
+        except SkilldbError as error:  # The role is refused.
+            self._failure = error
+            raise
+        self._failure = None
+        return conn
+
+    def why(self, error: psycopg.Error) -> SkilldbError:
+        """The error for a caller who got no connection: that of connecting, if it fails."""
+        if isinstance(self._failure, SkilldbError):
+            return self._failure
+        if self._failure is not None:
+            return ServerUnavailableError(f"{error}: {self._failure}")
+        return PoolTimeoutError(f"{error}: all {self.max_size} connections of the pool are in use")
 
 
 class AsyncExecutor(process.NotPicklable, ABC):
@@ -181,6 +226,7 @@ class AsyncTenant(AsyncExecutor):
                     raise transaction.error
                 if conn.inherited:
                     process.refuse_inherited()
+                connection.refuse_ended(conn)
                 try:
                     await conn.commit()
                 except psycopg.Error as error:
@@ -215,9 +261,14 @@ class AsyncTransaction(AsyncExecutor):
             return answers(statements, [[]] * len(statements))
         session = self._conn.session
         first = [] if self._begun else [BEGIN, session.settings.begin]
-        self._begun = True
         try:
+            if self._begun:
+                connection.refuse_ended(self._conn)
+            self._begun = True
             return await _run(self._conn, Exchange(self._conn, session, first, self._tenant_id, statements))
+        except psycopg.Error as error:
+            self.error = translate(error, {})
+            raise self.error from error
         except SkilldbError as error:
             self.error = error
             raise
@@ -231,9 +282,8 @@ class AsyncDatabase(process.NotPicklable):
 
     def __init__(self, chosen: settings.Settings) -> None:
         self._settings = chosen
-        self._pool: AsyncConnectionPool[Conn] | None = None
+        self._pool: AsyncPool | None = None
         self._closed = False
-        self._refusal: SkilldbError | None = None
         self._opening = hooks.Lock()
         self._process = os.getpid()
         process.watch(self)
@@ -252,7 +302,7 @@ class AsyncDatabase(process.NotPicklable):
         """Check the role and open the pool, unless it is open. connect_async() lists the errors. May be tried again."""
         await self._opened()
 
-    async def _opened(self) -> AsyncConnectionPool[Conn]:
+    async def _opened(self) -> AsyncPool:
         process.notice_fork()
         async with self._opening:
             if self._closed:
@@ -270,15 +320,15 @@ class AsyncDatabase(process.NotPicklable):
                 self._pool = pool
             return self._pool
 
-    async def _new_pool(self) -> AsyncConnectionPool[Conn]:
+    async def _new_pool(self) -> AsyncPool:
         chosen = self._settings
         try:
             async with await Conn.connect(chosen.conninfo, **chosen.connect) as conn:
                 found = await self._ask(conn, *guards.checks(chosen.schema))
                 pooled = guards.refuse(found, chosen.schema) != conn.info.backend_pid
             if pooled and chosen.prepare_threshold is not None:
-                await hooks.to_thread(guards.refuse_shared_statements, chosen)
-            pool = AsyncConnectionPool(
+                await self._refuse_shared_statements()
+            pool = AsyncPool(
                 chosen.conninfo,
                 connection_class=Conn,
                 kwargs=chosen.connect,
@@ -298,17 +348,32 @@ class AsyncDatabase(process.NotPicklable):
     async def _ask(self, conn: Conn, *statements: Statement[Any]) -> Any:
         """The answers to the statements that check a new connection."""
         conn.session = Session(self._settings)
+        conn.add_notice_handler(conn.session.note)
         return await _run(conn, Exchange(conn, conn.session, [self._settings.begin_checks], "", statements))
+
+    async def _refuse_shared_statements(self) -> None:
+        """Raise UnsafePoolerError behind a pooler that mixes up prepared statements. Takes `timeout` at most."""
+        chosen, name = self._settings, guards.new_probe()
+        limit = connection.limit(chosen.pool["timeout"])
+        async with (
+            await Conn.connect(chosen.conninfo, **chosen.connect) as first,
+            await Conn.connect(chosen.conninfo, **chosen.connect) as second,
+        ):
+            clients = [(b"first", first), (b"second", second)]
+            for word, conn in clients:
+                conn.session = Session(chosen)
+                conn.session.limit = limit
+                await conn.wait(guards.prepare_probe(conn.pgconn, name, word))
+            for word, conn in clients * 2:
+                await conn.wait(guards.refuse_shared_statements(conn.pgconn, name, word))
 
     async def _configure(self, conn: Conn) -> None:
         """Check the role on each new connection of the pool. After a refusal the pool goes on trying."""
         try:
             guards.refuse_role(await self._ask(conn, guards.ROLE_CHECK))
-        except SkilldbError as error:
-            self._refusal = error
+        except SkilldbError:
             await conn.close()
             raise
-        self._refusal = None
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Conn]:
@@ -316,23 +381,40 @@ class AsyncDatabase(process.NotPicklable):
         if self._process != os.getpid():
             process.notice_fork()
         pool = self._pool or await self._opened()
-        try:
-            conn: Conn = await hooks.get_connection(pool)
-        except psycopg.Error as error:
-            if self._closed:
-                raise DatabaseClosedError("the database was closed during the call") from error
-            if pool is not self._pool:
-                process.refuse_inherited()
-            if self._refusal is not None:
-                raise self._refusal from error
-            raise PoolTimeoutError(str(error)) from error
+        conn = await self._live_connection(pool)
         try:
             yield conn
         except psycopg.Error as error:
             raise translate(error, {}) from error
         finally:
             if not conn.inherited:
+                connection.mark_used(conn)
                 await hooks.put_connection(pool, conn)
+
+    async def _live_connection(self, pool: AsyncPool) -> Conn:
+        """A connection that was in use a moment ago, or that answers. All idle ones are replaced if one does not."""
+        limit = connection.limit(pool.timeout)
+        while True:
+            try:
+                conn: Conn = await hooks.get_connection(pool, connection.remaining(limit))
+            except psycopg.Error as error:
+                if self._closed:
+                    raise DatabaseClosedError("the database was closed during the call") from error
+                if pool is not self._pool:
+                    process.refuse_inherited()
+                raise pool.why(error) from error
+            alive = False
+            try:
+                alive = not connection.is_doubtful(conn) or await conn.answers(pool.timeout / 4)
+            finally:
+                if not alive and not conn.inherited:
+                    await conn.close()
+                    await hooks.put_connection(pool, conn)
+            if alive:
+                return conn
+            if conn.inherited:
+                process.refuse_inherited()
+            await pool.drain()
 
     def tenant(self, tenant_id: str) -> AsyncTenant:
         """A handle on one organisation. Raises TenantRequiredError for an empty or missing id; sends nothing."""
@@ -417,7 +499,7 @@ async def _run(conn: Conn, exchange: Exchange) -> Any:
     The connection is closed then.
     """
     async with conn.lock:
-        conn.session.deadline = connection.deadline(conn.session)
+        conn.session.limit = connection.answer_limit(conn.session)
         try:
             if exchange.is_large:
                 await conn.wait(exchange.push())
@@ -429,7 +511,7 @@ async def _run(conn: Conn, exchange: Exchange) -> Any:
             await conn.close()
             raise
         finally:
-            conn.session.deadline = None
+            conn.session.limit = None
         try:
             return exchange.results()
         except ReadOnlyError:

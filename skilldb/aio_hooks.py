@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import Lock, to_thread
+from asyncio import Lock
 from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
 
-__all__ = ["Lock", "get_connection", "put_connection", "to_thread"]
+__all__ = ["Lock", "get_connection", "put_connection"]
 
 
-async def get_connection(pool: AsyncConnectionPool[Any]) -> Any:
+async def get_connection(pool: AsyncConnectionPool[Any], seconds: float) -> Any:
     """A connection of the pool. Raises psycopg's PoolTimeout if none becomes free in time."""
-    return await pool.getconn()
+    return await pool.getconn(seconds)
 
 
 async def put_connection(pool: AsyncConnectionPool[Any], conn: Any) -> None:

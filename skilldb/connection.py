@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from math import inf
 from threading import Thread
 from time import monotonic
 from typing import Any, Protocol, TypeVar
@@ -12,15 +12,18 @@ from typing import Any, Protocol, TypeVar
 import psycopg
 from psycopg import generators, waiting
 from psycopg.abc import PQGen
+from psycopg.pq import ConnStatus
 from psycopg.pq.abc import PGcancelConn, PGconn
 
 from skilldb import guards, process
 from skilldb.errors import translate
-from skilldb.session import Session
+from skilldb.session import Limit, Session
 from skilldb.settings import Secret, owner_search_path, parse, schema_name
 
 T = TypeVar("T")
 
+IDLE = 30.0
+"""Seconds after which an idle connection is checked before it is used. Firewalls drop silent ones after minutes."""
 _CANCEL_TIMEOUT = 10.0
 """Seconds after which cancelling a call that was given up is itself given up."""
 
@@ -34,14 +37,13 @@ class _Connection(Protocol):
 
 
 def bounded(conn: _Connection, steps: PQGen[T]) -> Generator[Any, Any, T]:
-    """Run psycopg's generator `steps` until the session's deadline; then give the connection up: OperationalError.
+    """Run psycopg's generator `steps` until the session's limit; then give the connection up: OperationalError.
 
     psycopg resumes us at least every tenth of a second, and whenever a byte comes. Without the bound nothing ends the
     wait for a server that fell silent or answers byte by byte: its own timeouts do not reach us, and TCP reports no
     fault while a proxy still confirms our packets. Raises ForkedError if this process was forked during the wait.
     """
-    session = conn.session
-    end = session.deadline or deadline(session) or inf
+    limit = conn.session.limit or answer_limit(conn.session)
     ready = None
     while True:
         try:
@@ -52,10 +54,9 @@ def bounded(conn: _Connection, steps: PQGen[T]) -> Generator[Any, Any, T]:
         ready = None
         try:
             while not ready:
-                if monotonic() > end:
+                if limit is not None and monotonic() > limit.at:
                     cancel_soon(conn.pgconn)
-                    seconds = session.settings.answer_timeout
-                    raise psycopg.OperationalError(f"the server did not answer within {seconds:g} seconds")
+                    raise psycopg.OperationalError(f"the server did not answer within {limit.seconds:g} seconds")
                 ready = yield asked
                 if conn.inherited:
                     process.refuse_inherited()
@@ -67,10 +68,50 @@ def bounded(conn: _Connection, steps: PQGen[T]) -> Generator[Any, Any, T]:
             raise
 
 
-def deadline(session: Session) -> float | None:
-    """When a call that begins now is given up, by time.monotonic(); None for never."""
+def limit(seconds: float) -> Limit:
+    """The limit of a wait that begins now."""
+    return Limit(monotonic() + seconds, seconds)
+
+
+def remaining(limit: Limit) -> float:
+    """The seconds that are left, at least 0."""
+    return max(0.0, limit.at - monotonic())
+
+
+def answer_limit(session: Session) -> Limit | None:
+    """The limit of a call that begins now; None if it has none."""
     seconds = session.settings.answer_timeout
-    return None if seconds is None else monotonic() + seconds
+    return None if seconds is None else limit(seconds)
+
+
+def is_doubtful(conn: _Connection) -> bool:
+    """Whether the server may have closed the connection, or a network dropped it, since it was last used.
+
+    Asks nobody: either something has come, which is the end of the connection or a notice, or it was idle for long.
+    """
+    return _is_readable(conn) or monotonic() - conn.session.used_at > IDLE
+
+
+def refuse_ended(conn: _Connection) -> None:
+    """Raise psycopg's error for the reason that the server gave for ending an idle connection, if it did."""
+    if conn.pgconn.status == ConnStatus.OK and _is_readable(conn):
+        with suppress(psycopg.Error):  # The end of the connection may follow the message at once.
+            conn.pgconn.consume_input()
+        conn.pgconn.is_busy()  # Parses what was read.
+    if (farewell := conn.session.farewell) is not None:
+        conn.pgconn.finish()
+        raise psycopg.errors.lookup(farewell.sqlstate or "08006")(farewell.message_primary or "")
+
+
+def _is_readable(conn: _Connection) -> bool:
+    readable = select.poll()
+    readable.register(conn.pgconn.socket, select.POLLIN)
+    return bool(readable.poll(0))
+
+
+def mark_used(conn: _Connection) -> None:
+    """Note that the connection is used until now."""
+    conn.session.used_at = monotonic()
 
 
 def cancel_soon(pgconn: PGconn) -> None:

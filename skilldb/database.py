@@ -18,7 +18,14 @@ from psycopg_pool import ConnectionPool
 
 from skilldb import connection, guards, process, settings
 from skilldb import database_hooks as hooks
-from skilldb.errors import DatabaseClosedError, PoolTimeoutError, ReadOnlyError, SkilldbError, translate
+from skilldb.errors import (
+    DatabaseClosedError,
+    PoolTimeoutError,
+    ReadOnlyError,
+    ServerUnavailableError,
+    SkilldbError,
+    translate,
+)
 from skilldb.session import BEGIN, Exchange, Session
 from skilldb.statement import Statement, answers, require_tenant
 
@@ -48,10 +55,48 @@ class Conn(process.Inheritance, psycopg.Connection[tuple[Any, ...]]):
         """Overrides the one method of psycopg that waits for the server."""
         return super().wait(connection.bounded(self, gen), *args, **kwargs)
 
+    def answers(self, seconds: float) -> bool:
+        """Whether the server answers within so many seconds."""
+        self.session.limit = connection.limit(seconds)
+        try:
+            self.wait(Exchange(self, self.session, [], "", []).run())
+        except psycopg.Error:
+            return False
+        finally:
+            self.session.limit = None
+        return True
+
     def _try_cancel(self, **bound: Any) -> None:
         """Overrides the one method of psycopg that cancels. In a forked child that would end the parent's query."""
         if not self.inherited:
             super()._try_cancel(**bound)
+
+
+class Pool(ConnectionPool[Conn]):
+    """A pool that remembers why it could not connect."""
+
+    _failure: Exception | None = None
+
+    def _connect(self, timeout: float | None = None) -> Conn:
+        """Overrides the one method of psycopg_pool that connects."""
+        try:
+            conn = super()._connect(timeout)
+        except psycopg.Error as error:
+            self._failure = connection.bare(error)
+            raise
+        except SkilldbError as error:  # The role is refused.
+            self._failure = error
+            raise
+        self._failure = None
+        return conn
+
+    def why(self, error: psycopg.Error) -> SkilldbError:
+        """The error for a caller who got no connection: that of connecting, if it fails."""
+        if isinstance(self._failure, SkilldbError):
+            return self._failure
+        if self._failure is not None:
+            return ServerUnavailableError(f"{error}: {self._failure}")
+        return PoolTimeoutError(f"{error}: all {self.max_size} connections of the pool are in use")
 
 
 class Executor(process.NotPicklable, ABC):
@@ -181,6 +226,7 @@ class Tenant(Executor):
                     raise transaction.error
                 if conn.inherited:
                     process.refuse_inherited()
+                connection.refuse_ended(conn)
                 try:
                     conn.commit()
                 except psycopg.Error as error:
@@ -215,9 +261,14 @@ class Transaction(Executor):
             return answers(statements, [[]] * len(statements))
         session = self._conn.session
         first = [] if self._begun else [BEGIN, session.settings.begin]
-        self._begun = True
         try:
+            if self._begun:
+                connection.refuse_ended(self._conn)
+            self._begun = True
             return _run(self._conn, Exchange(self._conn, session, first, self._tenant_id, statements))
+        except psycopg.Error as error:
+            self.error = translate(error, {})
+            raise self.error from error
         except SkilldbError as error:
             self.error = error
             raise
@@ -231,9 +282,8 @@ class Database(process.NotPicklable):
 
     def __init__(self, chosen: settings.Settings) -> None:
         self._settings = chosen
-        self._pool: ConnectionPool[Conn] | None = None
+        self._pool: Pool | None = None
         self._closed = False
-        self._refusal: SkilldbError | None = None
         self._opening = hooks.Lock()
         self._process = os.getpid()
         process.watch(self)
@@ -252,7 +302,7 @@ class Database(process.NotPicklable):
         """Check the role and open the pool, unless it is open. connect() lists the errors. May be tried again."""
         self._opened()
 
-    def _opened(self) -> ConnectionPool[Conn]:
+    def _opened(self) -> Pool:
         process.notice_fork()
         with self._opening:
             if self._closed:
@@ -270,15 +320,15 @@ class Database(process.NotPicklable):
                 self._pool = pool
             return self._pool
 
-    def _new_pool(self) -> ConnectionPool[Conn]:
+    def _new_pool(self) -> Pool:
         chosen = self._settings
         try:
             with Conn.connect(chosen.conninfo, **chosen.connect) as conn:
                 found = self._ask(conn, *guards.checks(chosen.schema))
                 pooled = guards.refuse(found, chosen.schema) != conn.info.backend_pid
             if pooled and chosen.prepare_threshold is not None:
-                hooks.to_thread(guards.refuse_shared_statements, chosen)
-            pool = ConnectionPool(
+                self._refuse_shared_statements()
+            pool = Pool(
                 chosen.conninfo,
                 connection_class=Conn,
                 kwargs=chosen.connect,
@@ -298,17 +348,32 @@ class Database(process.NotPicklable):
     def _ask(self, conn: Conn, *statements: Statement[Any]) -> Any:
         """The answers to the statements that check a new connection."""
         conn.session = Session(self._settings)
+        conn.add_notice_handler(conn.session.note)
         return _run(conn, Exchange(conn, conn.session, [self._settings.begin_checks], "", statements))
+
+    def _refuse_shared_statements(self) -> None:
+        """Raise UnsafePoolerError behind a pooler that mixes up prepared statements. Takes `timeout` at most."""
+        chosen, name = self._settings, guards.new_probe()
+        limit = connection.limit(chosen.pool["timeout"])
+        with (
+            Conn.connect(chosen.conninfo, **chosen.connect) as first,
+            Conn.connect(chosen.conninfo, **chosen.connect) as second,
+        ):
+            clients = [(b"first", first), (b"second", second)]
+            for word, conn in clients:
+                conn.session = Session(chosen)
+                conn.session.limit = limit
+                conn.wait(guards.prepare_probe(conn.pgconn, name, word))
+            for word, conn in clients * 2:
+                conn.wait(guards.refuse_shared_statements(conn.pgconn, name, word))
 
     def _configure(self, conn: Conn) -> None:
         """Check the role on each new connection of the pool. After a refusal the pool goes on trying."""
         try:
             guards.refuse_role(self._ask(conn, guards.ROLE_CHECK))
-        except SkilldbError as error:
-            self._refusal = error
+        except SkilldbError:
             conn.close()
             raise
-        self._refusal = None
 
     @contextmanager
     def _connection(self) -> Iterator[Conn]:
@@ -316,23 +381,40 @@ class Database(process.NotPicklable):
         if self._process != os.getpid():
             process.notice_fork()
         pool = self._pool or self._opened()
-        try:
-            conn: Conn = hooks.get_connection(pool)
-        except psycopg.Error as error:
-            if self._closed:
-                raise DatabaseClosedError("the database was closed during the call") from error
-            if pool is not self._pool:
-                process.refuse_inherited()
-            if self._refusal is not None:
-                raise self._refusal from error
-            raise PoolTimeoutError(str(error)) from error
+        conn = self._live_connection(pool)
         try:
             yield conn
         except psycopg.Error as error:
             raise translate(error, {}) from error
         finally:
             if not conn.inherited:
+                connection.mark_used(conn)
                 hooks.put_connection(pool, conn)
+
+    def _live_connection(self, pool: Pool) -> Conn:
+        """A connection that was in use a moment ago, or that answers. All idle ones are replaced if one does not."""
+        limit = connection.limit(pool.timeout)
+        while True:
+            try:
+                conn: Conn = hooks.get_connection(pool, connection.remaining(limit))
+            except psycopg.Error as error:
+                if self._closed:
+                    raise DatabaseClosedError("the database was closed during the call") from error
+                if pool is not self._pool:
+                    process.refuse_inherited()
+                raise pool.why(error) from error
+            alive = False
+            try:
+                alive = not connection.is_doubtful(conn) or conn.answers(pool.timeout / 4)
+            finally:
+                if not alive and not conn.inherited:
+                    conn.close()
+                    hooks.put_connection(pool, conn)
+            if alive:
+                return conn
+            if conn.inherited:
+                process.refuse_inherited()
+            pool.drain()
 
     def tenant(self, tenant_id: str) -> Tenant:
         """A handle on one organisation. Raises TenantRequiredError for an empty or missing id; sends nothing."""
@@ -417,7 +499,7 @@ def _run(conn: Conn, exchange: Exchange) -> Any:
     The connection is closed then.
     """
     with conn.lock:
-        conn.session.deadline = connection.deadline(conn.session)
+        conn.session.limit = connection.answer_limit(conn.session)
         try:
             if exchange.is_large:
                 conn.wait(exchange.push())
@@ -429,7 +511,7 @@ def _run(conn: Conn, exchange: Exchange) -> Any:
             conn.close()
             raise
         finally:
-            conn.session.deadline = None
+            conn.session.limit = None
         try:
             return exchange.results()
         except ReadOnlyError:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from threading import Lock
 from traceback import walk_tb
-from typing import Any, TypeVar
+from typing import Any
 
 from psycopg_pool import ConnectionPool, PoolTimeout
 from psycopg_pool.pool import WaitingClient
 
-__all__ = ["Lock", "get_connection", "put_connection", "to_thread"]
-
-T = TypeVar("T")
+__all__ = ["Lock", "get_connection", "put_connection"]
 
 
-def get_connection(pool: ConnectionPool[Any]) -> Any:
+def get_connection(pool: ConnectionPool[Any], seconds: float) -> Any:
     """A connection of the pool. Raises psycopg's PoolTimeout if none becomes free in time."""
     try:
-        return pool.getconn()
+        return pool.getconn(seconds)
     except BaseException as error:
         _leave_queue(pool, error)
         raise
@@ -39,8 +36,3 @@ def _leave_queue(pool: ConnectionPool[Any], error: BaseException) -> None:
 def put_connection(pool: ConnectionPool[Any], conn: Any) -> None:
     """Give a connection back to the pool."""
     pool.putconn(conn)
-
-
-def to_thread(function: Callable[..., T], *args: Any) -> T:
-    """Call the function. Only the async API needs a thread for a blocking function."""
-    return function(*args)

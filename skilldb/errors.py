@@ -240,6 +240,9 @@ def _reference(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
                 return NotFoundError(f"{kind} of {shown(params[name])} does not exist")
             # The same sentence as raise_not_found: it makes no difference to the caller which of the two noticed.
             return NotFoundError(f"{kind} '{str(params[name])[:100]}' does not exist")
+    if (error.diag.message_primary or "").startswith("insert or update"):
+        kind = "user" if column in _USER_COLUMNS else column.replace("_", " ")
+        return NotFoundError(f"a {kind} does not exist (constraint {error.diag.constraint_name})")
     return StillReferencedError(
         f"{_listed(params)} is still referenced by {error.diag.table_name} (constraint {error.diag.constraint_name})"
     )

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
+from psycopg.abc import PQGen
+from psycopg.generators import execute
 from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn
 
 from skilldb import queries
 from skilldb.errors import SkilldbError, UnsafePoolerError, UnsafeRoleError, UnsafeSchemaError
-from skilldb.process import Connection
-from skilldb.settings import NOTHING_TRUSTED, Settings
+from skilldb.settings import NOTHING_TRUSTED
 from skilldb.statement import ROWS, Statement
 
 _SQL = queries.load("guards")
@@ -118,28 +120,30 @@ def quoted(name: str) -> str:
 # The pooler.
 
 
-def refuse_shared_statements(settings: Settings) -> None:
-    """Raise UnsafePoolerError if one connection runs another connection's prepared statement, or has lost its own.
+def new_probe() -> bytes:
+    """A unique name for prepare_probe(): a pooler keeps the statement."""
+    return f"skilldb_{secrets.token_hex(8)}".encode()
+
+
+def prepare_probe(pgconn: PGconn, name: bytes, word: bytes) -> PQGen[None]:
+    """Prepare a statement that returns the word. Runs in psycopg's wait()."""
+    pgconn.send_prepare(name, b"SELECT '" + word + b"'")
+    yield from execute(pgconn)
+
+
+def refuse_shared_statements(pgconn: PGconn, name: bytes, word: bytes) -> PQGen[None]:
+    """Raise UnsafePoolerError if the prepared statement returns another word, or is lost. Runs in psycopg's wait().
 
     Needed behind a pooler. In transaction mode a pooler gives a client another server process for each transaction.
     If it does not follow prepared statements (pgbouncer does from 1.21 on), a client may find another client's
-    statement there under the same name, and run it. Here two clients try exactly that. The check can miss the fault
-    only if the pooler happens to give each client the same server process every time.
+    statement there under the same name, and run it. So two clients prepare two statements under one name, and run
+    them in turn. The check can miss the fault only if the pooler gives each client the same server process every time.
     """
-    # The pooler keeps the prepared statements of this check, so their name must be unique.
-    name = f"skilldb_{secrets.token_hex(8)}".encode()
-    with (
-        Connection.connect(settings.conninfo, **settings.connect) as first,
-        Connection.connect(settings.conninfo, **settings.connect) as second,
-    ):
-        clients = {b"first": first.pgconn, b"second": second.pgconn}
-        for word, client in clients.items():
-            client.prepare(name, b"SELECT '" + word + b"'")
-        for word, client in [*clients.items()] * 2:
-            answer = client.exec_prepared(name, [])
-            if answer.status != ExecStatus.TUPLES_OK or answer.get_value(0, 0) != word:
-                raise UnsafePoolerError(
-                    "a pooler between shares connections and does not follow prepared statements: one client would run "
-                    "another's. Open with prepare_threshold=None, or use session pooling or pgbouncer 1.21 or newer "
-                    "with max_prepared_statements"
-                )
+    pgconn.send_query_prepared(name, [])
+    (answer,) = yield from execute(pgconn)
+    if answer.status != ExecStatus.TUPLES_OK or answer.get_value(0, 0) != word:
+        raise UnsafePoolerError(
+            "a pooler between shares connections and does not follow prepared statements: one client would run "
+            "another's. Open with prepare_threshold=None, or use session pooling or pgbouncer 1.21 or newer "
+            "with max_prepared_statements"
+        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
-from psycopg.errors import error_from_result
+from psycopg.errors import Diagnostic, error_from_result
 from psycopg.generators import fetch_many, send
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 
@@ -31,19 +31,34 @@ _OUTDATED = ("0A000", "26000")
 _LARGE = 16_384
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The end of a wait of so many seconds. `at` is by time.monotonic()."""
+
+    at: float
+    seconds: float
+
+
 class Session:
     """A connection's settings, and which queries are prepared on it."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.deadline: float | None = None
-        """When the present call is given up, by time.monotonic(). None: `answer_timeout` after each wait begins."""
+        self.limit: Limit | None = None
+        """When the present call is given up. None: `answer_timeout` after each wait begins."""
         self.used_at = monotonic()
         """When the connection was last used, by time.monotonic()."""
+        self.farewell: Diagnostic | None = None
+        """The server's reason for ending the connection, if it came while nothing was asked."""
         self.prepared: dict[bytes, bytes] = {}
         """The name of each prepared query, by its SQL."""
         self._runs: dict[bytes, int] = {}
         self._names = 0
+
+    def note(self, notice: Diagnostic) -> None:
+        """For psycopg's add_notice_handler()."""
+        if notice.severity_nonlocalized == "FATAL":
+            self.farewell = notice
 
     def is_due(self, query: Query) -> bool:
         """Whether the query, not prepared yet, should be prepared now. Counts this run."""

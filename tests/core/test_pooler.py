@@ -8,10 +8,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
+from psycopg.pq.abc import PGconn
 
 import skilldb
-from skilldb import connection
+from skilldb import guards
 from skilldb.errors import DatabaseUnavailableError, SkilldbError, UnsafePoolerError
 from skilldb.repositories import skills, tenants
 from tests.support.api import APIS, ask, new_skill
@@ -83,7 +85,10 @@ def test_prepared_statements_behind_a_transaction_pooler_are_refused(api: str, p
 def test_a_database_opened_without_the_check_is_found_out(
     api: str, pooled: Pooled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "refuse_shared_statements", lambda settings: None)
+    def unchecked(pgconn: PGconn, name: bytes, word: bytes) -> PQGen[None]:
+        yield from ()
+
+    monkeypatch.setattr(guards, "refuse_shared_statements", unchecked)
     dsn = pooled("transaction")
     with opened(api, dsn, prepare_threshold=1) as (one, _), opened(api, dsn, prepare_threshold=1) as (other, _):
         one(READ, READ)

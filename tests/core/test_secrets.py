@@ -161,11 +161,11 @@ def test_a_password_shows_in_no_repr(server_dsn: str) -> None:
 
     async def run() -> None:
         async with skilldb.connect_async(dsn) as db, db.tenant("acme").transaction() as tx:
-            note(db, db._settings, db._settings.conninfo, db.tenant("acme"), tx, tx._conn)
+            note(db, db._pool, db._settings, db._settings.conninfo, db.tenant("acme"), tx, tx._conn)
 
     asyncio.run(run())
     with skilldb.connect(dsn) as db, db.tenant("acme").transaction() as tx:
-        note(db, db.tenant("acme"), tx, tx._conn)
+        note(db, db._pool, db.tenant("acme"), tx, tx._conn)
     with connection.connected(dsn) as conn:
         note(conn)
     with migrate._opened(server_dsn, None) as backend:
