@@ -100,7 +100,7 @@ def refuse_ended(conn: _Connection) -> None:
         conn.pgconn.is_busy()  # Parses what was read.
     if (farewell := conn.session.farewell) is not None:
         conn.pgconn.finish()
-        raise psycopg.errors.lookup(farewell.sqlstate or "08006")(farewell.message_primary or "")
+        raise farewell
 
 
 def _is_readable(conn: _Connection) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import Diagnostic, error_from_result
@@ -48,7 +49,7 @@ class Session:
         """When the present call is given up. None: `answer_timeout` after each wait begins."""
         self.used_at = monotonic()
         """When the connection was last used, by time.monotonic()."""
-        self.farewell: Diagnostic | None = None
+        self.farewell: psycopg.Error | None = None
         """The server's reason for ending the connection, if it came while nothing was asked."""
         self.prepared: dict[bytes, bytes] = {}
         """The name of each prepared query, by its SQL."""
@@ -58,7 +59,7 @@ class Session:
     def note(self, notice: Diagnostic) -> None:
         """For psycopg's add_notice_handler()."""
         if notice.severity_nonlocalized == "FATAL":
-            self.farewell = notice
+            self.farewell = psycopg.errors.lookup(notice.sqlstate or "08006")(notice.message_primary or "")
 
     def is_due(self, query: Query) -> bool:
         """Whether the query, not prepared yet, should be prepared now. Counts this run."""
