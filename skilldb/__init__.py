@@ -25,6 +25,7 @@ from skilldb.errors import (
     UnsafePoolerError,
     UnsafeRoleError,
     UnsafeSchemaError,
+    UnsuitableSettingError,
 )
 from skilldb.statement import Statement
 
@@ -58,6 +59,7 @@ __all__ = [
     "UnsafePoolerError",
     "UnsafeRoleError",
     "UnsafeSchemaError",
+    "UnsuitableSettingError",
     "connect",
     "connect_async",
 ]

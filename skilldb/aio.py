@@ -24,7 +24,7 @@ from skilldb.errors import (
     SkilldbError,
     translate,
 )
-from skilldb.session import BEGIN, Exchange, Session
+from skilldb.session import BEGIN, Exchange, Limit, Session
 from skilldb.statement import Statement, answers, require_tenant
 
 A = TypeVar("A")
@@ -285,6 +285,8 @@ class AsyncDatabase(process.NotPicklable):
         self._pool: AsyncPool | None = None
         self._closed = False
         self._opening = hooks.Lock()
+        self._attempts = 0
+        self._refusal: Exception | None = None
         self._process = os.getpid()
         process.watch(self)
 
@@ -303,29 +305,42 @@ class AsyncDatabase(process.NotPicklable):
         await self._opened()
 
     async def _opened(self) -> AsyncPool:
+        """The open pool. Callers who arrive while it is being opened share that attempt, and its error."""
         process.notice_fork()
+        before = self._attempts
         async with self._opening:
             if self._closed:
                 raise DatabaseClosedError("the database was closed: open another one with connect_async()")
             if self._pool is None:
+                if self._attempts != before and self._refusal is not None:
+                    raise self._refusal
                 opened_by = os.getpid()
+                self._refusal = None
                 try:
                     pool = await self._new_pool()
-                except (SkilldbError, OSError):
+                except (SkilldbError, OSError) as error:
                     process.refuse_forked(opened_by)
+                    self._refusal = error
                     raise
+                finally:
+                    self._attempts += 1
                 if opened_by != os.getpid():  # This thread forked while the pool was being opened.
                     pool._closed = True
                     process.refuse_inherited()
                 self._pool = pool
+                if self._closed:  # By another caller, who did not wait for this one.
+                    await self.close()
+                    raise DatabaseClosedError("the database was closed while it was being opened")
             return self._pool
 
     async def _new_pool(self) -> AsyncPool:
-        chosen = self._settings
+        chosen, pool_timeout = self._settings, float(self._settings.pool["timeout"])
         try:
             async with await Conn.connect(chosen.conninfo, **chosen.connect) as conn:
-                found = await self._ask(conn, *guards.checks(chosen.schema))
+                limit = connection.limit(max(2.0, pool_timeout))
+                *found, unsuitable = await self._ask(conn, limit, *guards.checks(chosen.schema), guards.SETTINGS_CHECK)
                 pooled = guards.refuse(found, chosen.schema) != conn.info.backend_pid
+                guards.refuse_settings(unsuitable)
             if pooled and chosen.prepare_threshold is not None:
                 await self._refuse_shared_statements()
             pool = AsyncPool(
@@ -345,11 +360,11 @@ class AsyncDatabase(process.NotPicklable):
         except psycopg.Error as error:
             raise translate(error, {}) from connection.bare(error)
 
-    async def _ask(self, conn: Conn, *statements: Statement[Any]) -> Any:
+    async def _ask(self, conn: Conn, limit: Limit, *statements: Statement[Any]) -> Any:
         """The answers to the statements that check a new connection."""
         conn.session = Session(self._settings)
         conn.add_notice_handler(conn.session.note)
-        return await _run(conn, Exchange(conn, conn.session, [self._settings.begin_checks], "", statements))
+        return await _run(conn, Exchange(conn, conn.session, [self._settings.begin_checks], "", statements), limit)
 
     async def _refuse_shared_statements(self) -> None:
         """Raise UnsafePoolerError behind a pooler that mixes up prepared statements. Takes `timeout` at most."""
@@ -370,7 +385,12 @@ class AsyncDatabase(process.NotPicklable):
     async def _configure(self, conn: Conn) -> None:
         """Check the role on each new connection of the pool. After a refusal the pool goes on trying."""
         try:
-            guards.refuse_role(await self._ask(conn, guards.ROLE_CHECK))
+            limit = connection.limit(max(2.0, float(self._settings.pool["timeout"])))
+            roles, unsuitable, _ = await self._ask(
+                conn, limit, guards.ROLE_CHECK, guards.SETTINGS_CHECK, guards.DATE_STYLE
+            )
+            guards.refuse_role(roles)
+            guards.refuse_settings(unsuitable)
         except SkilldbError:
             await conn.close()
             raise
@@ -423,9 +443,8 @@ class AsyncDatabase(process.NotPicklable):
     async def close(self) -> None:
         """Close the pool and its connections. Every later call raises DatabaseClosedError."""
         process.notice_fork()
-        async with self._opening:
-            self._closed = True
-            pool, self._pool = self._pool, None
+        self._closed = True
+        pool, self._pool = self._pool, None
         if pool is not None:
             await pool.close()
 
@@ -493,13 +512,13 @@ def connect_async(
     )
 
 
-async def _run(conn: Conn, exchange: Exchange) -> Any:
+async def _run(conn: Conn, exchange: Exchange, limit: Limit | None = None) -> Any:
     """The results of the exchange. If it is interrupted or the connection breaks, it may have been committed.
 
     The connection is closed then.
     """
     async with conn.lock:
-        conn.session.limit = connection.answer_limit(conn.session)
+        conn.session.limit = limit or connection.answer_limit(conn.session)
         try:
             if exchange.is_large:
                 await conn.wait(exchange.push())

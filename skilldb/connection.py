@@ -145,7 +145,7 @@ def connected(dsn: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     parse(dsn)
     try:
         # psycopg must prepare nothing: after a rollback it drops all prepared statements, those of the doctor included.
-        with process.Connection.connect(dsn, autocommit=True, prepare_threshold=None) as conn:
+        with process.Connection.connect(dsn, autocommit=True, prepare_threshold=None, client_encoding="utf8") as conn:
             yield conn
     except psycopg.Error as error:
         raise translate(error, {}) from bare(error)
@@ -159,6 +159,7 @@ def owned(dsn: str, schema: str | None = None) -> Iterator[psycopg.Connection[tu
     """
     dsn, schema = Secret(dsn), schema_name(schema)
     with connected(dsn) as conn:
+        guards.pin_transactions(conn)
         guards.refuse_on(conn, schema, owner=True)
         guards.pin(conn, owner_search_path(schema))
         yield conn

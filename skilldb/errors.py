@@ -60,6 +60,10 @@ class UnsafeSchemaError(SkilldbError):
         )
 
 
+class UnsuitableSettingError(SkilldbError):
+    """A setting of the server, database or role makes right answers impossible. The message says what to run."""
+
+
 class UnsafePoolerError(SkilldbError):
     """A pooler would make one client run another client's prepared statement."""
 

@@ -13,8 +13,15 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn
 
 from skilldb import queries
-from skilldb.errors import SkilldbError, UnsafePoolerError, UnsafeRoleError, UnsafeSchemaError
-from skilldb.settings import NOTHING_TRUSTED
+from skilldb.errors import (
+    SkilldbError,
+    UnsafePoolerError,
+    UnsafeRoleError,
+    UnsafeSchemaError,
+    UnsuitableSettingError,
+)
+from skilldb.query import Query
+from skilldb.settings import NOTHING_TRUSTED, PINNED
 from skilldb.statement import ROWS, Statement
 
 _SQL = queries.load("guards")
@@ -29,6 +36,23 @@ Rows = Sequence[tuple[Any, ...]]
 
 ROLE_CHECK: Statement[Any] = Statement(ROWS, _SQL["list_unsafe_roles"]())
 """Runs on every connection of a service. refuse_role() reads the answer."""
+SETTINGS_CHECK: Statement[Any] = Statement(ROWS, _SQL["list_unsuitable_settings"]())
+"""Runs on every connection of a service. refuse_settings() reads the answer."""
+DATE_STYLE: Statement[Any] = Statement(
+    ROWS, Query("set_date_style", b"SELECT pg_catalog.set_config('DateStyle', 'ISO, YMD', false)", {})()
+)
+"""Runs on every connection of a service. psycopg reads times by the session's DateStyle, not by the transaction's."""
+
+
+def refuse_settings(unsuitable: Rows) -> None:
+    """Raise UnsuitableSettingError if SETTINGS_CHECK found a setting."""
+    for name, value, needed in unsuitable:
+        remedy = (
+            "Create the database with ENCODING 'UTF8' TEMPLATE template0"
+            if name == "server_encoding"
+            else f"Run: ALTER ROLE ... RESET {name}, and the same for ALTER DATABASE and ALTER SYSTEM where it is set"
+        )
+        raise UnsuitableSettingError(f"{name} is {value!r}, but skilldb needs {needed!r}. {remedy}")
 
 
 def checks(schema: str) -> tuple[Statement[Any], ...]:
@@ -76,6 +100,7 @@ def refuse_on(conn: psycopg.Connection[Any], schema: str, *, owner: bool = False
             for statement in checks(schema)
             for step in statement.steps
         )
+        refuse_settings(conn.execute(_SQL["list_unsuitable_settings"].sql).fetchall())
         foreign = conn.execute(_SQL["get_schema_owner"].sql, {"schema": schema}).fetchall() if owner else []
     if foreign:
         name, to = quoted(schema), quoted(sessions[0][1])
@@ -95,8 +120,15 @@ def require_schema(conn: psycopg.Connection[Any], schema: str) -> None:
 
 
 def pin(conn: psycopg.Connection[Any], search_path: str, *, local: bool = False) -> None:
-    """Set the search_path for the session or, `local`, for the transaction."""
-    conn.execute("SELECT pg_catalog.set_config('search_path', %s, %s)", [search_path, local])
+    """Set the search_path, and what answers depend on, for the session or, `local`, for the transaction."""
+    for name, value in (PINNED | {"search_path": search_path}).items():
+        conn.execute("SELECT pg_catalog.set_config(%s, %s, %s)", [name, value, local])
+
+
+def pin_transactions(conn: psycopg.Connection[Any]) -> None:
+    """Set how the owner's transactions begin, whatever the role, the database or the environment says."""
+    for name, value in (("default_transaction_isolation", "read committed"), ("default_transaction_read_only", "off")):
+        conn.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
 
 
 def _refuse_unusable(schema: str, role: str, usable: bool | None) -> None:

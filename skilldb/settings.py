@@ -20,6 +20,9 @@ SET_TENANT = b"SELECT pg_catalog.set_config('app.current_tenant_id', %(tenant_id
 NOTHING_TRUSTED = "pg_catalog, pg_temp"
 """The search_path while it is not yet known who may create objects in the schema."""
 
+PINNED = {"DateStyle": "ISO, YMD", "array_nulls": "on", "row_security": "on"}
+"""Settings that answers depend on, with the values that every call and every connection of the owner sets."""
+
 _LONGEST_NAME = 63  # PostgreSQL cuts longer names off (documentation, "Identifiers and Key Words").
 
 
@@ -119,7 +122,7 @@ def _begin(path: str, statement_timeout: float, lock_timeout: float) -> Query:
     Set per transaction, not as startup options, which poolers reject or drop. Its own names are qualified, because the
     search_path is pinned only once it has run.
     """
-    chosen = {
+    chosen = PINNED | {
         "search_path": path,
         "statement_timeout": f"{ceil(statement_timeout * 1000)}",
         "lock_timeout": f"{ceil(lock_timeout * 1000)}",

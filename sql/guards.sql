@@ -33,6 +33,23 @@ WHERE
         )
     );
 
+-- name: list_unsuitable_settings()
+-- The settings that skilldb depends on and that no call can set: a transaction that has begun keeps its isolation level
+-- and its access mode, and only a superuser may set session_replication_role. Each with the value that is needed.
+SELECT
+    s.name,
+    s.setting AS value,
+    n.needed
+FROM (
+    VALUES
+    ('default_transaction_isolation', 'read committed'),
+    ('default_transaction_read_only', 'off'),
+    ('session_replication_role', 'origin'),
+    ('server_encoding', 'UTF8')
+) AS n (name, needed)
+INNER JOIN pg_settings AS s ON s.name = n.name
+WHERE s.setting <> n.needed;
+
 -- name: list_creators(schema)
 -- Every role that is not trusted and can put an object in the way of skilldb's names, or has left one behind; each with
 -- the statement that ends it. It has CREATE on the schema or the database, is a member of a role that has, owns

@@ -292,7 +292,9 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
     def connect(self, dburi: DatabaseURI) -> process.Connection:
         """yoyo calls this once."""
-        return process.Connection.connect(self.dsn, autocommit=True, application_name="skilldb migrate")
+        return process.Connection.connect(
+            self.dsn, autocommit=True, application_name="skilldb migrate", client_encoding="utf8"
+        )
 
     def init_connection(self, connection: process.Connection) -> None:
         """yoyo calls this after connecting, and after each rollback, which undoes settings.
@@ -300,6 +302,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         With row_security off, a role that is subject to policies gets an error from PostgreSQL, not an empty result.
         """
         try:
+            guards.pin_transactions(connection)
             guards.refuse_on(connection, self.chosen, owner=True)
             guards.pin(connection, owner_search_path(self.chosen))
             connection.execute("SET row_security = off")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import pickle
+import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +22,7 @@ from skilldb.admin import migrate
 from skilldb.dev import embedded
 from skilldb.errors import (
     ConnectionLostError,
+    DatabaseClosedError,
     DatabaseUnavailableError,
     DeadlockError,
     LockTimeoutError,
@@ -25,7 +31,9 @@ from skilldb.errors import (
     ReadOnlyError,
     SerializationError,
     ServerUnavailableError,
+    SkilldbError,
     StatementTimeoutError,
+    UnsafeRoleError,
 )
 from skilldb.repositories import metrics, skills, tenants, users, views
 from skilldb.statement import NOTHING, Statement
@@ -326,3 +334,130 @@ def test_a_connection_to_a_read_only_server_is_replaced(api: str, acme: None, ad
         figures={"refusals": 3},
         losses=3 - len(pids) + (uses - 1),
     )
+
+
+# Opening
+
+
+@pytest.fixture
+def silent() -> Iterator[tuple[str, list[socket.socket]]]:
+    """The address of a server that accepts connections and says nothing, and those that it has accepted."""
+    accepted: list[socket.socket] = []
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                accepted.append(listening.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        host, port = listening.getsockname()
+        try:
+            yield f"host={host} port={port} dbname=skilldb user=skilldb_service sslmode=disable", accepted
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join(timeout=10)
+            for each in accepted:
+                each.close()
+
+
+def test_callers_share_one_attempt_to_open(silent: tuple[str, list[socket.socket]]) -> None:
+    dsn, accepted = silent
+    database = skilldb.connect(dsn, timeout=2)
+    barrier = threading.Barrier(5)
+
+    def call(_: int) -> SkilldbError | None:
+        barrier.wait()
+        try:
+            database.tenant("acme").execute(READ)
+        except SkilldbError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(5) as threads:
+        errors = list(threads.map(call, range(5)))
+    assert [type(error) for error in errors] == [ConnectionLostError] * 5
+    assert len(accepted) == 1
+
+
+def test_tasks_share_one_attempt_to_open(silent: tuple[str, list[socket.socket]]) -> None:
+    dsn, accepted = silent
+
+    async def run() -> list[Any]:
+        tenant = skilldb.connect_async(dsn, timeout=2).tenant("acme")
+        return await asyncio.gather(*(tenant.execute(READ) for _ in range(5)), return_exceptions=True)
+
+    assert [type(error) for error in asyncio.run(run())] == [ConnectionLostError] * 5
+    assert len(accepted) == 1
+
+
+def test_close_does_not_wait_for_an_attempt_to_open(silent: tuple[str, list[socket.socket]]) -> None:
+    dsn, accepted = silent
+    database = skilldb.connect(dsn, timeout=2)
+    with ThreadPoolExecutor(1) as threads:
+        opening = threads.submit(database.open)
+        until(lambda: len(accepted) == 1)
+        database.close()
+        assert not opening.done()
+        assert isinstance(opening.exception(), SkilldbError)
+    with pytest.raises(DatabaseClosedError):
+        database.open()
+
+
+@APIS
+def test_a_database_that_is_closed_while_it_is_opened_stays_closed(
+    api: str, acme: None, addresses: Addresses, wire: Proxy
+) -> None:
+    begun, going_on = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        begun.set()
+        assert going_on.wait(30)
+
+    wire.when_stalled = pause
+    wire.faults = [Fault("answer", 0, "delay")]
+    dsn = through(wire, addresses.service)
+    with ThreadPoolExecutor(1) as threads:
+        if api == "blocking":
+            database = skilldb.connect(dsn)
+            opening = threads.submit(database.open)
+            assert begun.wait(30)
+            database.close()
+            going_on.set()
+        else:
+
+            async def run() -> None:
+                opened = skilldb.connect_async(dsn)
+                task = asyncio.create_task(opened.open())
+                assert await asyncio.to_thread(begun.wait, 30)
+                await opened.close()
+                going_on.set()
+                await task
+
+            opening = threads.submit(asyncio.run, run())
+        assert isinstance(opening.exception(timeout=60), DatabaseClosedError)
+    until(lambda: rows(addresses.admin, f"SELECT count(*) {BACKENDS}") == [(0,)])
+
+
+@APIS
+def test_an_outage_after_a_refused_role_is_told_as_an_outage(api: str, folder: Path) -> None:
+    server = embedded.start(folder)
+    migrated(server)
+    with opened(api, server.service_dsn, max_size=1, timeout=1) as (execute, _):
+        with psycopg.connect(server.admin_dsn, autocommit=True) as admin:
+            admin.execute("ALTER ROLE skilldb_service BYPASSRLS")
+            admin.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename LIKE 'skilldb%'")
+            with pytest.raises(UnsafeRoleError):
+                execute(READ)
+            admin.execute("ALTER ROLE skilldb_service NOBYPASSRLS")
+        embedded.stop(folder)
+        until(lambda: isinstance(refusal(execute), ServerUnavailableError))
+
+
+def refusal(execute: Any) -> SkilldbError | None:
+    try:
+        execute(READ)
+    except SkilldbError as error:
+        return error
+    return None

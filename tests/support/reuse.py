@@ -72,6 +72,7 @@ class Reused:
         finally:
             try:
                 with self._connected(self.name) as conn:
+                    conn.execute("SET default_transaction_read_only = off")  # A test may have set it for the database.
                     self._end_sessions(conn)
                     conn.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(sql.Identifier(self.name)))
                     if self._fingerprint(conn) == self._before:
