@@ -375,12 +375,18 @@ class Database(process.NotPicklable):
             Conn.connect(chosen.conninfo, **chosen.connect) as second,
         ):
             clients = [(b"first", first), (b"second", second)]
-            for word, conn in clients:
-                conn.session = Session(chosen)
-                conn.session.limit = limit
-                conn.wait(guards.prepare_probe(conn.pgconn, name, word))
-            for word, conn in clients * 2:
-                conn.wait(guards.refuse_shared_statements(conn.pgconn, name, word))
+            try:
+                for word, conn in clients:
+                    conn.session = Session(chosen)
+                    conn.session.limit = limit
+                    conn.wait(guards.prepare_probe(conn.pgconn, name, word))
+                for word, conn in clients * 2:
+                    conn.wait(guards.refuse_shared_statements(conn.pgconn, name, word))
+            except psycopg.OperationalError as error:
+                raise ServerUnavailableError(
+                    f"cannot check, with two connections, whether the pooler follows prepared statements: {error}. "
+                    "Open with prepare_threshold=None, or give the pooler another server connection"
+                ) from error
 
     def _configure(self, conn: Conn) -> None:
         """Check the role on each new connection of the pool. After a refusal the pool goes on trying."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +17,10 @@ from psycopg.pq.abc import PGconn
 
 import skilldb
 from skilldb import guards
-from skilldb.errors import DatabaseUnavailableError, SkilldbError, UnsafePoolerError
+from skilldb.errors import DatabaseUnavailableError, ServerUnavailableError, SkilldbError, UnsafePoolerError
 from skilldb.repositories import skills, tenants
 from tests.support.api import APIS, ask, new_skill
-from tests.support.database import locked
+from tests.support.database import locked, rows, until
 from tests.support.ledger import opened
 from tests.support.pooler import PROGRAM, pooler
 from tests.support.reliability import record
@@ -109,3 +112,49 @@ def test_a_pooler_that_mixes_up_nothing_is_as_good_as_none(
         with locked(addresses), pytest.raises(DatabaseUnavailableError, match="lock_timeout"):
             execute(skills.update_skill("s1", {"description": "new"}))
         assert execute(READ).description != "new"
+
+
+@pytest.fixture
+def narrow(admin: Admin, addresses: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address by way of a pgbouncer in session mode with one server connection: a second client waits for it."""
+    folder: Path = tmp_path_factory.mktemp("pgbouncer")
+    dbname = str(psycopg.conninfo.conninfo_to_dict(addresses.admin)["dbname"])
+    with pooler(folder, admin.host, admin.port, pool_mode="session", default_pool_size=1) as port:
+        yield make_conninfo(admin.dsn(dbname, "skilldb_service"), host="127.0.0.1", port=port)
+
+
+@APIS
+def test_the_check_keeps_to_the_timeout_where_the_pooler_has_one_connection(api: str, narrow: str) -> None:
+    """pgbouncer itself would let the second client wait for 120 seconds."""
+    with (
+        pytest.raises(ServerUnavailableError, match=r"did not answer within 1 .*prepare_threshold=None"),
+        opened(api, narrow, timeout=1),
+    ):
+        pass
+    with opened(api, narrow, timeout=1, max_size=1, prepare_threshold=None) as (execute, _):
+        assert execute(READ) is None
+
+
+def test_the_check_can_be_cancelled(narrow: str) -> None:
+    async def run() -> None:
+        async with asyncio.timeout(0.5):
+            await skilldb.connect_async(narrow, timeout=100).open()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(run())
+
+
+def test_the_check_can_be_interrupted(narrow: str, admin: Admin) -> None:
+    waiting = "SELECT FROM pg_stat_activity WHERE usename = 'skilldb_service' AND query LIKE 'SELECT ''first''%'"
+    database = skilldb.connect(narrow, timeout=100)
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        until(lambda: rows(admin.dsn("postgres"), waiting) != [])
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        database.open()
+    thread.join(timeout=60)
