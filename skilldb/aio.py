@@ -20,8 +20,10 @@ from skilldb.errors import (
     DatabaseClosedError,
     PoolTimeoutError,
     ReadOnlyError,
+    SchemaMismatchError,
     ServerUnavailableError,
     SkilldbError,
+    shown,
     translate,
 )
 from skilldb.session import BEGIN, Exchange, Limit, Session
@@ -188,6 +190,12 @@ class AsyncExecutor(process.NotPicklable, ABC):
         refer to it (view). Some deadlocks remain possible: for example, a call with ratings by several users
         meets the deletion of one of them. One of the two callers then gets DatabaseUnavailableError and may try again.
         """
+        for statement in statements:
+            if not isinstance(statement, Statement):
+                raise TypeError(
+                    f"execute() takes statements, not {shown(statement)}. "
+                    "Call the repository's function: execute(skills.list_skills())"
+                )
         return await self._execute(statements)
 
     @abstractmethod
@@ -199,7 +207,12 @@ class AsyncTenant(AsyncExecutor):
 
     def __init__(self, database: AsyncDatabase, tenant_id: str) -> None:
         self._database = database
-        self.id = require_tenant(tenant_id)
+        self._id = require_tenant(tenant_id)
+
+    @property
+    def id(self) -> str:
+        """The tenant's id, for good: another organisation needs another handle."""
+        return self._id
 
     def __repr__(self) -> str:
         return f"AsyncTenant({self.id!r})"
@@ -208,7 +221,13 @@ class AsyncTenant(AsyncExecutor):
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
         async with self._database._connection() as conn:
-            return await _run(conn, Exchange(conn, conn.session, [conn.session.settings.begin], self.id, statements))
+            try:
+                return await _run(
+                    conn, Exchange(conn, conn.session, [conn.session.settings.begin], self.id, statements)
+                )
+            except SchemaMismatchError:
+                await self._database._refuse_unusable_schema(conn)
+                raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncTransaction]:
@@ -336,7 +355,7 @@ class AsyncDatabase(process.NotPicklable):
     async def _new_pool(self) -> AsyncPool:
         chosen, pool_timeout = self._settings, float(self._settings.pool["timeout"])
         try:
-            async with await Conn.connect(chosen.conninfo, **chosen.connect) as conn:
+            async with await Conn.connect(chosen.conninfo.reveal(), **chosen.connect) as conn:
                 limit = connection.limit(max(2.0, pool_timeout))
                 *found, unsuitable = await self._ask(conn, limit, *guards.checks(chosen.schema), guards.SETTINGS_CHECK)
                 pooled = guards.refuse(found, chosen.schema) != conn.info.backend_pid
@@ -344,7 +363,7 @@ class AsyncDatabase(process.NotPicklable):
             if pooled and chosen.prepare_threshold is not None:
                 await self._refuse_shared_statements()
             pool = AsyncPool(
-                chosen.conninfo,
+                chosen.conninfo.reveal,
                 connection_class=Conn,
                 kwargs=chosen.connect,
                 configure=self._configure,
@@ -371,8 +390,8 @@ class AsyncDatabase(process.NotPicklable):
         chosen, name = self._settings, guards.new_probe()
         limit = connection.limit(chosen.pool["timeout"])
         async with (
-            await Conn.connect(chosen.conninfo, **chosen.connect) as first,
-            await Conn.connect(chosen.conninfo, **chosen.connect) as second,
+            await Conn.connect(chosen.conninfo.reveal(), **chosen.connect) as first,
+            await Conn.connect(chosen.conninfo.reveal(), **chosen.connect) as second,
         ):
             clients = [(b"first", first), (b"second", second)]
             try:
@@ -387,6 +406,12 @@ class AsyncDatabase(process.NotPicklable):
                     f"cannot check, with two connections, whether the pooler follows prepared statements: {error}. "
                     "Open with prepare_threshold=None, or give the pooler another server connection"
                 ) from error
+
+    async def _refuse_unusable_schema(self, conn: Conn) -> None:
+        """Raise PermissionDeniedError if the role may no longer use the schema. Its tables then seem to be missing."""
+        check = guards.session_check(self._settings.schema)
+        exchange = Exchange(conn, conn.session, [self._settings.begin_checks], "", [check])
+        guards.refuse_unusable(await _run(conn, exchange), self._settings.schema)
 
     async def _configure(self, conn: Conn) -> None:
         """Check the role on each new connection of the pool. After a refusal the pool goes on trying."""
@@ -465,7 +490,7 @@ class AsyncDatabase(process.NotPicklable):
 
 
 def connect_async(
-    dsn: str | None = None,
+    dsn: str | settings.Secret | None = None,
     *,
     schema: str | None = None,
     min_size: int = 1,

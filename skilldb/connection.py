@@ -139,20 +139,22 @@ def _cancel(cancelling: PGcancelConn) -> None:
 
 
 @contextmanager
-def connected(dsn: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+def connected(dsn: str | Secret) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     """One autocommit connection, for maintenance, with the role's own search_path. Translates psycopg's errors."""
     dsn = Secret(dsn)
     parse(dsn)
     try:
         # psycopg must prepare nothing: after a rollback it drops all prepared statements, those of the doctor included.
-        with process.Connection.connect(dsn, autocommit=True, prepare_threshold=None, client_encoding="utf8") as conn:
+        with process.Connection.connect(
+            dsn.reveal(), autocommit=True, prepare_threshold=None, client_encoding="utf8"
+        ) as conn:
             yield conn
     except psycopg.Error as error:
         raise translate(error, {}) from bare(error)
 
 
 @contextmanager
-def owned(dsn: str, schema: str | None = None) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+def owned(dsn: str | Secret, schema: str | None = None) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     """The same for the owner. Names are looked up in pg_catalog, then in the schema. Default: that of SKILLDB_SCHEMA.
 
     Raises UnsafeSchemaError if a role that is not trusted may create there, SkilldbError if there is no such schema.

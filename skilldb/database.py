@@ -22,8 +22,10 @@ from skilldb.errors import (
     DatabaseClosedError,
     PoolTimeoutError,
     ReadOnlyError,
+    SchemaMismatchError,
     ServerUnavailableError,
     SkilldbError,
+    shown,
     translate,
 )
 from skilldb.session import BEGIN, Exchange, Limit, Session
@@ -188,6 +190,12 @@ class Executor(process.NotPicklable, ABC):
         refer to it (view). Some deadlocks remain possible: for example, a call with ratings by several users
         meets the deletion of one of them. One of the two callers then gets DatabaseUnavailableError and may try again.
         """
+        for statement in statements:
+            if not isinstance(statement, Statement):
+                raise TypeError(
+                    f"execute() takes statements, not {shown(statement)}. "
+                    "Call the repository's function: execute(skills.list_skills())"
+                )
         return self._execute(statements)
 
     @abstractmethod
@@ -199,7 +207,12 @@ class Tenant(Executor):
 
     def __init__(self, database: Database, tenant_id: str) -> None:
         self._database = database
-        self.id = require_tenant(tenant_id)
+        self._id = require_tenant(tenant_id)
+
+    @property
+    def id(self) -> str:
+        """The tenant's id, for good: another organisation needs another handle."""
+        return self._id
 
     def __repr__(self) -> str:
         return f"Tenant({self.id!r})"
@@ -208,7 +221,11 @@ class Tenant(Executor):
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
         with self._database._connection() as conn:
-            return _run(conn, Exchange(conn, conn.session, [conn.session.settings.begin], self.id, statements))
+            try:
+                return _run(conn, Exchange(conn, conn.session, [conn.session.settings.begin], self.id, statements))
+            except SchemaMismatchError:
+                self._database._refuse_unusable_schema(conn)
+                raise
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -336,7 +353,7 @@ class Database(process.NotPicklable):
     def _new_pool(self) -> Pool:
         chosen, pool_timeout = self._settings, float(self._settings.pool["timeout"])
         try:
-            with Conn.connect(chosen.conninfo, **chosen.connect) as conn:
+            with Conn.connect(chosen.conninfo.reveal(), **chosen.connect) as conn:
                 limit = connection.limit(max(2.0, pool_timeout))
                 *found, unsuitable = self._ask(conn, limit, *guards.checks(chosen.schema), guards.SETTINGS_CHECK)
                 pooled = guards.refuse(found, chosen.schema) != conn.info.backend_pid
@@ -344,7 +361,7 @@ class Database(process.NotPicklable):
             if pooled and chosen.prepare_threshold is not None:
                 self._refuse_shared_statements()
             pool = Pool(
-                chosen.conninfo,
+                chosen.conninfo.reveal,
                 connection_class=Conn,
                 kwargs=chosen.connect,
                 configure=self._configure,
@@ -371,8 +388,8 @@ class Database(process.NotPicklable):
         chosen, name = self._settings, guards.new_probe()
         limit = connection.limit(chosen.pool["timeout"])
         with (
-            Conn.connect(chosen.conninfo, **chosen.connect) as first,
-            Conn.connect(chosen.conninfo, **chosen.connect) as second,
+            Conn.connect(chosen.conninfo.reveal(), **chosen.connect) as first,
+            Conn.connect(chosen.conninfo.reveal(), **chosen.connect) as second,
         ):
             clients = [(b"first", first), (b"second", second)]
             try:
@@ -387,6 +404,12 @@ class Database(process.NotPicklable):
                     f"cannot check, with two connections, whether the pooler follows prepared statements: {error}. "
                     "Open with prepare_threshold=None, or give the pooler another server connection"
                 ) from error
+
+    def _refuse_unusable_schema(self, conn: Conn) -> None:
+        """Raise PermissionDeniedError if the role may no longer use the schema. Its tables then seem to be missing."""
+        check = guards.session_check(self._settings.schema)
+        exchange = Exchange(conn, conn.session, [self._settings.begin_checks], "", [check])
+        guards.refuse_unusable(_run(conn, exchange), self._settings.schema)
 
     def _configure(self, conn: Conn) -> None:
         """Check the role on each new connection of the pool. After a refusal the pool goes on trying."""
@@ -463,7 +486,7 @@ class Database(process.NotPicklable):
 
 
 def connect(
-    dsn: str | None = None,
+    dsn: str | settings.Secret | None = None,
     *,
     schema: str | None = None,
     min_size: int = 1,

@@ -60,6 +60,10 @@ class UnsafeSchemaError(SkilldbError):
         )
 
 
+class SchemaMismatchError(SkilldbError):
+    """A table, column or function that this version of skilldb needs does not exist in the schema."""
+
+
 class UnsuitableSettingError(SkilldbError):
     """A setting of the server, database or role makes right answers impossible. The message says what to run."""
 
@@ -149,8 +153,8 @@ _UNAVAILABLE_CODES: Mapping[str, tuple[type[DatabaseUnavailableError], str]] = {
     "55P03": (LockTimeoutError, "lock_timeout ended the wait for a lock"),
     "57014": (StatementTimeoutError, "statement_timeout ended the statement"),
 }
-_MISMATCHED_SCHEMA = {"42P01", "42703", "3F000"}  # no such table, column, schema
-_MISMATCHED_TYPE = {"42804", "42883", "42846"}  # a parameter of a type that the query does not take
+_MISMATCHED_SCHEMA = {"42P01", "42703", "42883", "3F000"}  # no such table, column, function, schema
+_MISMATCHED_TYPE = {"42804", "42846"}  # a parameter of a type that the query does not take
 
 
 def translate(error: psycopg.Error, params: Mapping[str, Any], outcome: Outcome = "not applied") -> SkilldbError:
@@ -190,7 +194,7 @@ def translate(error: psycopg.Error, params: Mapping[str, Any], outcome: Outcome 
     if state == "42501":
         return PermissionDeniedError(message)
     if state in _MISMATCHED_SCHEMA:
-        return SkilldbError(f"{message}: the schema does not fit this version of skilldb. Run: skilldb migrate")
+        return SchemaMismatchError(f"{message}: the schema does not fit this version of skilldb. Run: skilldb migrate")
     found = _UNAVAILABLE_CODES.get(state) or _UNAVAILABLE_CLASSES.get(state[:2])
     if found is not None:
         kind, reason = found

@@ -14,6 +14,7 @@ from psycopg.pq.abc import PGconn
 
 from skilldb import queries
 from skilldb.errors import (
+    PermissionDeniedError,
     SkilldbError,
     UnsafePoolerError,
     UnsafeRoleError,
@@ -60,7 +61,7 @@ def checks(schema: str) -> tuple[Statement[Any], ...]:
     return (
         ROLE_CHECK,
         Statement(ROWS, _SQL["list_creators"](schema=schema)),
-        Statement(ROWS, _SQL["get_session"](schema=schema)),
+        session_check(schema),
     )
 
 
@@ -73,9 +74,8 @@ def refuse(found: Sequence[Rows], schema: str) -> int:
     refuse_role(unsafe_roles)
     if creators:
         raise UnsafeSchemaError([(reason, remedy) for reason, remedy in creators])
-    ((pid, role, usable),) = sessions
-    _refuse_unusable(schema, role, usable)
-    return int(pid)
+    refuse_unusable(sessions, schema)
+    return int(sessions[0][0])
 
 
 def refuse_role(unsafe_roles: Rows) -> None:
@@ -105,9 +105,9 @@ def refuse_on(conn: psycopg.Connection[Any], schema: str, *, owner: bool = False
     if foreign:
         name, to = quoted(schema), quoted(sessions[0][1])
         raise UnsafeSchemaError([(f"schema {name} belongs to {foreign[0][0]}", f"ALTER SCHEMA {name} OWNER TO {to}")])
-    if owner and sessions[0][2] is False:
-        raise SkilldbError(
-            f"role {sessions[0][1]} may not use the schema {schema!r}. "
+    if owner and False in sessions[0][2:]:
+        raise PermissionDeniedError(
+            f"permission denied for schema {schema}: role {sessions[0][1]} may not use it, or not create in it. "
             f"Run: GRANT USAGE, CREATE ON SCHEMA {quoted(schema)} TO {quoted(sessions[0][1])}"
         )
     refuse([[] if owner else roles, creators, sessions], schema)
@@ -115,8 +115,7 @@ def refuse_on(conn: psycopg.Connection[Any], schema: str, *, owner: bool = False
 
 def require_schema(conn: psycopg.Connection[Any], schema: str) -> None:
     """Raise SkilldbError if there is no such schema, or if the connection's role may not use it."""
-    ((_, role, usable),) = conn.execute(_SQL["get_session"].sql, {"schema": schema}).fetchall()
-    _refuse_unusable(schema, role, usable)
+    refuse_unusable(conn.execute(_SQL["get_session"].sql, {"schema": schema}).fetchall(), schema)
 
 
 def pin(conn: psycopg.Connection[Any], search_path: str, *, local: bool = False) -> None:
@@ -131,15 +130,22 @@ def pin_transactions(conn: psycopg.Connection[Any]) -> None:
         conn.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
 
 
-def _refuse_unusable(schema: str, role: str, usable: bool | None) -> None:
+def session_check(schema: str) -> Statement[Any]:
+    """The statement whose answer refuse_unusable() reads."""
+    return Statement(ROWS, _SQL["get_session"](schema=schema))
+
+
+def refuse_unusable(sessions: Rows, schema: str) -> None:
+    """Raise SkilldbError if there is no such schema, PermissionDeniedError if the role may not use it."""
+    ((_, role, usable, _),) = sessions
     if usable is None:
         raise SkilldbError(
             f"there is no schema {schema!r} in this database. "
             f"Set SKILLDB_SCHEMA to the right one, or create it: CREATE SCHEMA {quoted(schema)}"
         )
     if not usable:
-        raise SkilldbError(
-            f"role {role} may not use the schema {schema!r}. "
+        raise PermissionDeniedError(
+            f"permission denied for schema {schema}: role {role} may not use it. "
             f"Run: GRANT USAGE ON SCHEMA {quoted(schema)} TO skilldb_app, and GRANT skilldb_app TO {quoted(role)}"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -26,13 +26,26 @@ PINNED = {"DateStyle": "ISO, YMD", "array_nulls": "on", "row_security": "on"}
 _LONGEST_NAME = 63  # PostgreSQL cuts longer names off (documentation, "Identifiers and Key Words").
 
 
-class Secret(str):
-    """A connection string or password. Tracebacks that show variables do not show it."""
+class Secret:
+    """A connection string, which may hold a password. Only reveal() shows it: no repr, f-string, JSON or pickle."""
 
-    __slots__ = ()
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str | Secret) -> None:
+        self._text: str = text._text if isinstance(text, Secret) else text
+
+    def reveal(self) -> str:
+        """The text."""
+        return self._text
 
     def __repr__(self) -> str:
         return "'...'"
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("cannot pickle or copy a connection string: it may hold a password")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +67,7 @@ class Settings:
 
 
 def settings(
-    dsn: str | None,
+    dsn: str | Secret | None,
     *,
     schema: str | None,
     min_size: int,
@@ -90,7 +103,7 @@ def settings(
     return Settings(
         conninfo=Secret(
             make_conninfo(
-                dsn,
+                dsn.reveal(),
                 application_name=application_name,
                 client_encoding="utf8",
                 # libpq takes whole seconds, and anything below 2 for 2 (documentation, "Parameter Key Words").
@@ -168,11 +181,12 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def parse(dsn: str) -> dict[str, Any]:
+def parse(dsn: str | Secret) -> dict[str, Any]:
     """The parameters of a connection string. InvalidValueError, without the text: it may hold a password."""
+    dsn = Secret(dsn)
     try:
-        if "\0" in dsn:  # libpq would ignore the rest.
+        if "\0" in dsn.reveal():  # libpq would ignore the rest.
             raise psycopg.ProgrammingError
-        return dict(conninfo_to_dict(dsn))
+        return dict(conninfo_to_dict(dsn.reveal()))
     except psycopg.ProgrammingError:
         raise InvalidValueError("the DSN is not a PostgreSQL connection string") from None

@@ -280,8 +280,8 @@ WHERE
     AND NOT pg_has_role(current_user, r.oid, 'USAGE');
 
 -- name: get_session(schema)
--- The server process that answers, and whether the role may use the schema. Behind a pooler the process differs from
--- the one that the login reported. `usable` is NULL if there is no such schema.
+-- The server process that answers, and whether the role may use the schema and create in it. Behind a pooler the
+-- process differs from the one that the login reported. `usable` and `creatable` are NULL if there is no such schema.
 -- Example: schema = 'public'
 SELECT
     pg_backend_pid() AS pid,
@@ -290,4 +290,9 @@ SELECT
         SELECT has_schema_privilege(n.oid, 'USAGE')
         FROM pg_namespace AS n
         WHERE n.nspname = %(schema)s::text
-    ) AS usable;
+    ) AS usable,
+    (
+        SELECT has_schema_privilege(n.oid, 'CREATE')
+        FROM pg_namespace AS n
+        WHERE n.nspname = %(schema)s::text
+    ) AS creatable;

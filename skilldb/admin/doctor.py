@@ -57,7 +57,7 @@ class Patient:
     schema: str
     owner: Conn
     service: Conn
-    service_dsn: str
+    service_dsn: Secret
     service_role: str
 
 
@@ -65,7 +65,9 @@ Check = Callable[[Patient], Iterator[tuple[Level, str, str]]]
 """Yields the level, what was found, and what to do. It yields nothing if all is well."""
 
 
-def examine(owner_dsn: str, service_dsn: str, *, schema: str | None = None, drift: bool = True) -> Iterator[Finding]:
+def examine(
+    owner_dsn: str | Secret, service_dsn: str | Secret, *, schema: str | None = None, drift: bool = True
+) -> Iterator[Finding]:
     """Every finding, check by check. A check that found nothing wrong yields one finding with the level ok.
 
     Changes nothing. `schema`: default SKILLDB_SCHEMA, else `public`. `drift`: also compare the counters with their

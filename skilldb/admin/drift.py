@@ -18,7 +18,7 @@ from skilldb.settings import Secret
 _SQL = queries.load("admin/drift")
 
 
-def list_tenants(owner_dsn: str, *, schema: str | None = None) -> list[tuple[str, str]]:
+def list_tenants(owner_dsn: str | Secret, *, schema: str | None = None) -> list[tuple[str, str]]:
     """Id and name of every organisation, ordered by id. PermissionDeniedError: the role is not the owner."""
     owner_dsn = Secret(owner_dsn)
     with connection.owned(owner_dsn, schema) as conn:

@@ -66,7 +66,7 @@ def is_owners(query: Query) -> bool:
 
 
 def explain(
-    dsn: str,
+    dsn: str | Secret,
     name: str,
     tenant_id: str | None,
     given: Mapping[str, str] | None = None,
@@ -119,7 +119,7 @@ def explain(
     return Explained(query=name, tenant=tenant_id, role=role, generic=generic, parameters=params, plan=plan)
 
 
-def find_examples(dsn: str, tenant_id: str, *, schema: str | None = None) -> dict[str, Any]:
+def find_examples(dsn: str | Secret, tenant_id: str, *, schema: str | None = None) -> dict[str, Any]:
     """Ids of the tenant's data, as explain() takes them. NotFoundError: there is no such tenant."""
     with _rolled_back(dsn, schema, tenant_id) as conn:
         return _find_examples(conn, tenant_id)
@@ -184,9 +184,9 @@ def _files(every: Mapping[str, Query]) -> str:
 
 
 @contextmanager
-def _rolled_back(dsn: str, schema: str | None, tenant_id: str | None) -> Iterator[Conn]:
+def _rolled_back(dsn: str | Secret, schema: str | None, tenant_id: str | None) -> Iterator[Conn]:
     """A connection in a transaction that is rolled back: the service's or, without a tenant, the owner's."""
-    dsn = Secret(make_conninfo(Secret(dsn), application_name="skilldb explain"))
+    dsn = Secret(make_conninfo(Secret(dsn).reveal(), application_name="skilldb explain"))
     schema = schema_name(schema)
     with connection.connected(dsn) as conn:
         guards.refuse_on(conn, schema, owner=tenant_id is None)

@@ -102,7 +102,7 @@ class MigrationLock:
         return f"process {self.process} holds the migration lock since {_at(self.since)}; {connected}"
 
 
-def status(dsn: str, *, schema: str | None = None) -> list[MigrationStatus]:
+def status(dsn: str | Secret, *, schema: str | None = None) -> list[MigrationStatus]:
     """Every migration, in order. `dsn` is the owner's. `schema`: default SKILLDB_SCHEMA, else `public`.
 
     Writes nothing and takes no lock. OldDatabaseError: skilldb before 0.2 made the database.
@@ -118,7 +118,7 @@ def status_on(conn: psycopg.Connection[Any]) -> list[MigrationStatus]:
     return [_status(id, files.get(id), applied.get(id)) for id in sorted(files.keys() | applied.keys())]
 
 
-def migrate(dsn: str, *, schema: str | None = None, wait: float = 10.0) -> Iterator[MigrationDone]:
+def migrate(dsn: str | Secret, *, schema: str | None = None, wait: float = 10.0) -> Iterator[MigrationDone]:
     """Apply the pending migrations one by one, and yield each when it is done. `dsn` is the owner's.
 
     `schema`: default SKILLDB_SCHEMA, else `public`. `wait`: seconds to wait for another process that migrates.
@@ -142,7 +142,7 @@ def migrate(dsn: str, *, schema: str | None = None, wait: float = 10.0) -> Itera
                 process.refuse_inherited()
 
 
-def plan(dsn: str, *, schema: str | None = None) -> list[PlannedMigration]:
+def plan(dsn: str | Secret, *, schema: str | None = None) -> list[PlannedMigration]:
     """The statements that migrate() would run, with their locks. Arguments as there. Writes nothing, takes no lock.
 
     MigrationError: an applied migration was edited or has no file.
@@ -166,7 +166,7 @@ def _planned(id: str, catalogue: locks.Catalogue) -> PlannedMigration:
 
 
 def rollback(
-    dsn: str, count: int | None = 1, *, schema: str | None = None, wait: float = 10.0
+    dsn: str | Secret, count: int | None = 1, *, schema: str | None = None, wait: float = 10.0
 ) -> Iterator[MigrationDone]:
     """Roll back the last `count` migrations (None: all), and yield each when it is done. Arguments as migrate().
 
@@ -186,14 +186,14 @@ def rollback(
                 process.refuse_inherited()
 
 
-def get_lock(dsn: str, *, schema: str | None = None) -> MigrationLock | None:
+def get_lock(dsn: str | Secret, *, schema: str | None = None) -> MigrationLock | None:
     """The lock of a run that is at work or has crashed, or None. Arguments as migrate()."""
     dsn = Secret(dsn)
     with connection.owned(dsn, schema) as conn:
         return _lock(conn)
 
 
-def unlock(dsn: str, lock: MigrationLock, *, schema: str | None = None) -> bool:
+def unlock(dsn: str | Secret, lock: MigrationLock, *, schema: str | None = None) -> bool:
     """Remove the lock of a crashed run. Returns False if it was removed meanwhile.
 
     MigrationError: a session of `skilldb migrate` is connected and may be at work.
@@ -293,7 +293,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
     def connect(self, dburi: DatabaseURI) -> process.Connection:
         """yoyo calls this once."""
         return process.Connection.connect(
-            self.dsn, autocommit=True, application_name="skilldb migrate", client_encoding="utf8"
+            self.dsn.reveal(), autocommit=True, application_name="skilldb migrate", client_encoding="utf8"
         )
 
     def init_connection(self, connection: process.Connection) -> None:
@@ -316,7 +316,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
 
 @contextmanager
-def _opened(dsn: str, schema: str | None) -> Iterator[Any]:
+def _opened(dsn: str | Secret, schema: str | None) -> Iterator[Any]:
     dsn = Secret(dsn)
     parse(dsn)
     opened_by = os.getpid()
@@ -330,7 +330,7 @@ def _opened(dsn: str, schema: str | None) -> Iterator[Any]:
 
 
 @contextmanager
-def _locked(dsn: str, schema: str | None, wait: float) -> Iterator[Any]:
+def _locked(dsn: str | Secret, schema: str | None, wait: float) -> Iterator[Any]:
     with _opened(dsn, schema) as backend:
         role, bypasses = backend.connection.execute(_SQL["get_role"].sql).fetchone()
         if not bypasses:

@@ -35,7 +35,7 @@ class QueryUse:
     share: float
 
 
-def top(dsn: str, *, schema: str | None = None) -> list[QueryUse]:
+def top(dsn: str | Secret, *, schema: str | None = None) -> list[QueryUse]:
     """skilldb's queries since the statistics began, longest total time first. The other statements are the last item.
 
     `dsn` is the owner's. `schema`: default SKILLDB_SCHEMA, else `public`. SkilldbError: pg_stat_statements cannot be

@@ -20,6 +20,7 @@ from skilldb.admin import doctor, migrate
 from skilldb.admin.doctor import Finding
 from skilldb.dev import embedded
 from skilldb.errors import DatabaseUnavailableError
+from skilldb.settings import Secret
 from tests.support.api import new_skill
 from tests.support.database import contents, rows
 from tests.support.server import POOLER, TEST_DSN, Addresses, direct_only
@@ -606,7 +607,7 @@ def test_the_queries_are_planned_and_not_run_and_leave_no_statement_behind(addre
             schema="public",
             owner=owner,
             service=service,
-            service_dsn=addresses.service,
+            service_dsn=Secret(addresses.service),
             service_role="skilldb_service",
         )
         assert list(doctor._queries(patient)) == []

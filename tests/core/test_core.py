@@ -27,6 +27,7 @@ from skilldb.errors import (
     InvalidValueError,
     NotFoundError,
     PermissionDeniedError,
+    SchemaMismatchError,
     SkilldbError,
     TenantRequiredError,
 )
@@ -161,7 +162,7 @@ FAILURES = [
     pytest.param(metrics.repair_metrics("none"), NotFoundError, "skill 'none'", id="raised by a first step"),
     pytest.param(metrics.increment_skill_uses("s1", 2**31 - 1), InvalidValueError, "out of range", id="overflow"),
     pytest.param(tenants.create_tenant("X", "x", id="other"), PermissionDeniedError, "tenants", id="policy"),
-    pytest.param(ask("SELECT nothing"), SkilldbError, "nothing", id="refused by the parser"),
+    pytest.param(ask("SELECT nothing"), SchemaMismatchError, "nothing", id="refused by the parser"),
     pytest.param(DIVISION, InvalidValueError, "division by zero", id="evaluation"),
 ]
 
