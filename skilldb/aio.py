@@ -27,7 +27,7 @@ from skilldb.errors import (
     translate,
 )
 from skilldb.session import BEGIN, Exchange, Limit, Session
-from skilldb.statement import Statement, answers, require_tenant
+from skilldb.statement import NOTHING, Statement, answers, require_tenant
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -222,9 +222,7 @@ class AsyncTenant(AsyncExecutor):
             return answers(statements, [[]] * len(statements))
         async with self._database._connection() as conn:
             try:
-                return await _run(
-                    conn, Exchange(conn, conn.session, [conn.session.settings.begin], self.id, statements)
-                )
+                return await _run(conn, Exchange(conn, conn.session, [conn.session.begin], self.id, statements))
             except SchemaMismatchError:
                 await self._database._refuse_unusable_schema(conn)
                 raise
@@ -279,7 +277,7 @@ class AsyncTransaction(AsyncExecutor):
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
         session = self._conn.session
-        first = [] if self._begun else [BEGIN, session.settings.begin]
+        first = [] if self._begun else [BEGIN, session.begin]
         try:
             if self._begun:
                 connection.refuse_ended(self._conn)
@@ -383,7 +381,16 @@ class AsyncDatabase(process.NotPicklable):
         """The answers to the statements that check a new connection."""
         conn.session = Session(self._settings)
         conn.add_notice_handler(conn.session.note)
-        return await _run(conn, Exchange(conn, conn.session, [self._settings.begin_checks], "", statements), limit)
+        (((has_setter, may_set),), *answers) = await self._check(conn, limit, guards.HARDENING, *statements)
+        if has_setter and not may_set:
+            conn.session.begin = self._settings.begin_hardened
+        return answers
+
+    async def _check(self, conn: Conn, limit: Limit, first: Statement[Any], *statements: Statement[Any]) -> Any:
+        """The answers to the first statement, whose names are all qualified, and to others with a safe search_path."""
+        begin = Statement(NOTHING, *(query() for query in self._settings.begin_checks))
+        found, _, *answers = await _run(conn, Exchange(conn, conn.session, [], "", [first, begin, *statements]), limit)
+        return found, *answers
 
     async def _refuse_shared_statements(self) -> None:
         """Raise UnsafePoolerError behind a pooler that mixes up prepared statements. Takes `timeout` at most."""
@@ -409,9 +416,10 @@ class AsyncDatabase(process.NotPicklable):
 
     async def _refuse_unusable_schema(self, conn: Conn) -> None:
         """Raise PermissionDeniedError if the role may no longer use the schema. Its tables then seem to be missing."""
-        check = guards.session_check(self._settings.schema)
-        exchange = Exchange(conn, conn.session, [self._settings.begin_checks], "", [check])
-        guards.refuse_unusable(await _run(conn, exchange), self._settings.schema)
+        chosen = self._settings
+        limit = connection.limit(max(2.0, float(chosen.pool["timeout"])))
+        check = guards.session_check(chosen.schema)
+        guards.refuse_unusable((await self._check(conn, limit, guards.HARDENING, check))[1], chosen.schema)
 
     async def _configure(self, conn: Conn) -> None:
         """Check the role on each new connection of the pool. After a refusal the pool goes on trying."""
@@ -566,4 +574,8 @@ async def _run(conn: Conn, exchange: Exchange, limit: Limit | None = None) -> An
             return exchange.results()
         except ReadOnlyError:
             await conn.close()  # The next connection may lead to the new primary.
+            raise
+        except SkilldbError:
+            if exchange.refused_to_begin:  # The database was hardened, or softened, since the connection was made.
+                await conn.close()
             raise

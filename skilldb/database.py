@@ -29,7 +29,7 @@ from skilldb.errors import (
     translate,
 )
 from skilldb.session import BEGIN, Exchange, Limit, Session
-from skilldb.statement import Statement, answers, require_tenant
+from skilldb.statement import NOTHING, Statement, answers, require_tenant
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -222,7 +222,7 @@ class Tenant(Executor):
             return answers(statements, [[]] * len(statements))
         with self._database._connection() as conn:
             try:
-                return _run(conn, Exchange(conn, conn.session, [conn.session.settings.begin], self.id, statements))
+                return _run(conn, Exchange(conn, conn.session, [conn.session.begin], self.id, statements))
             except SchemaMismatchError:
                 self._database._refuse_unusable_schema(conn)
                 raise
@@ -277,7 +277,7 @@ class Transaction(Executor):
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
         session = self._conn.session
-        first = [] if self._begun else [BEGIN, session.settings.begin]
+        first = [] if self._begun else [BEGIN, session.begin]
         try:
             if self._begun:
                 connection.refuse_ended(self._conn)
@@ -381,7 +381,16 @@ class Database(process.NotPicklable):
         """The answers to the statements that check a new connection."""
         conn.session = Session(self._settings)
         conn.add_notice_handler(conn.session.note)
-        return _run(conn, Exchange(conn, conn.session, [self._settings.begin_checks], "", statements), limit)
+        (((has_setter, may_set),), *answers) = self._check(conn, limit, guards.HARDENING, *statements)
+        if has_setter and not may_set:
+            conn.session.begin = self._settings.begin_hardened
+        return answers
+
+    def _check(self, conn: Conn, limit: Limit, first: Statement[Any], *statements: Statement[Any]) -> Any:
+        """The answers to the first statement, whose names are all qualified, and to others with a safe search_path."""
+        begin = Statement(NOTHING, *(query() for query in self._settings.begin_checks))
+        found, _, *answers = _run(conn, Exchange(conn, conn.session, [], "", [first, begin, *statements]), limit)
+        return found, *answers
 
     def _refuse_shared_statements(self) -> None:
         """Raise UnsafePoolerError behind a pooler that mixes up prepared statements. Takes `timeout` at most."""
@@ -407,9 +416,10 @@ class Database(process.NotPicklable):
 
     def _refuse_unusable_schema(self, conn: Conn) -> None:
         """Raise PermissionDeniedError if the role may no longer use the schema. Its tables then seem to be missing."""
-        check = guards.session_check(self._settings.schema)
-        exchange = Exchange(conn, conn.session, [self._settings.begin_checks], "", [check])
-        guards.refuse_unusable(_run(conn, exchange), self._settings.schema)
+        chosen = self._settings
+        limit = connection.limit(max(2.0, float(chosen.pool["timeout"])))
+        check = guards.session_check(chosen.schema)
+        guards.refuse_unusable((self._check(conn, limit, guards.HARDENING, check))[1], chosen.schema)
 
     def _configure(self, conn: Conn) -> None:
         """Check the role on each new connection of the pool. After a refusal the pool goes on trying."""
@@ -562,4 +572,8 @@ def _run(conn: Conn, exchange: Exchange, limit: Limit | None = None) -> Any:
             return exchange.results()
         except ReadOnlyError:
             conn.close()  # The next connection may lead to the new primary.
+            raise
+        except SkilldbError:
+            if exchange.refused_to_begin:  # The database was hardened, or softened, since the connection was made.
+                conn.close()
             raise

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.abc import PQGen
 from psycopg.generators import execute
 from psycopg.pq import ExecStatus
@@ -37,11 +38,11 @@ Rows = Sequence[tuple[Any, ...]]
 
 ROLE_CHECK: Statement[Any] = Statement(ROWS, _SQL["list_unsafe_roles"]())
 """Runs on every connection of a service. refuse_role() reads the answer."""
+HARDENING: Statement[Any] = Statement(ROWS, _SQL["get_hardening"]())
+"""The first statement on every connection of a service: whether the database has a setter, and needs it."""
 SETTINGS_CHECK: Statement[Any] = Statement(ROWS, _SQL["list_unsuitable_settings"]())
 """Runs on every connection of a service. refuse_settings() reads the answer."""
-DATE_STYLE: Statement[Any] = Statement(
-    ROWS, Query("set_date_style", b"SELECT pg_catalog.set_config('DateStyle', 'ISO, YMD', false)", {})()
-)
+DATE_STYLE: Statement[Any] = Statement(ROWS, Query("set_date_style", b"SET DateStyle = 'ISO'", {})())
 """Runs on every connection of a service. psycopg reads times by the session's DateStyle, not by the transaction's."""
 
 
@@ -120,14 +121,20 @@ def require_schema(conn: psycopg.Connection[Any], schema: str) -> None:
 
 def pin(conn: psycopg.Connection[Any], search_path: str, *, local: bool = False) -> None:
     """Set the search_path, and what answers depend on, for the session or, `local`, for the transaction."""
+    # SET and not set_config(), which a hardened database refuses to the service.
     for name, value in (PINNED | {"search_path": search_path}).items():
-        conn.execute("SELECT pg_catalog.set_config(%s, %s, %s)", [name, value, local])
+        conn.execute(f"SET {'LOCAL' if local else 'SESSION'} {name} = {value}".encode())
+
+
+def set_tenant(conn: psycopg.Connection[Any], tenant_id: str) -> None:
+    """Set the tenant for the transaction, on one of psycopg's own connections."""
+    conn.execute(sql.SQL("SET LOCAL app.current_tenant_id = {}").format(sql.Literal(tenant_id)))
 
 
 def pin_transactions(conn: psycopg.Connection[Any]) -> None:
     """Set how the owner's transactions begin, whatever the role, the database or the environment says."""
     for name, value in (("default_transaction_isolation", "read committed"), ("default_transaction_read_only", "off")):
-        conn.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
+        conn.execute(f"SET {name} = '{value}'".encode())
 
 
 def session_check(schema: str) -> Statement[Any]:

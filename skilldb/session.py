@@ -45,6 +45,8 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.begin = settings.begin
+        """The first step of every call."""
         self.limit: Limit | None = None
         """When the present call is given up. None: `answer_timeout` after each wait begins."""
         self.used_at = monotonic()
@@ -111,6 +113,8 @@ class Exchange:
         self._last: list[_Sent | None] = []
         self._end: PGresult | None = None
         self._refusal: PGresult | None = None
+        self.refused_to_begin = False
+        """Whether the step that sets the tenant was refused."""
         self._size = 0
         self._commits = BEGIN not in first and conn.pgconn.transaction_status == TransactionStatus.IDLE
         self.outcome: Outcome = "not applied"
@@ -197,6 +201,7 @@ class Exchange:
         session, sql = self._session, sent.step.query.sql
         if sent.answer is not None and sent.answer.status == ExecStatus.FATAL_ERROR:
             error = error_from_result(sent.answer, "utf-8")
+            self.refused_to_begin = sent.step.query is session.begin
             if error.sqlstate in _OUTDATED:
                 session.prepared.clear()  # The other statements may be outdated too; each would fail once.
             # The server ended the step, so nothing was committed; a pooler's error (class 08) does not say that.

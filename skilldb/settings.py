@@ -20,7 +20,7 @@ SET_TENANT = b"SELECT pg_catalog.set_config('app.current_tenant_id', %(tenant_id
 NOTHING_TRUSTED = "pg_catalog, pg_temp"
 """The search_path while it is not yet known who may create objects in the schema."""
 
-PINNED = {"DateStyle": "ISO, YMD", "array_nulls": "on", "row_security": "on"}
+PINNED = {"DateStyle": "ISO", "array_nulls": "on", "row_security": "on"}
 """Settings that answers depend on, with the values that every call and every connection of the owner sets."""
 
 _LONGEST_NAME = 63  # PostgreSQL cuts longer names off (documentation, "Identifiers and Key Words").
@@ -58,8 +58,10 @@ class Settings:
     schema: str
     begin: Query
     """The first step of every call: sets the search_path, the tenant and the limits for this transaction."""
-    begin_checks: Query
-    """The same for the checks when opening, with only PostgreSQL's own names in the search_path."""
+    begin_hardened: Query
+    """The same in a hardened database, where only the setter may set the tenant; see sql/admin/harden.sql."""
+    begin_checks: tuple[Query, ...]
+    """The limits for the checks when opening, with only PostgreSQL's own names in the search_path."""
     prepare_threshold: int | None
     """How often a connection runs a query before it prepares it; None for never."""
     answer_timeout: float | None
@@ -123,7 +125,8 @@ def settings(
         },
         schema=schema,
         begin=_begin(search_path(schema), statement_timeout, lock_timeout),
-        begin_checks=_begin(NOTHING_TRUSTED, statement_timeout, lock_timeout),
+        begin_hardened=_begin_hardened(search_path(schema), statement_timeout, lock_timeout),
+        begin_checks=_begin_checks(statement_timeout, lock_timeout),
         prepare_threshold=prepare_threshold,
         answer_timeout=statement_timeout + timeout if statement_timeout else None,
     )
@@ -137,8 +140,8 @@ def _begin(path: str, statement_timeout: float, lock_timeout: float) -> Query:
     """
     chosen = PINNED | {
         "search_path": path,
-        "statement_timeout": f"{ceil(statement_timeout * 1000)}",
-        "lock_timeout": f"{ceil(lock_timeout * 1000)}",
+        "statement_timeout": _milliseconds(statement_timeout),
+        "lock_timeout": _milliseconds(lock_timeout),
         # A connection plans each query once, for all parameters. A plan for the first caller's values may be bad for
         # the others, and planning each time takes longer than running.
         "plan_cache_mode": "force_generic_plan",
@@ -146,6 +149,28 @@ def _begin(path: str, statement_timeout: float, lock_timeout: float) -> Query:
     pairs = {name: quote(value).strip().replace("%", "%%") for name, value in chosen.items()}
     local = "".join(f", pg_catalog.set_config('{name}', {value}, true)" for name, value in pairs.items())
     return Query("set_tenant", SET_TENANT + local.encode(), {"tenant_id": "text"})
+
+
+def _begin_hardened(path: str, statement_timeout: float, lock_timeout: float) -> Query:
+    """The same by the setter of a hardened database, which sets the pinned values itself."""
+    values = [quote(each).strip().replace("%", "%%") for each in (path, _milliseconds(statement_timeout))]
+    values.append(quote(_milliseconds(lock_timeout)))
+    sql = f"SELECT skilldb_hardening.begin_call(%(tenant_id)s, NULL, {', '.join(values)})"
+    return Query("set_tenant", sql.encode(), {"tenant_id": "text"})
+
+
+def _begin_checks(statement_timeout: float, lock_timeout: float) -> tuple[Query, ...]:
+    """SET and not set_config(), which a hardened database refuses to the service. The checks need no tenant."""
+    values = {
+        "search_path": NOTHING_TRUSTED,
+        "statement_timeout": _milliseconds(statement_timeout),
+        "lock_timeout": _milliseconds(lock_timeout),
+    }
+    return tuple(Query("begin_check", f"SET LOCAL {name} = {value}".encode(), {}) for name, value in values.items())
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{ceil(seconds * 1000)}"
 
 
 def schema_name(schema: str | None = None) -> str:

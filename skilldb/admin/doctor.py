@@ -128,8 +128,9 @@ def examine(
 
 
 def _set_session(conn: Conn, search_path: str, *, local: bool) -> None:
-    values = {"search_path": search_path, "lock_timeout": f"{LOCK_TIMEOUT}s", "is_local": local}
-    conn.execute(_SQL["set_session"].sql, values)
+    guards.pin(conn, search_path, local=local)
+    # Planning waits for ALTER TABLE, and while it waits, everyone else queues behind it.
+    conn.execute(f"SET {'LOCAL' if local else 'SESSION'} lock_timeout = '{LOCK_TIMEOUT}s'".encode())
 
 
 @contextmanager
@@ -525,6 +526,25 @@ _TIMEOUTS = {
 }
 
 
+def _hardening(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+    with _serving(patient.service, NOTHING_TRUSTED):
+        ((has_setter, may_set),) = patient.service.execute(queries.load("guards")["get_hardening"].sql).fetchall()
+    if has_setter and may_set:
+        yield (
+            "warning",
+            f"there is a setter, but {patient.service_role} may still call set_config(), which goes round it",
+            "as a superuser: `skilldb harden --apply`",
+        )
+    elif not has_setter and not may_set:
+        yield (
+            "failure",
+            f"{patient.service_role} may not call set_config(), and there is no setter: no call can set its tenant",
+            "as a superuser: `skilldb harden --apply`",
+        )
+    elif not has_setter:
+        yield "ok", "the tenant of a transaction is not write-once; `skilldb harden` makes it so (optional)", ""
+
+
 def _statements(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     if steps := top.missing(patient.owner):
         # A server without the extension's files was installed that way by choice: that is no fault of the database.
@@ -556,5 +576,6 @@ _CHECKS: tuple[tuple[str, Check, str], ...] = (
     ),
     ("connections", _connections, ""),
     ("settings", _settings, ""),
+    ("hardening", _hardening, "the tenant of a transaction is write-once"),
     ("statements", _statements, "pg_stat_statements can be read: see `skilldb top`"),
 )

@@ -18,7 +18,7 @@ from skilldb import connection, guards, queries
 from skilldb.errors import InvalidValueError, NotFoundError, SkilldbError, shown, translate
 from skilldb.examples import resolve
 from skilldb.query import Query
-from skilldb.settings import SET_TENANT, Secret, owner_search_path, schema_name, search_path
+from skilldb.settings import Secret, owner_search_path, schema_name, search_path
 from skilldb.statement import require_tenant
 from skilldb.values import ADAPT
 
@@ -98,7 +98,7 @@ def explain(
             examples = {} if tenant_id is None else _find_examples(conn, tenant_id)
         tenant_id = query.examples.get("tenant_id", tenant_id)
         if tenant_id is not None:
-            conn.execute(SET_TENANT, {"tenant_id": tenant_id})
+            guards.set_tenant(conn, tenant_id)
         params: dict[str, Any] = {}
         try:
             file = name.partition(".")[0]
@@ -193,7 +193,7 @@ def _rolled_back(dsn: str | Secret, schema: str | None, tenant_id: str | None) -
         with conn.transaction(force_rollback=True):
             guards.pin(conn, owner_search_path(schema) if tenant_id is None else search_path(schema), local=True)
             if tenant_id is not None:
-                conn.execute(SET_TENANT, {"tenant_id": require_tenant(tenant_id)})
+                guards.set_tenant(conn, require_tenant(tenant_id))
             yield conn
 
 

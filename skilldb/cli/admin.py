@@ -15,7 +15,7 @@ from rich.table import Table
 
 import skilldb
 from skilldb import connection, guards, settings
-from skilldb.admin import doctor, drift, explain, migrate, top
+from skilldb.admin import doctor, drift, explain, harden, migrate, top
 from skilldb.admin.locks import MODES
 from skilldb.cli.shared import Json, Schema, app, out, owner_dsn, service_dsn
 from skilldb.dev import embedded
@@ -232,6 +232,32 @@ def check(
     out.print(f"{len(organisations)} organisations checked, {len(found)} counters drifted.{repaired}")
     if left:
         raise typer.Exit(1)
+
+
+@app.command("harden")
+def harden_(
+    apply: Annotated[
+        bool,
+        typer.Option("--apply", help="Run it, as the superuser of SKILLDB_ADMIN_DSN or of the embedded server."),
+    ] = False,
+    schema: Schema = None,
+) -> None:
+    """Print the SQL that makes the tenant of a transaction write-once. Optional; a superuser runs it once.
+
+    Afterwards SQL that an attacker injects into an expression cannot name another organisation: set_config() is revoked
+    from all roles but the owner's, and a function sets the tenant once per transaction. docs/tenancy.md says what this
+    closes and what it does not.
+    """
+    if not apply:
+        for statement in harden.statements(owner_dsn(), schema=schema):
+            print(f"{statement};\n")
+        return
+    dsn = os.environ.get("SKILLDB_ADMIN_DSN")
+    if not dsn:
+        if os.environ.get("SKILLDB_OWNER_DSN"):
+            raise SkilldbError("--apply needs a superuser: set SKILLDB_ADMIN_DSN to a superuser's address")
+        dsn = make_conninfo(embedded.start().admin_dsn, dbname="skilldb")
+    out.print(f"Ran {harden.apply(dsn, schema=schema)} statements: the tenant of a transaction is write-once.")
 
 
 @app.command("doctor")

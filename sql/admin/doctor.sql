@@ -141,13 +141,6 @@ ORDER BY r.rolname;
 -- A plan for any parameters: one for NULL would leave out what NULL makes unreachable, and not ask for its grants.
 SET LOCAL plan_cache_mode = force_generic_plan;
 
--- name: set_session(search_path, lock_timeout, is_local)
--- Planning waits for ALTER TABLE, and while it waits, everyone else queues behind it.
--- Example: search_path = 'pg_catalog, public', lock_timeout = '1s', is_local = TRUE
-SELECT
-    pg_catalog.set_config('search_path', %(search_path)s, %(is_local)s::boolean) AS search_path,
-    pg_catalog.set_config('lock_timeout', %(lock_timeout)s, %(is_local)s::boolean) AS lock_timeout;
-
 -- name: list_locks()
 -- Who holds, or waits for, a lock on a table that keeps writers or readers out. `since`: the transaction's beginning,
 -- NULL where the role may not see it.

@@ -178,7 +178,13 @@ FROM pg_proc AS p
 WHERE
     p.pronamespace::regnamespace::text !~ '^(pg_|information_schema)'
     AND has_function_privilege(p.oid, 'EXECUTE')
-    AND (p.prosecdef OR p.proleakproof);
+    AND (p.prosecdef OR p.proleakproof)
+    -- The setter of sql/admin/harden.sql, if its owner may do nothing else.
+    AND NOT (
+        p.oid = to_regprocedure('skilldb_hardening.begin_call(text, text, text, text, text)')
+        AND p.proowner::regrole::text = 'skilldb_setter'
+        AND NOT p.proleakproof
+    );
 
 -- name: list_roles()
 -- Every role that the service is or may become, and what it can do that no service needs.

@@ -113,7 +113,7 @@ def test_the_owner_is_not_held_up_by_settings_that_its_connection_can_set(addres
     with connection.owned(addresses.owner) as owner:
         names = ("transaction_isolation", "transaction_read_only", "DateStyle", "client_encoding")
         values = [owner.execute(f"SHOW {name}".encode()).fetchone() for name in names]
-        assert values == [("read committed",), ("off",), ("ISO, YMD",), ("UTF8",)]
+        assert values == [("read committed",), ("off",), ("ISO, DMY",), ("UTF8",)]
     with psycopg.connect(addresses.admin, autocommit=True) as admin:
         admin.execute("SET default_transaction_read_only = off")
         admin.execute(f"ALTER DATABASE {admin.info.dbname} SET session_replication_role = replica".encode())
