@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from skilldb.admin import locks, migrate
 from skilldb.admin.locks import ACTIONS, ALTER_TABLE, MODES, STATEMENTS, Kind, match_kind
 from tests.support.database import contents, rows, until
 from tests.support.server import Addresses, Admin
+from tests.support.waits import ended, started
 
 Conn = psycopg.Connection[Any]
 
@@ -144,13 +144,12 @@ def test_what_runs_in_no_transaction_takes_the_locks_that_are_claimed(addresses:
         writer.execute(b"INSERT INTO tenants (id, name, slug) VALUES ('t', 't', 't')")
         writer.execute(b"LOCK TABLE skills IN ROW EXCLUSIVE MODE")
         claims = claimed(observer, statement, locks.catalogue(observer))
-        running = threading.Thread(target=runner.execute, args=[statement.encode()])
-        running.start()
+        running = started(runner.execute, statement.encode())
         pid = runner.info.backend_pid
         until(lambda: observer.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", [pid]).fetchone() == (True,))
         actual = held(observer, runner)
         writer.rollback()
-        running.join()
+        ended(running)
     assert claims == actual
 
 
@@ -164,13 +163,12 @@ def test_what_vacuum_waits_for_is_the_lock_that_is_claimed(addresses: Addresses,
     ):
         holder.execute(b"LOCK TABLE skills IN SHARE UPDATE EXCLUSIVE MODE")
         (claim,) = claimed(observer, statement, locks.catalogue(runner)).values()
-        running = threading.Thread(target=runner.execute, args=[statement.encode()])
-        running.start()
+        running = started(runner.execute, statement.encode())
         pid = runner.info.backend_pid
         until(lambda: observer.execute(waits, [pid]).fetchall() != [])
         ((mode,),) = observer.execute(waits, [pid]).fetchall()
         holder.rollback()
-        running.join()
+        ended(running)
     assert re.sub(r"(?<=[a-z])(?=[A-Z])", " ", mode.removesuffix("Lock")).upper() == claim
 
 

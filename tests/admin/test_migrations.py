@@ -19,6 +19,7 @@ from skilldb.admin.migrate import MigrationError
 from tests.support.database import contents, rows, until
 from tests.support.schema import LAST, dump
 from tests.support.server import CHECKOUT, Addresses, Admin
+from tests.support.waits import running
 
 
 def states(dsn: str) -> set[str]:
@@ -130,7 +131,7 @@ def test_the_linter_refuses_what_blocks_or_breaks_others(tmp_path: Path, stateme
     command = [str(Path(sys.executable).parent / "squawk"), "--config", str(CHECKOUT / ".squawk.toml"), str(file)]
     for allowed, status in (("", 1), (f"-- squawk-ignore {rule} -- a reason\n", 0)):
         file.write_text(f"SET LOCAL lock_timeout = '5s';\n\n{allowed}{statement}\n")
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == status, done.stdout
         assert (rule in done.stdout) == (status == 1), done.stdout
 
@@ -261,7 +262,7 @@ def test_a_killed_run_is_explained_unlocked_and_ended_by_the_next(addresses: Add
         holder.execute("LOCK TABLE skills IN ACCESS SHARE MODE")
         command = [str(Path(sys.executable).parent / "skilldb"), "migrate"]
         env = os.environ | {"SKILLDB_OWNER_DSN": addresses.owner, "SKILLDB_DSN": addresses.service}
-        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE) as crashed:
+        with running(command, env=env, stdout=subprocess.PIPE) as crashed:
             blocked = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
             until(lambda: observer.execute(blocked, [holder.info.backend_pid]).fetchone() == (1,))
             crashed.kill()

@@ -66,7 +66,7 @@ class Bare:
         path = f"{embedded.program('psql', self.version).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         env = os.environ | {"PGHOST": self.host, "PGPORT": "5432", "PATH": path} | (environment or {})
         done = subprocess.run(
-            command, input=input, env=env, cwd=self.folder, capture_output=True, text=True, check=False
+            command, input=input, env=env, cwd=self.folder, capture_output=True, text=True, check=False, timeout=120
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -189,10 +189,11 @@ def test_a_forced_owners_dump_with_row_security_is_empty_and_says_nothing(addres
         try:
             dsn = admin.dsn(conn.info.dbname, role)
             dump = [str(embedded.program("pg_dump")), "--inserts", dsn]
-            refused = subprocess.run(dump, capture_output=True, text=True, check=False)
+            refused = subprocess.run(dump, capture_output=True, text=True, check=False, timeout=60)
             assert refused.returncode == 1
             assert "query would be affected by row-level security policy" in refused.stderr
-            silent = subprocess.run([*dump, "--enable-row-security"], capture_output=True, text=True, check=False)
+            dump.append("--enable-row-security")
+            silent = subprocess.run(dump, capture_output=True, text=True, check=False, timeout=60)
         finally:
             conn.execute(f"REASSIGN OWNED BY {role} TO skilldb_owner; DROP OWNED BY {role}; DROP ROLE {role}".encode())
     assert silent.returncode == 0

@@ -55,7 +55,7 @@ def server() -> Iterator[str]:
         # Not captured: a server that was started would keep the pipe open.
         command = [*as_postgres, str(installed / program), "-D", str(folder / "data"), *arguments]
         with (folder / "said").open("a") as said:
-            return subprocess.run(command, check=False, stdout=said, stderr=said, cwd=folder).returncode
+            return subprocess.run(command, check=False, stdout=said, stderr=said, cwd=folder, timeout=60).returncode
 
     options = f"-k {folder} -c listen_addresses= -c fsync=off -c shared_preload_libraries=pg_stat_statements"
     try:

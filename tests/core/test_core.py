@@ -38,6 +38,7 @@ from skilldb.statement import Statement
 from tests.support.api import Api, ask, new_skill, new_user
 from tests.support.database import locked, rows, until
 from tests.support.server import Addresses, direct_only
+from tests.support.waits import ended, started
 
 T = TypeVar("T")
 PASSWORD = "geheim"
@@ -506,12 +507,11 @@ def test_an_interrupt_while_waiting_for_the_server_writes_nothing(addresses: Add
             until(lambda: lock_is_awaited(addresses))
             signal.pthread_kill(main, signal.SIGINT)
 
-        interrupter = threading.Thread(target=interrupt)
         with locked(addresses):
-            interrupter.start()
+            interrupter = started(interrupt)
             with pytest.raises(KeyboardInterrupt):
                 acme.execute(users.create_user("new@example.com", id="new"), USE)
-        interrupter.join()
+        ended(interrupter)
         assert acme.execute(users.get_user("new"), USE) == (None, 1)
 
 

@@ -22,10 +22,11 @@ from skilldb.models import NewUsageEvent
 from skilldb.repositories import skills, tenants, usage, users
 from skilldb.settings import SET_TENANT
 from tests.support.api import new_skill, pool_of
-from tests.support.database import rows
+from tests.support.database import rows, until
 from tests.support.proxy import Fault, Proxy, through
 from tests.support.reliability import FIGURES, record
 from tests.support.server import Addresses, direct_only
+from tests.support.waits import ended, started
 
 IDLE = TransactionStatus.IDLE
 pytestmark = pytest.mark.torture
@@ -250,14 +251,14 @@ def interrupted_by_thread(work: Callable[[], Any], when: Callable[[Callable[[], 
         except BaseException as error:
             raised.append(error)
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
 
     def interrupt() -> None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Interrupt))
 
     when(interrupt)
     thread.start()
-    thread.join()
+    ended(thread)
     assert [type(error) for error in raised] == [Interrupt]
 
 
@@ -325,11 +326,10 @@ def test_a_thread_interrupted_while_it_waits_for_a_connection_takes_none_with_it
 
         def when(interrupt: Callable[[], None]) -> None:
             def interrupt_the_waiting() -> None:
-                while not pool_of(opened).get_stats()["requests_waiting"]:
-                    pass
+                until(lambda: bool(pool_of(opened).get_stats()["requests_waiting"]), pause=0)
                 interrupt()
 
-            threading.Thread(target=interrupt_the_waiting).start()
+            started(interrupt_the_waiting)
 
         with tenant.transaction() as tx:
             tx.execute(READ)

@@ -221,7 +221,9 @@ def run_with_terminations(
     ended = 0
     with opened(api, addresses.service, max_size=4, timeout=5) as (execute, pool):
         with writing(spoilt(execute), books) as more:
+            deadline = monotonic() + 240
             while ended < number:
+                assert monotonic() < deadline, f"only {ended} connections were ended"
                 more(dice.randrange(12))
                 if pids := rows(addresses.admin, f"SELECT pid {BACKENDS}"):
                     ended += rows(addresses.admin, "SELECT pg_terminate_backend(%s)", *dice.choice(pids)) == [(True,)]

@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -35,6 +34,7 @@ from skilldb.statement import Statement
 from tests.support.database import rows, until
 from tests.support.reliability import record, size
 from tests.support.server import Addresses, direct_only
+from tests.support.waits import ended, running, started
 
 pytestmark = [direct_only, pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")]
 NAMES = ("acme", "globex")
@@ -327,8 +327,7 @@ def test_a_call_in_flight_is_refused_in_the_child_and_answered_in_the_parent(
             time.sleep(0.3)  # Longer than psycopg waits before it looks around.
             locker.rollback()
 
-        releasing = threading.Thread(target=release)
-        releasing.start()
+        releasing = started(release)
         try:
             answer = db.tenant("acme").execute(WHO)
         except raised:
@@ -337,7 +336,7 @@ def test_a_call_in_flight_is_refused_in_the_child_and_answered_in_the_parent(
             os._exit(1)
         if os.getpid() != parent:
             os._exit(3)
-        releasing.join()
+        ended(releasing)
         assert answer is not None
         assert answer.name == "acme"
         with suppress(ChildProcessError):
@@ -362,8 +361,7 @@ def test_to_open_is_refused_in_the_child_and_goes_on_in_the_parent(api: type[Blo
                 accepted.sendall(b"E\0\0\0\x1cSFATAL\0C57P03\0Mnot yet\0\0")
 
         status: list[int] = []
-        answering = threading.Thread(target=answer)
-        answering.start()
+        answering = started(answer)
         try:
             db.start()
         except ForkedError:
@@ -374,7 +372,7 @@ def test_to_open_is_refused_in_the_child_and_goes_on_in_the_parent(api: type[Blo
             told = str(error)
         else:
             os._exit(3)
-        answering.join()
+        ended(answering)
         assert (status, told[-7:]) == ([0], "not yet")
         db.close()
 
@@ -520,7 +518,7 @@ signal.pause()
 
 def test_a_child_does_not_keep_the_sessions_of_a_parent_that_was_killed(dsn: str, addresses: Addresses) -> None:
     command = [sys.executable, "-W", "ignore", "-c", _ORPHANS, dsn]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+    with running(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         assert rows(addresses.admin, SESSIONS) == [(3,)]
@@ -617,7 +615,7 @@ def test_gunicorn_with_preload_answers_everybody_with_their_own(dsn: str, addres
     path, workers, calls = tmp_path / "sock", 2, size(1_200, 8_000)
     command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", str(workers), "--threads", "4"]
     command += ["--bind", f"unix:{path}", "--chdir", str(tmp_path), "--log-level", "error", "forking_app:app"]
-    with subprocess.Popen(command, env={**os.environ, "FORKING_DSN": dsn}) as server:
+    with running(command, env={**os.environ, "FORKING_DSN": dsn}) as server:
         try:
             until(lambda: _answers(path))
 

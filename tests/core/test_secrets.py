@@ -31,6 +31,7 @@ from skilldb.errors import SkilldbError
 from skilldb.repositories import tenants
 from tests.support.reliability import record
 from tests.support.server import server_folder
+from tests.support.waits import running
 
 pytestmark = pytest.mark.torture
 PASSWORD = "Geheim-5d0e4b39"
@@ -198,7 +199,7 @@ def test_a_password_shows_in_no_command_line_of_psql(server_dsn: str, tmp_path: 
     waiting.chmod(0o755)
     dsn = make_conninfo(server_dsn, user="locked", password=PASSWORD)
     env = {"SKILLDB_DSN": dsn, "SKILLDB_OWNER_DSN": dsn, "PATH": f"{tmp_path}:/usr/bin:/bin"}
-    with subprocess.Popen([SKILLDB, "psql"], env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+    with running([SKILLDB, "psql"], env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
         assert run.stdin is not None
         assert run.stdout is not None
         assert run.stdout.readline() == "ready\n"

@@ -208,7 +208,7 @@ def test_one_address_without_the_other_is_refused(monkeypatch: pytest.MonkeyPatc
 
 def test_an_error_is_one_line_and_exit_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SKILLDB_DSN", "host=/nowhere user=nobody password=secret dbname=none")
-    result = subprocess.run([SKILLDB, "seed"], capture_output=True, text=True, check=False)
+    result = subprocess.run([SKILLDB, "seed"], capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 1
     assert result.stderr.startswith("error: ")
     assert "secret" not in result.stderr
@@ -230,7 +230,7 @@ def test_every_command_says_what_to_do_where_the_database_is_away(monkeypatch: p
         monkeypatch.setenv(variable, "host=/nowhere user=nobody password=secret dbname=none")
     for name in command_names() - WITHOUT_DATABASE:
         command = [SKILLDB, name, *ARGUMENTS.get(name, [])]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         said = result.stdout + result.stderr
         assert result.returncode == (2 if name == "doctor" else 1), said
         assert "/nowhere" in said, name
@@ -246,7 +246,7 @@ def test_what_the_server_itself_says_comes_without_how_to_reach_it(
     monkeypatch.setenv("SKILLDB_OWNER_DSN", make_conninfo(addresses.owner, options="-c lock_timeout=1ms"))
     with psycopg.connect(addresses.owner) as conn:
         conn.execute("LOCK TABLE _yoyo_migration")
-        result = subprocess.run([SKILLDB, "status"], capture_output=True, text=True, check=False)
+        result = subprocess.run([SKILLDB, "status"], capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 1
     assert result.stderr.startswith("error: lock_timeout ended the wait for a lock")
     assert "name the server" not in result.stderr
@@ -262,7 +262,7 @@ def test_psql_sees_an_organisations_rows(addresses: Addresses) -> None:
         path = {"PATH": f"{embedded.program('psql').parent}:/usr/bin:/bin"}
         env = {"SKILLDB_DSN": addresses.service, "SKILLDB_OWNER_DSN": addresses.owner} | path
         command = [SKILLDB, "psql", *more]
-        found = subprocess.run(command, input=query, capture_output=True, text=True, check=True, env=env)
+        found = subprocess.run(command, input=query, capture_output=True, text=True, check=True, env=env, timeout=60)
         return found.stdout
 
     assert "seen: 1" in ask("--tenant", "acme inc")
@@ -277,9 +277,11 @@ def test_a_shell_takes_the_addresses_that_db_start_prints() -> None:
         script = f"""eval "$({SKILLDB} db-start)"; {sys.executable} -c 'import skilldb; skilldb.connect().open()'"""
         env = {name: value for name, value in os.environ.items() if not name.startswith("SKILLDB_")}
         try:
-            subprocess.run(["sh", "-euc", script], cwd=folder, env=env, check=True, capture_output=True)
+            # Into a file: a server that was started would keep a pipe open.
+            with (parent / "said").open("wb") as said:
+                subprocess.run(["sh", "-euc", script], cwd=folder, env=env, check=True, stdout=said, timeout=120)
         finally:
-            subprocess.run([SKILLDB, "db-stop"], cwd=folder, env=env, check=True, capture_output=True)
+            subprocess.run([SKILLDB, "db-stop"], cwd=folder, env=env, check=True, capture_output=True, timeout=60)
 
 
 @direct_only
@@ -289,7 +291,8 @@ def test_the_readmes_examples_run_as_they_stand_after_the_demo_and_a_second_time
     blocks = re.findall(r"```python\n(.*?)```", (CHECKOUT / "README.md").read_text(), flags=re.DOTALL)
     assert len(blocks) == 2
     for block in blocks * 2:
-        said = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=True).stdout
+        command = [sys.executable, "-c", block]
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
         promised = re.search(r"print\(.*\)  # (.*)", block)
         assert promised is not None
         assert said.strip() == promised[1]
@@ -305,7 +308,8 @@ def test_the_readme_lists_every_repository_function_and_command() -> None:
 
 
 def test_make_lists_every_target_with_a_line() -> None:
-    said = subprocess.run(["make", "-C", CHECKOUT, "--no-print-directory"], capture_output=True, text=True, check=True)
+    command = ["make", "-C", str(CHECKOUT), "--no-print-directory"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     listed = {line.split()[0] for line in said.stdout.splitlines()}
     promised = (
         "install demo db-start db-stop migrate rollback status new-migration seed import drift doctor psql explain "

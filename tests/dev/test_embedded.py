@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -105,9 +106,9 @@ def modes(folder: Path) -> dict[Path, int]:
 
 
 def psql_as(user: tuple[int, int] | None, server: embedded.Server, login: str) -> subprocess.CompletedProcess[str]:
-    identity = {"user": user[0], "group": user[1], "extra_groups": []} if user else {}
-    command = [embedded.program("psql"), "-At", make_conninfo(server.admin_dsn, user=login), "-c", "SELECT 'in'"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **identity)  # type: ignore[call-overload, no-any-return]
+    identity: dict[str, Any] = {"user": user[0], "group": user[1], "extra_groups": []} if user else {}
+    command = [str(embedded.program("psql")), "-At", make_conninfo(server.admin_dsn, user=login), "-c", "SELECT 'in'"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", timeout=60, **identity)
 
 
 def run_as_other(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -128,6 +129,7 @@ def run_as_other(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
 
 

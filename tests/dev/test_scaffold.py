@@ -31,7 +31,12 @@ def lint(*paths: Path) -> None:
     tools = Path(sys.executable).parent
     for command in (["sqlfluff", "lint", "--config", "pyproject.toml"], ["squawk", "--config", ".squawk.toml"]):
         done = subprocess.run(
-            [tools / command[0], *command[1:], *paths], cwd=CHECKOUT, capture_output=True, text=True, check=False
+            [tools / command[0], *command[1:], *paths],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
         assert done.returncode == 0, done.stdout
 

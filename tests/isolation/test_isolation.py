@@ -40,13 +40,10 @@ from tests.support.api import pool_of
 from tests.support.functions import (
     FUNCTIONS,
     IDENTITY,
-    LEFT_OUT,
     Function,
-    Leaf,
     arguments,
     everything,
-    is_mapping,
-    names_a_row,
+    naming,
 )
 from tests.support.isolation import BEHAVIOUR, NOWHERE, PEER, A, B, closed_to_others, closed_without_tenant, undetected
 from tests.support.server import Addresses, Admin
@@ -113,29 +110,6 @@ def test_deleting_all_of_a_tenant_leaves_the_rows_of_the_same_ids_of_another(see
 
 
 # Errors of the repositories.
-
-# Required parameters that are neither ids nor fit for any value of their type.
-KNOWN = {"status": "accepted", "feedback_type": "suggestion", "content_hash": "0" * 64}
-SAMPLES: dict[Any, Any] = {str: "text", int: 1, bool: True, datetime: datetime.fromisoformat("2026-01-01T00:00:00Z")}
-
-
-def naming(choose: Callable[[str], str]) -> Leaf:
-    """Ids, each chosen by its path, and what else is required."""
-
-    def leaf(path: str, hint: Any, required: bool) -> Any:
-        if names_a_row(path):
-            return choose(path)
-        if not required:
-            return LEFT_OUT
-        name = path.rpartition(".")[2]
-        if name in KNOWN:
-            return KNOWN[name]
-        if is_mapping(hint):
-            return {}
-        assert hint in SAMPLES, f"no argument for {path}, which is {hint}: say in KNOWN or SAMPLES what to pass"
-        return SAMPLES[hint]
-
-    return leaf
 
 
 def ids_of(function: Function) -> list[str]:

@@ -363,10 +363,11 @@ def test_psql_looks_at_the_schema_and_keeps_the_users_options(addresses: Address
         text=True,
         capture_output=True,
         check=True,
+        timeout=60,
     )
     assert f"{SCHEMA}|7MB|a\tb" in run.stdout
     command[-1] = "nowhere"
-    missing = subprocess.run(command, env=env, text=True, capture_output=True, check=False)
+    missing = subprocess.run(command, env=env, text=True, capture_output=True, check=False, timeout=60)
     assert (missing.returncode, missing.stdout) == (1, "")
     assert "there is no schema 'nowhere'" in missing.stderr
 

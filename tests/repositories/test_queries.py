@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import inspect
 import pkgutil
 import re
 import types
 import typing
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, Union
 
 import psycopg
@@ -21,7 +20,7 @@ from skilldb.models import Page
 from skilldb.query import Query
 from skilldb.statement import VALUE, Statement
 from tests.support.database import rows
-from tests.support.functions import FUNCTIONS
+from tests.support.functions import FUNCTIONS, arguments, naming
 from tests.support.queries import altered
 from tests.support.server import Addresses
 
@@ -241,31 +240,17 @@ def wrong_columns(conn: psycopg.Connection[Any], statement: Statement[Any], resu
     return wrong
 
 
-def harmless(annotation: Any) -> Any:
-    """A value of the annotated type that names no row."""
-    type_ = without_none(annotation)[0]
-    if typing.is_typeddict(type_):
-        return {}
-    if dataclasses.is_dataclass(type_):
-        hints = typing.get_type_hints(type_)
-        required = [f for f in dataclasses.fields(type_) if f.default is f.default_factory is dataclasses.MISSING]
-        return type_(**{field.name: harmless(hints[field.name]) for field in required})  # type: ignore[operator]
-    if typing.get_origin(type_) is not None:
-        return [harmless(typing.get_args(type_)[0])]
-    return {str: "none", int: 1, datetime: datetime(2026, 5, 5, tzinfo=UTC)}[type_]
-
-
 def result_type(function: Callable[..., Statement[Any]]) -> Any:
     """The T of the Statement[T] that the function returns."""
     return typing.get_args(typing.get_type_hints(function)["return"])[0]
 
 
+NOWHERE = "00000000-0000-4000-8000-000000000000"
+
+
 def build(function: Callable[..., Statement[Any]]) -> Statement[Any]:
-    """The function's statement for harmless arguments; what has a default keeps it."""
-    hints = typing.get_type_hints(function)
-    required = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
-    by_position = [harmless(hints[p.name]) for p in required if p.kind is not p.KEYWORD_ONLY]
-    return function(*by_position, **{p.name: harmless(hints[p.name]) for p in required if p.kind is p.KEYWORD_ONLY})
+    """The function's statement for arguments that name no row."""
+    return function(**arguments(function, naming(lambda path: NOWHERE)))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -14,7 +15,7 @@ from skilldb.errors import DatabaseUnavailableError
 from skilldb.models import NewUsageEvent
 from skilldb.repositories import metrics, skills, tenants, usage
 from tests.support.api import APIS, new_skill
-from tests.support.database import locked, rows
+from tests.support.database import locked, rows, until
 from tests.support.ledger import Execute, not_put_back, opened
 from tests.support.reliability import record, size
 from tests.support.server import Addresses
@@ -60,13 +61,13 @@ def crowd(
             for caller in range(CALLERS):
                 before = pool.get_stats().get("requests_num", 0)
                 calls.append(threads.submit(call, caller))
-                while pool.get_stats().get("requests_num", 0) == before:  # Until it stands in the queue.
-                    pass
+                in_queue = partial(lambda number: pool.get_stats().get("requests_num", 0) != number, before)
+                until(in_queue, pause=0.001)
             if not until_served:
                 for done in calls:
-                    done.result()
+                    done.result(timeout=120)
         for done in calls:
-            done.result()
+            done.result(timeout=120)
     # created_at is when the transaction began.
     query = "SELECT id::text FROM usage_events ORDER BY created_at"
     served = [int(id.replace("-", ""), 16) for (id,) in rows(addresses.admin, query)]

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import psutil
@@ -178,10 +179,12 @@ def test_a_server_that_was_away_for_long_is_noticed_by_the_next_callers(api: str
         execute(READ)
         embedded.stop(folder)
         refusals = 0
+        deadline = monotonic() + 120
         while pool.get_stats().get("connections_errors", 0) < 4:
             with pytest.raises(DatabaseUnavailableError):
                 execute(READ)
             refusals += 1
+            assert monotonic() < deadline, "the pool does not try to connect"
         embedded.start(folder)
         late = 0
         while late < 4:
@@ -202,7 +205,8 @@ def test_a_server_that_was_away_for_long_is_noticed_by_the_next_callers(api: str
 def small_disk() -> Iterator[Path]:
     """The folder of a server with little space, and a file that takes the rest of it away."""
     disk = Path(tempfile.mkdtemp(prefix="skilldb-tests-"))
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=220m,mode=755", "tmpfs", disk], capture_output=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=220m,mode=755", "tmpfs", str(disk)]
+    mounted = subprocess.run(command, capture_output=True, timeout=60)
     if mounted.returncode:
         disk.rmdir()
         pytest.skip(f"only root may mount a small disk: {mounted.stderr.decode().strip()}")
@@ -211,7 +215,7 @@ def small_disk() -> Iterator[Path]:
         yield disk
     finally:
         embedded.stop(disk / "own")
-        subprocess.run(["umount", disk], check=True)
+        subprocess.run(["umount", disk], check=True, timeout=60)
         disk.rmdir()
 
 

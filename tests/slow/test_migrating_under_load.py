@@ -16,6 +16,7 @@ from skilldb.models import NewUsageEvent
 from skilldb.repositories import metrics, ratings, usage
 from tests.support.database import rows, until
 from tests.support.server import Addresses
+from tests.support.waits import ended, started
 
 CLIENTS = 4
 SKILLS = 40_000
@@ -66,15 +67,13 @@ class Client:
 def at_work(clients: list[Client]) -> Iterator[None]:
     """The clients work until the block ends."""
     stop = threading.Event()
-    threads = [threading.Thread(target=client.run, args=[stop]) for client in clients]
-    for thread in threads:
-        thread.start()
+    threads = [started(client.run, stop) for client in clients]
     try:
         yield
     finally:
         stop.set()
         for thread in threads:
-            thread.join()
+            ended(thread)
 
 
 def go_on(clients: list[Client]) -> None:

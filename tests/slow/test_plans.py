@@ -15,7 +15,7 @@ from skilldb.query import Query
 from skilldb.repositories import metrics
 from skilldb.settings import SET_TENANT
 from tests.support import plans, scaled
-from tests.support.database import rows
+from tests.support.database import rows, until
 from tests.support.plans import Catalogue, Plan
 from tests.support.server import Addresses
 
@@ -147,7 +147,7 @@ def test_the_indexes_of_foreign_keys_are_used_when_what_they_refer_to_is_deleted
         explain.explain(scaled_addresses.service, name, scaled.BIG)
     # A backend reports its statistics when it ends, which the server need not have seen when the client has.
     with psycopg.connect(scaled_addresses.admin, autocommit=True) as waiting:
-        while waiting.execute("SELECT FROM pg_stat_activity WHERE application_name = 'skilldb explain'").fetchone():
-            pass
+        running = "SELECT FROM pg_stat_activity WHERE application_name = 'skilldb explain'"
+        until(lambda: waiting.execute(running).fetchone() is None)
     after = dict(rows(scaled_addresses.admin, scans))
     assert [name for name in before if after[name] <= before[name]] == []

@@ -35,7 +35,7 @@ except skilldb.SkilldbError as error:
 @direct_only
 def test_a_wheel_installed_alone_migrates_and_runs_a_query(tmp_path: Path, addresses: Addresses) -> None:
     def run(*command: str | Path) -> str:
-        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, timeout=240).stdout
 
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", CHECKOUT)
     (wheel,) = tmp_path.glob("skilldb-*.whl")

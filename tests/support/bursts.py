@@ -55,7 +55,7 @@ class Race:
             return job()
 
         futures: list[Future[Any]] = [self.threads.submit(write, job) for job in jobs]
-        return [future.exception() or future.result() for future in futures]
+        return [future.exception(timeout=120) or future.result(timeout=0) for future in futures]
 
     def execute(self, *statements: Statement[Any]) -> list[Any]:
         """A burst in which each writer executes one statement."""

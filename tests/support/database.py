@@ -30,12 +30,12 @@ def contents(dsn: str) -> list[tuple[Any, ...]]:
         return sorted(conn.execute(str(tables.fetchall()[0][0]).encode()))
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until the condition holds; fail after a minute."""
-    deadline = time.monotonic() + 60
+def until(condition: Callable[[], bool], *, seconds: float = 60, pause: float = 0.01) -> None:
+    """Wait until the condition holds, looking again after each pause; fail after so many seconds."""
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
+from datetime import datetime
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -80,6 +81,38 @@ def names_a_row(path: str) -> bool:
 
 # What a new row is called: in a call that names its own rows this is one that is still free.
 IDENTITY = {"id", "slug", "email"}
+
+
+# Required parameters that are neither ids nor fit for any value of their type.
+KNOWN = {"status": "accepted", "feedback_type": "suggestion", "content_hash": "0" * 64}
+SAMPLES: dict[Any, Any] = {str: "text", int: 1, bool: True, datetime: datetime.fromisoformat("2026-01-01T00:00:00Z")}
+
+
+def naming(choose: Callable[[str], str]) -> Leaf:
+    """Ids, each chosen by its path, and what else is required."""
+
+    def leaf(path: str, hint: Any, required: bool) -> Any:
+        if names_a_row(path):
+            return choose(path)
+        if not required:
+            return LEFT_OUT
+        name = path.rpartition(".")[2]
+        if name in KNOWN:
+            return KNOWN[name]
+        if is_mapping(hint):
+            return {}
+        assert hint in SAMPLES, (
+            f"no argument for {path}, which is {shown(hint)}: "
+            "add its name to KNOWN or its type to SAMPLES in tests/support/functions.py"
+        )
+        return SAMPLES[hint]
+
+    return leaf
+
+
+def shown(hint: Any) -> str:
+    """A type as a message shows it."""
+    return hint.__name__ if isinstance(hint, type) else str(hint)
 
 
 def everything(error: BaseException) -> str:

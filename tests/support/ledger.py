@@ -20,7 +20,8 @@ from skilldb.models import NewSkillFeedback, NewSkillVersion, NewTokenMeasuremen
 from skilldb.repositories import feedback, metrics, ratings, skills, tenants, tokens, usage, views
 from skilldb.statement import Statement
 from tests.support.api import new_skill, new_user, pool_of
-from tests.support.database import rows
+from tests.support.database import rows, until
+from tests.support.waits import ended, started
 
 SKILLS = ["s0", "s1", "s2"]
 WRITERS = 8
@@ -41,11 +42,10 @@ def opened(api: str, dsn: str, **settings: Any) -> Iterator[tuple[Execute, Any]]
             yield database.tenant("acme").execute, pool_of(database)
         return
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
+    thread = started(loop.run_forever)
 
     def run(work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, loop).result()
+        return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=120)
 
     try:
         opened = skilldb.connect_async(dsn, **settings)
@@ -57,7 +57,7 @@ def opened(api: str, dsn: str, **settings: Any) -> Iterator[tuple[Execute, Any]]
             run(opened.close())
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+        ended(thread)
         loop.close()
 
 
@@ -117,8 +117,7 @@ class Ledger:
                 statement: Statement[Any] = (
                     usage.record_usage_events(events) if many else usage.record_usage_event(events[0])
                 )
-                while not self.execute(execute, statement):
-                    pass
+                until(lambda: self.execute(execute, statement), seconds=120, pause=0)
                 self.told.update(str(event.id) for event in events)
                 self.uses += len(events)
             case 2:

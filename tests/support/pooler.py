@@ -13,6 +13,9 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from tests.support.database import until
+from tests.support.waits import running
+
 PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 USERS = ("postgres", "skilldb_owner", "skilldb_service")
 
@@ -42,22 +45,17 @@ def pooler(folder: Path, host: str, port: int, **settings: str | int) -> Iterato
         user = ["-u", owner]
         for path in (folder, *folder.glob("*")):
             shutil.chown(path, owner)
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([PROGRAM, "-q", *user, folder / "ini"], stdout=log, stderr=log)
-    try:
-        _await(process, listen_port, folder / "log")
+    dsn = make_conninfo(host="127.0.0.1", port=listen_port, user="postgres", dbname="postgres", sslmode="disable")
+    command = [PROGRAM, "-q", *user, folder / "ini"]
+    with (folder / "log").open("w") as log, running(command, stdout=log, stderr=log) as process:
+        until(lambda: _listens(process, dsn, folder / "log"))
         yield listen_port
-    finally:
-        process.terminate()
-        process.wait()
 
 
-def _await(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    dsn = make_conninfo(host="127.0.0.1", port=port, user="postgres", dbname="postgres", sslmode="disable")
-    while True:
-        try:
-            psycopg.connect(dsn).close()
-        except psycopg.OperationalError:
-            assert process.poll() is None, log.read_text()
-        else:
-            return
+def _listens(process: subprocess.Popen[bytes], dsn: str, log: Path) -> bool:
+    try:
+        psycopg.connect(dsn, connect_timeout=10).close()
+    except psycopg.OperationalError:
+        assert process.poll() is None, log.read_text()
+        return False
+    return True

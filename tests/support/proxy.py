@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from socketserver import BaseRequestHandler
-from threading import Thread
 from time import sleep
 from typing import BinaryIO, Literal
 
 import benchmarks.proxy
 from benchmarks.proxy import serving
+from tests.support.waits import ended, started
 
 # Message types and codes: PostgreSQL documentation, "Message Formats".
 FLUSH, SYNC, QUERY, TERMINATE = b"H", b"S", b"Q", b"X"
@@ -80,10 +80,9 @@ class _Relay(BaseRequestHandler):
                 if fault is not None and fault.of == "request":
                     request = self._faulty(fault, request, server)
                 # The server answers while it is still being asked, and stops to listen where nobody takes its answers.
-                asking = Thread(target=server.sendall, args=(request,))
-                asking.start()
+                asking = started(server.sendall, request)
                 answer = b"".join(_until(answered, READY))
-                asking.join()
+                ended(asking)
                 if fault is not None and fault.of == "answer":
                     answer = self._faulty(fault, answer, self.request)
                 self.request.sendall(answer)

@@ -45,7 +45,7 @@ is a foreign key; boxes show the columns of keys alone.
 def dump(dsn: str) -> str:
     """The schema as pg_dump writes it, without yoyo's tables, owners, settings and whatever names a version."""
     command = [str(embedded.program("pg_dump")), "--schema-only", "--no-owner", "--exclude-table=*yoyo*", dsn]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
     return _HEADER + re.sub(r"\n{3,}", "\n\n", _NOISE.sub("", text)).strip() + "\n"
 
 

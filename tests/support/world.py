@@ -24,7 +24,7 @@ from skilldb.models import (
     Page,
 )
 from skilldb.statement import VALUE, Statement
-from tests.support.functions import FUNCTIONS, LEFT_OUT, arguments, everything
+from tests.support.functions import FUNCTIONS, LEFT_OUT, arguments, everything, shown
 from tests.support.model import FEEDBACK_TYPES, Organisation, Refused
 from tests.support.server import Addresses
 
@@ -121,7 +121,10 @@ def pool(path: str, hint: Any, required: bool) -> Sequence[Any]:
         return found
     if hint is int:
         return COUNT
-    assert hint is str, f"no values to choose from for {path}, which is {hint}"
+    assert hint is str, (
+        f"no values to choose from for {path}, which is {shown(hint)}: "
+        f"add {name} to {'REQUIRED' if required else 'OPTIONAL'} in tests/support/world.py"
+    )
     return (WORDS,) if required else (LEFT_OUT, WORDS)
 
 
