@@ -97,9 +97,10 @@ def test_opening_refuses_while_somebody_untrusted_may_create_or_has_created(
         execute(addresses.admin, remedy)
     opened(addresses.service)
     record(
-        f"Opening refuses while somebody untrusted can put a function in the way ({opened.__name__[5:]})",
-        tested="a login with CREATE plants functions that fit better than PostgreSQL's; each remedy told is run",
-        ablation="the check asked with the schema in its search_path; only grants looked at, not what is there already",
+        f"A database does not open while an untrusted role can shadow a function ({opened.__name__[5:]})",
+        tested="a login with CREATE adds functions that match calls better than PostgreSQL's; each suggested remedy "
+        "is run",
+        ablation="the check runs with the schema in its search_path; it reads only grants, not existing objects",
         figures={"remedies": len(found)},
     )
 

@@ -109,9 +109,10 @@ def test_every_way_around_the_policies_becomes_what_is_written_of_it(owned: Addr
     assert found == []
     outcomes = [way.outcome.partition(" ")[0] for way in WAYS]
     record(
-        "Every way around the policies that PostgreSQL knows is refused, harmless, or written down as what remains.",
-        tested="Each is tried as the service's login, with an organisation set; docs/tenancy.md lists them.",
-        ablation="row-level security disabled; TEMPORARY granted; CREATE and REFERENCES granted; a sequence",
+        "Every known way around PostgreSQL's policies is refused, harmless, or documented as remaining",
+        tested="each way is tried as the service role with an organisation set; docs/tenancy.md lists them",
+        ablation="row-level security is disabled; TEMPORARY is granted; CREATE and REFERENCES are granted; a sequence "
+        "exists",
         figures={outcome: outcomes.count(outcome) for outcome in ("refused", "harmless", "remains")},
     )
 
