@@ -346,13 +346,11 @@ def section() -> str:
         HEADING,
         "",
         "A test tries each way as the service role, with one organisation set and rows of another one in the tables.",
-        "`refused` names the SQLSTATE. A way that `remains` needs custom SQL that runs as the service role. No "
-        "function",
-        "of skilldb runs such SQL. The way is closed if the service role runs only skilldb's SQL.",
+        "`refused` names the SQLSTATE. A way that `remains` needs custom SQL that runs as the service role. No",
+        "function of skilldb runs such SQL. The way is closed if the service role runs only skilldb's SQL.",
         "",
-        "Migration 0001 revokes TEMPORARY on the database. Only the database's owner can do that. A copy made with "
-        "CREATE",
-        "DATABASE ... TEMPLATE, or from a dump without --create, needs it again:",
+        "Migration 0001 revokes TEMPORARY on the database. Only the database's owner or a superuser can do that. A",
+        "copy made with CREATE DATABASE ... TEMPLATE, or from a dump without --create, needs it again:",
         "`REVOKE TEMPORARY ON DATABASE ... FROM PUBLIC`.",
         "",
         "| way | outcome | reason |",
