@@ -241,7 +241,7 @@ ERRORS = {
         was="- coalesce((SELECT former.rating FROM former), 0)",
         becomes="",
     ),
-    "the version seen is news": Sabotage(
+    "the seen version counts as new": Sabotage(
         query="views.detect_changes",
         was="s.published_version > coalesce",
         becomes="s.published_version >= coalesce",
