@@ -60,7 +60,7 @@ import: $(READY) ## Import a folder of */SKILL.md (SKILLS=DIR, TENANT=ID)
 	@test -n "$(SKILLS)" || { echo "Which folder? make import SKILLS=DIR" >&2; exit 2; }
 	@$(SKILLDB) import "$(SKILLS)" $(if $(TENANT),--tenant "$(TENANT)")
 
-drift: $(READY) ## Compare the counters with the rows they count (ARGS=--repair to mend)
+drift: $(READY) ## Compare the counters with the rows they count (ARGS=--repair to repair them)
 	@$(SKILLDB) check $(ARGS)
 
 doctor: $(READY) ## Examine the database, and say what to do (ARGS="--skip-drift --json")

@@ -1,4 +1,4 @@
-"""Runs all benchmarks on one server, and writes performance.md and its pictures into the folder that is named."""
+"""Runs all benchmarks on one server, and writes performance.md and its pictures into the given folder."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ LIBRARIES = ("psycopg", "psycopg-pool", "asyncpg", "SQLAlchemy")
 
 
 def main() -> None:
-    """Run them."""
+    """Run the benchmarks."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller sizes and counts: whether it works, no figures")
-    parser.add_argument("--topic", action="append", choices=TOPICS, help="this one only; again for another")
-    parser.add_argument("folder", type=Path, help="where performance.md and its pictures go")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="smaller sizes and counts: shows that the benchmarks work, not their figures",
+    )
+    parser.add_argument("--topic", action="append", choices=TOPICS, help="run only this topic; may be repeated")
+    parser.add_argument("folder", type=Path, help="folder for performance.md and its pictures")
     arguments = parser.parse_args()
     warnings.simplefilter("error")
     start = perf_counter()
@@ -43,11 +47,11 @@ def main() -> None:
         machine = describe(bench)
     minutes = (perf_counter() - start) / 60
     say(f"{minutes:.1f} minutes")
-    report.write(arguments.folder, topics, [*machine, f"{minutes:.1f} minutes for all of it"], quick=arguments.quick)
+    report.write(arguments.folder, topics, [*machine, f"{minutes:.1f} minutes in total"], quick=arguments.quick)
 
 
 def describe(bench: Bench) -> list[str]:
-    """When and on what it ran."""
+    """The time of the run, the machine and the versions."""
     with psycopg.connect(bench.admin_dsn) as conn:
         postgres = conn.info.parameter_status("server_version")
         fsync = conn.execute(b"SELECT current_setting('fsync'), current_setting('full_page_writes')").fetchone()

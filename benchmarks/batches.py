@@ -1,4 +1,4 @@
-"""Usage events in batches, beside COPY by the owner, which isolates nothing, counts nothing and knows no duplicates."""
+"""Usage events in batches, compared with COPY by the owner: no isolation, no counters, no duplicates."""
 
 from __future__ import annotations
 
@@ -52,20 +52,21 @@ def run(bench: Bench) -> Topic:
             times[size] = interleaved(runs)
     return Topic(
         "Usage events in batches",
-        "record_usage_events: under isolation, events that are there already skipped, each skill's uses counted, all "
-        f"in one round trip; {SKILLS:,} skills and {USERS:,} users by chance. COPY: the owner's rows into the same "
-        "table with its keys, indexes and foreign keys, and nothing else.",
+        "record_usage_events runs under row-level security. It skips events that are already stored and counts each "
+        f"skill's uses, all in one round trip. The events name random ones of {SKILLS:,} skills and {USERS:,} users. "
+        "COPY: the owner writes rows into the same table, with its keys, indexes and foreign keys, and does nothing "
+        "else.",
         [
             at_least(
-                f"record_usage_events, batches of {SIZES[-1]:,}: events a second against COPY",
+                f"record_usage_events, batches of {SIZES[-1]:,}: events per second against COPY",
                 0.35,
                 ratio(times[SIZES[-1]]["COPY"], times[SIZES[-1]]["skilldb"]),
             )
         ],
         [
             Table(
-                "Events a second",
-                ["events a batch", "skilldb", "COPY", "skilldb / COPY"],
+                "Events per second",
+                ["events per batch", "skilldb", "COPY", "skilldb / COPY"],
                 [
                     [
                         f"{size:,}",
@@ -76,7 +77,7 @@ def run(bench: Bench) -> Topic:
                 ],
             )
         ],
-        [Picture("batches.png", "events a second by the size of the batch", lambda axes: draw(axes, times))],
+        [Picture("batches.png", "events per second by the size of the batch", lambda axes: draw(axes, times))],
     )
 
 
@@ -102,13 +103,13 @@ def _copy(conn: psycopg.Connection[tuple[object, ...]], rows: Sequence[tuple[obj
 
 
 def draw(axes: Axes, times: dict[int, dict[str, list[float]]]) -> None:
-    """A line each, log-log."""
+    """Draw one line for each, with logarithmic axes."""
     for name in ("COPY", "skilldb"):
         found = {size: spread(size / seconds for seconds in by_name[name]) for size, by_name in times.items()}
         axes.plot(list(found), [each.median for each in found.values()], marker="o", label=name)
         axes.fill_between(list(found), [e.least for e in found.values()], [e.most for e in found.values()], alpha=0.2)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("events a batch")
-    axes.set_ylabel("events a second")
+    axes.set_xlabel("events per batch")
+    axes.set_ylabel("events per second")
     axes.legend()

@@ -1,4 +1,4 @@
-"""One connection over a Unix socket: what each client makes of the four operations that a service does most."""
+"""One connection over a Unix socket: the speed of each client in the four most frequent operations of a service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.peers import OPERATIONS, PEERS, Pgbench, some
 
 Times = Mapping[str, Mapping[str, list[float]]]
 
-# Which API of skilldb is compared with whom, and how many times as quick it must be.
+# An API of skilldb, the client to compare it with, and how many times as fast skilldb must be.
 TARGETS = [
     ("skilldb", "psycopg pipelined", 0.9),
     ("skilldb async", "psycopg async pipelined", 0.9),
@@ -26,32 +26,34 @@ def run(bench: Bench) -> Topic:
     times = measure(bench, bench.service_dsn, bench.size(30, 400))
     return Topic(
         "One connection, Unix socket",
-        "Operations a second of one client that does one after the other, in an organisation of 1,000 users and skills "
-        "where a user has viewed twenty skills, half of which changed since. pgbench reads no answers and knows no "
-        "types: it is the limit that no client reaches. All but the ORM run the very same SQL.",
+        "Operations per second of one client that runs one after another. The organisation has 1,000 users and 1,000 "
+        "skills. Each user has viewed twenty skills, and half of them changed later. pgbench reads no answers and "
+        "converts no types, so no client can be faster. All clients except the ORM run the same SQL.",
         worst(times, TARGETS),
         [table(times), ratios(times, TARGETS)],
-        [Picture("clients.png", "operations a second by client and operation", lambda axes: bars(axes, times))],
+        [Picture("clients.png", "operations per second by client and operation", lambda axes: bars(axes, times))],
     )
 
 
-SERVER = "what the server does for it, all wait for alike, and that is most of the time"
+SERVER = "most of the time is the server's work, which takes equally long for all clients"
 
 
 def worst(times: Times, targets: Sequence[tuple[str, str, float]], why: str = SERVER) -> list[Check]:
-    """For each target the operation that is furthest from it: where that one meets it, all do."""
+    """For each target, check the operation with the lowest ratio: if it meets the target, all do."""
     checks = []
     for ours, theirs, target in targets:
         found = {operation: ratio(seconds[theirs], seconds[ours]) for operation, seconds in times.items()}
         operation = min(found, key=lambda name: found[name].median)
-        checks.append(at_least(f"{ours} against {theirs}, its worst: {operation}", target, found[operation], why=why))
+        checks.append(
+            at_least(f"{ours} against {theirs}, worst operation: {operation}", target, found[operation], why=why)
+        )
     return checks
 
 
 def ratios(times: Times, targets: Sequence[tuple[str, str, float]]) -> Table:
-    """How many times as quick skilldb is, by operation."""
+    """How many times as fast skilldb is, by operation."""
     return Table(
-        "How many times as quick",
+        "How many times as fast",
         ["", *times],
         [
             [f"{ours} against {theirs}", *(ratio(found[theirs], found[ours]) for found in times.values())]
@@ -61,7 +63,7 @@ def ratios(times: Times, targets: Sequence[tuple[str, str, float]]) -> Table:
 
 
 def measure(bench: Bench, dsn: str, count: int) -> Times:
-    """By operation and client the seconds of one, round by round."""
+    """Seconds per operation, by operation and client, one value per round."""
     peers = {name: open_peer(dsn, 1) for name, open_peer in PEERS.items()}
     times: dict[str, Mapping[str, list[float]]] = {}
     try:
@@ -83,19 +85,19 @@ def measure(bench: Bench, dsn: str, count: int) -> Times:
 
 
 def table(times: Times) -> Table:
-    """Operations a second, a client a row."""
+    """Operations per second, one row per client."""
     names = sorted(
         next(iter(times.values())), key=lambda name: sum(spread(found[name]).median for found in times.values())
     )
     return Table(
-        "Operations a second: median (least-most) of the rounds",
+        "Operations per second: median (lowest-highest) of the rounds",
         ["client", *times],
         [[name, *(spread(1 / seconds for seconds in found[name]) for found in times.values())] for name in names],
     )
 
 
 def bars(axes: Axes, times: Times) -> None:
-    """A group of bars an operation, a bar a client, the quickest first."""
+    """One group of bars per operation and one bar per client, the fastest first."""
     names = [str(row[0]) for row in table(times).rows]
     for number, name in enumerate(names):
         heights = [spread(1 / seconds for seconds in found[name]).median for found in times.values()]
@@ -104,6 +106,6 @@ def bars(axes: Axes, times: Times) -> None:
         axes.bar_label(drawn, [short(height) for height in heights], fontsize=6, rotation=90, padding=2)
     axes.set_yscale("log")
     axes.set_xticks(range(len(times)), list(times))
-    axes.set_ylabel("operations a second")
+    axes.set_ylabel("operations per second")
     axes.margins(y=0.25)
     axes.legend(fontsize=8, ncols=2)

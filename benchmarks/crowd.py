@@ -1,4 +1,4 @@
-"""Sixteen clients at once through the pool, threads and tasks: four reads to one write, and how long each waits."""
+"""Sixteen clients at once on one pool, as threads or tasks: four reads per write, and how long each call takes."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def run(bench: Bench) -> Topic:
     order = sorted(found, key=lambda name: spread(found[name]).median)
     return Topic(
         f"{CLIENTS} clients at once",
-        f"Each does one operation after the other, through a pool of {POOL} connections that all share: 40 in 100 "
-        "get_user_view, 40 get_whats_new_for_user, 10 record_skill_view, 10 increment_skill_uses. The waits are from "
-        "the call to its answer, the wait for a connection among them.",
+        f"Each client runs one operation after another. All clients share a pool of {POOL} connections. Of 100 "
+        "operations, 40 are get_user_view, 40 get_whats_new_for_user, 10 record_skill_view and 10 "
+        "increment_skill_uses. The times run from the call to its answer and include the wait for a connection.",
         [
             *(
                 at_least(
                     f"{CLIENTS} clients, 80:20: {ours} against {theirs}",
                     0.9,
                     ratio(found[theirs], found[ours]),
-                    why="checking parameters and reading answers into dataclasses takes Python's time, of which there "
-                    "is one thread's",
+                    why="checking parameters and reading answers into dataclasses is Python's work, and only one "
+                    "thread runs Python at a time",
                 )
                 for ours, theirs in (("skilldb", "psycopg pipelined"), ("skilldb async", "psycopg async pipelined"))
             ),
@@ -54,7 +54,7 @@ def run(bench: Bench) -> Topic:
         [
             Table(
                 f"{CLIENTS} clients, 80:20 reads and writes, Unix socket",
-                ["client", "operations a second", *(f"p{p} ms" for p in PERCENTILES)],
+                ["client", "operations per second", *(f"p{p} ms" for p in PERCENTILES)],
                 [
                     [
                         name,
@@ -86,12 +86,12 @@ def _mixed(bench: Bench, count: int) -> list[Work]:
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """The value that so many of a hundred do not exceed."""
+    """The percentile: `percent` of 100 values do not exceed it."""
     return sorted(values)[min(len(values) - 1, int(len(values) * percent / 100))]
 
 
 def draw(axes: Axes, order: list[str], waits: dict[str, list[float]]) -> None:
-    """The share of calls that took longer, by how long."""
+    """Draw the share of calls that took longer than a time."""
     for name in order:
         values = sorted(waits[name])
         axes.plot(

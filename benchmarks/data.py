@@ -1,4 +1,4 @@
-"""The data: a small organisation for what costs the client, and a big one for what grows."""
+"""The data: a small organisation to measure the clients, and a big one to measure growth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BIG = "big"
 BIG_SKILLS = 100_000
 VIEWS_A_USER = 100
 
-# A user of the small organisation has viewed twenty skills, ten apart. Half of them changed since.
+# A user of the small organisation has viewed twenty skills, ten apart. Half of them changed later.
 _SMALL = f"""
 INSERT INTO tenants (id, name, slug) VALUES ('{SMALL}', 'Small', '{SMALL}');
 INSERT INTO users (tenant_id, id, email) SELECT '{SMALL}', n, n || '@example.com' FROM generate_series(1, {USERS}) AS n;
@@ -50,14 +50,14 @@ SELECT '{BIG}', n, 'Skill ' || n, 'skill-' || n, 'What it does', 'testing', 3,
 FROM generate_series(1, {BIG_SKILLS}) AS n;
 """
 
-# The numbers are coprime to that of the skills, which keeps a user's views apart and all over the skills.
+# The factors are coprime to the number of skills, so that a user's views are distinct and spread over all skills.
 _VIEWS = f"""
 INSERT INTO user_skill_views (tenant_id, user_id, skill_id, last_viewed_version, last_viewed_at)
 SELECT '{BIG}', u, 1 + (u::bigint * 7919 + k * 991) %% {BIG_SKILLS}, 3, now() - interval '20000 seconds'
 FROM generate_series(%s::integer, %s::integer) AS u, generate_series(1, {VIEWS_A_USER}) AS k
 """
 
-# What drops the keys and indexes of user_skill_views, and what builds them again, as the catalogue has them.
+# Statements that drop the keys and indexes of user_skill_views, and statements that build them again.
 _KEYS = """
 SELECT
     format('ALTER TABLE user_skill_views DROP CONSTRAINT %I', conname),
@@ -73,17 +73,20 @@ WHERE
 
 
 def load_small(bench: Bench) -> None:
-    """The small organisation."""
+    """Load the small organisation."""
     _load(bench, "the small organisation", _SMALL)
 
 
 def load_big(bench: Bench) -> None:
-    """The big organisation, nothing viewed yet."""
+    """Load the big organisation, without views."""
     _load(bench, "the big organisation", _BIG)
 
 
 def load_views(bench: Bench, first: int, last: int) -> None:
-    """The views of these users of the big organisation, a hundred each; many of them without keys and indexes."""
+    """Load a hundred views for each of these users of the big organisation.
+
+    Loading many views drops the keys and indexes first and builds them again.
+    """
 
     def load() -> None:
         with bench.admin() as conn:

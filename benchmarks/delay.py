@@ -1,6 +1,6 @@
-"""A proxy that makes a network of every connection: each chunk arrives later, none waits for another.
+"""A proxy that simulates a network: each chunk arrives later, and chunks do not wait for each other.
 
-Run as a process of its own: `python -m benchmarks.delay HOST PORT SECONDS`. It prints its port. It ends when its
+It runs in its own process: `python -m benchmarks.delay HOST PORT SECONDS`. It prints its port and ends when its
 standard input ends.
 """
 
@@ -21,12 +21,12 @@ from benchmarks.harness import address
 from benchmarks.proxy import Proxy, serving, through
 
 CHUNK = 1 << 20
-PR_SET_TIMERSLACK = 29  # Linux, prctl(2): by default it wakes a process up to 50 us late.
+PR_SET_TIMERSLACK = 29  # Linux, prctl(2): by default timers may be up to 50 us late.
 
 
 @contextmanager
 def delayed(dsn: str, one_way: float) -> Iterator[str]:
-    """The address of the same database behind a proxy that holds each chunk back for so many seconds."""
+    """The DSN of the same database through a proxy that delays each chunk by `one_way` seconds."""
     given = address(dsn)
     command = [sys.executable, "-m", "benchmarks.delay", given["host"], given["port"], str(one_way)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -39,7 +39,7 @@ def delayed(dsn: str, one_way: float) -> Iterator[str]:
 
 
 class DelayingProxy(Proxy):
-    """Hands on each chunk `one_way` seconds after it came."""
+    """Forwards each chunk `one_way` seconds after it arrived."""
 
     def __init__(self, host: str, port: int, one_way: float) -> None:
         super().__init__(host, port, _Relay, wait_timeout=None)
@@ -53,14 +53,14 @@ class _Relay(BaseRequestHandler):
     request: socket.socket
 
     def handle(self) -> None:
-        """Relay until one side has gone; then so does the other."""
+        """Relay until one side closes, then close the other."""
         with suppress(OSError), self.server.dial() as server:
             self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             other = {self.request: server, server: self.request}
             readable = [*other]
             due: deque[tuple[float, socket.socket, bytes]] = deque()
             while True:
-                # Not epoll, whose timeouts are whole milliseconds.
+                # Not epoll: its timeouts are whole milliseconds.
                 for source in select(readable, [], [], max(0.0, due[0][0] - monotonic()) if due else None)[0]:
                     chunk = source.recv(CHUNK)
                     due.append((monotonic() + self.server.one_way, other[source], chunk))

@@ -1,4 +1,4 @@
-"""What the package itself weighs: the seconds of its import, and the memory of much data."""
+"""The cost of the package itself: the time of its import, and the memory that much data takes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import {modules}
 print(perf_counter() - start)
 """
 
-# Peak resident memory in MB, less what it was once everything was imported and connected. Not getrusage's, which on
-# Linux begins with that of the process that started this one.
+# Peak resident memory in MB, minus its value after importing and connecting. Not from getrusage: on Linux its value
+# starts with that of the parent process.
 _PEAK = """
 import os, uuid
 from itertools import islice
@@ -85,7 +85,7 @@ assert len(found) == count
 
 
 def run(bench: Bench) -> Topic:
-    """Measure both in processes of their own."""
+    """Measure each in its own process."""
     say("  imports")
     times = interleaved(
         {
@@ -101,17 +101,17 @@ def run(bench: Bench) -> Topic:
     peaks = interleaved(
         {
             "record: skilldb": lambda: _peak(bench, count, SMALL, _SKILLDB + _RECORD),
-            "record: by hand": lambda: _peak(bench, count, SMALL, _BY_HAND + _RECORD_BY_HAND),
+            "record: hand-written": lambda: _peak(bench, count, SMALL, _BY_HAND + _RECORD_BY_HAND),
             "record ten batches: skilldb": lambda: _peak(bench, 10 * BATCH, SMALL, _SKILLDB + _RECORD),
             "read: skilldb": lambda: _peak(bench, count, BIG, _SKILLDB + _READ),
-            "read: by hand": lambda: _peak(bench, count, BIG, _BY_HAND + _READ_BY_HAND),
+            "read: hand-written": lambda: _peak(bench, count, BIG, _BY_HAND + _READ_BY_HAND),
         },
         bench.size(1, 5),
     )
     return Topic(
         "Import and memory",
-        "Each in a process of its own. Memory is the peak, less what the process held once it was connected. By hand: "
-        "psycopg with the same SQL, dicts in and tuples out.",
+        "Each runs in its own process. Memory is the peak minus the memory of the process after it connected. "
+        "Hand-written: psycopg with the same SQL, dicts as input and tuples as output.",
         [
             at_most("import skilldb against import psycopg, psycopg_pool", 1.5, ratio(*times.values())),
             Check(
@@ -126,14 +126,14 @@ def run(bench: Bench) -> Topic:
                 ratio(peaks["record: skilldb"], peaks["record ten batches: skilldb"]),
             ),
             at_most(
-                f"memory of recording {count:,} events in batches of {BATCH:,}, against by hand",
+                f"memory of recording {count:,} events in batches of {BATCH:,}, against hand-written",
                 1.5,
-                ratio(peaks["record: skilldb"], peaks["record: by hand"]),
+                ratio(peaks["record: skilldb"], peaks["record: hand-written"]),
             ),
             at_most(
-                f"memory of a result of {count:,} skills, against by hand",
+                f"memory of a result of {count:,} skills, against hand-written",
                 1.5,
-                ratio(peaks["read: skilldb"], peaks["read: by hand"]),
+                ratio(peaks["read: skilldb"], peaks["read: hand-written"]),
             ),
         ],
         [

@@ -1,4 +1,4 @@
-"""What happens as the data grows: ratings and measurements of a skill, views of all and of one user, pages, ids."""
+"""Times as the data grows: ratings and measurements of a skill, views of all users and of one, pages, ids."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from skilldb.repositories import ratings, skills, tokens, views
 from skilldb.settings import SET_TENANT
 from skilldb.statement import Statement
 
-# The special skills and users of this topic; all others are numbers.
+# The special skills and users of this topic. The ids of all others are numbers.
 _RATINGS = """
 INSERT INTO skills (tenant_id, id, name, slug, description, category, status)
 VALUES ('big', 'rated-{n}', 'Rated', 'rated-{n}', 'It', 'testing', 'archived');
@@ -56,7 +56,7 @@ INSERT INTO user_skill_views (tenant_id, user_id, skill_id, last_viewed_version,
 SELECT 'big', 'viewer-{n}', 1 + (k * 7919) % 100000, 3, now() - interval '20000 seconds'
 FROM generate_series(1, {n}) AS k;
 """
-# Every other one of all skills, whenever it had changed before.
+# Change every second skill.
 _HALF_CHANGED = """
 UPDATE skills SET updated_at = date_trunc('milliseconds', now()) - abs(hashtext(id) % 10000) * interval '1 second'
 WHERE tenant_id = 'big' AND id ~ '^[0-9]+$' AND id::integer % 2 = 0
@@ -67,7 +67,7 @@ Times = Mapping[int, list[float]]
 
 
 def run(bench: Bench) -> Topic:
-    """Measure each at several sizes; the sizes of one measurement take turns wherever they are there together."""
+    """Measure each at several sizes. The sizes take turns, if their data can exist at the same time."""
     rated = (10, 1_000, bench.size(10_000, 100_000))
     measured = (10, 10_000, bench.size(100_000, 1_000_000))
     table_sizes = bench.size((10_000, 100_000), (10_000, 100_000, 1_000_000, 10_000_000))
@@ -98,20 +98,24 @@ def run(bench: Bench) -> Topic:
         in_server = _ids_in_server(bench)
         pages = _pages(bench, big)
         table_times = _as_the_table_grows(bench, big, table_sizes)
-        few = _by_size(bench, big, own, _news, 5, 40)
+        few = _by_size(bench, big, own, _whats_new, 5, 40)
         _fill(bench, _HALF_CHANGED)
         with bench.admin() as conn:
             conn.execute(b"VACUUM (ANALYZE) skills")
-        half = _by_size(bench, big, own, _news, 5, 40)
-        half_table = _by_size(bench, big, (table_sizes[-1],), _news_of_some(bench, table_sizes[-1]), 10, 100)
+        half = _by_size(bench, big, own, _whats_new, 5, 40)
+        half_table = _by_size(bench, big, (table_sizes[-1],), _whats_new_for_some(bench, table_sizes[-1]), 10, 100)
         _fill(bench, _NONE_CHANGED)
-        none = _by_size(bench, big, own, _news, 5, 40)
-    own_views = {"one skill in a hundred has changed": few, "half of all skills have changed": half, "none has": none}
+        none = _by_size(bench, big, own, _whats_new, 5, 40)
+    own_views = {
+        "one skill in a hundred has changed": few,
+        "half of all skills have changed": half,
+        "no skill has changed": none,
+    }
     ids = spread(seconds / 1_000 * 1e6 for seconds in by_id[1_000])
     return Topic(
         "As the data grows",
-        f"An organisation of {BIG_SKILLS:,} skills and 100,000 users, one connection over a Unix socket. Flat is the "
-        "largest size's time against the smallest's, round by round.",
+        f"An organisation of {BIG_SKILLS:,} skills and 100,000 users, one connection over a Unix socket. The targets "
+        "compare the time of the largest size with that of the smallest, round by round.",
         [
             at_most(f"rate_skill, {rated[-1]:,} ratings on the skill against {rated[0]}", 1.3, _last(rate)),
             at_most(
@@ -126,21 +130,24 @@ def run(bench: Bench) -> Topic:
             ),
             *_own_views_checks(own_views),
             at_most(
-                "get_user_views_for_skills, 1,000 ids in one round trip: microseconds an id",
+                "get_user_views_for_skills, 1,000 ids in one round trip: microseconds per id",
                 3,
                 ids,
                 " us",
-                why="PostgreSQL needs less than that, but psycopg more than that to read a thousand rows as tuples, "
-                "and dataclasses come on top (figures below); binary results and other ways to fill them were tried",
+                why="PostgreSQL takes less than that, but psycopg takes more to read a thousand rows as tuples, and "
+                "dataclasses take time in addition (figures below); binary results and other ways to fill dataclasses "
+                "were tried",
             ),
             at_most("list_skills, page 1,000 against page 1", 1.3, ratio(pages[1_000], pages[1])),
         ],
         [
             _table("rate_skill", "ratings on the skill", rate),
             _table("record_token_measurement", "measurements on the skill", measure),
-            _table("get_whats_new_for_user, 100 views a user", "views in the table", table_times),
+            _table("get_whats_new_for_user, 100 views per user", "views in the table", table_times),
             _table(
-                "get_whats_new_for_user, 100 views a user, half of all skills changed", "views in the table", half_table
+                "get_whats_new_for_user, 100 views per user, half of all skills changed",
+                "views in the table",
+                half_table,
             ),
             *(
                 _table(f"get_whats_new_for_user, {what}", "views of the user", times)
@@ -149,14 +156,14 @@ def run(bench: Bench) -> Topic:
             _table("get_user_views_for_skills", "ids", by_id),
             Table(
                 "1,000 ids: where the time goes",
-                ["", "us an id"],
+                ["", "us per id"],
                 [
-                    ["the server alone, by EXPLAIN ANALYZE", spread(in_server)],
-                    ["psycopg pipelined, by hand, its rows left as tuples", spread(by_hand)],
-                    ["skilldb, dataclasses by id", ids],
+                    ["the server alone, from EXPLAIN ANALYZE", spread(in_server)],
+                    ["hand-written psycopg with a pipeline, rows as tuples", spread(by_hand)],
+                    ["skilldb, a dict of dataclasses", ids],
                 ],
             ),
-            _table("list_skills, 50 of 100,000 a page", "page", pages),
+            _table("list_skills, 50 of 100,000 skills per page", "page", pages),
         ],
         [
             Picture(
@@ -175,7 +182,7 @@ def run(bench: Bench) -> Topic:
                 ),
             ),
             Picture(
-                "news.png",
+                "whats_new.png",
                 "milliseconds of get_whats_new_for_user by the number of the user's views",
                 lambda axes: draw(axes, own_views, "views of the user"),
             ),
@@ -191,7 +198,7 @@ def _by_size(
     quick: int = 20,
     full: int = 300,
 ) -> Times:
-    """Seconds of one execute by size, the sizes taking turns."""
+    """Seconds of one execute, by size. The sizes take turns."""
     count = bench.size(quick, full)
 
     def some(size: int) -> float:
@@ -208,11 +215,11 @@ def _views_of_many(bench: Bench) -> Callable[[int], Statement[Any]]:
 
 
 def _ids_by_hand(bench: Bench) -> list[float]:
-    """Microseconds an id, of 1,000."""
+    """Microseconds per id with hand-written psycopg, for 1,000 ids."""
     build = _views_of_many(bench)
     with psycopg.connect(bench.service_dsn, autocommit=True, options=PLANS) as conn:
 
-        def ask(step: Step) -> object:
+        def fetch(step: Step) -> object:
             with conn.pipeline():
                 conn.execute(SET_TENANT, {"tenant_id": BIG})
                 cursor = conn.execute(step.query.sql, {**step.params, "tenant_id": BIG})
@@ -220,13 +227,13 @@ def _ids_by_hand(bench: Bench) -> list[float]:
 
         def some() -> float:
             steps = [build(1_000).steps[0] for _ in range(bench.size(20, 200))]
-            return timed(lambda: [ask(step) for step in steps]) / len(steps) / 1_000 * 1e6
+            return timed(lambda: [fetch(step) for step in steps]) / len(steps) / 1_000 * 1e6
 
         return interleaved({"by hand": some})["by hand"]
 
 
 def _ids_in_server(bench: Bench) -> list[float]:
-    """Microseconds an id, of 1,000, that PostgreSQL itself takes for the prepared query."""
+    """Microseconds per id that PostgreSQL itself takes for the prepared query, for 1,000 ids."""
     build = _views_of_many(bench)
     (step,) = build(1_000).steps
     prepared = b"PREPARE ids AS " + step.query.numbered
@@ -235,38 +242,38 @@ def _ids_in_server(bench: Bench) -> list[float]:
         conn.execute(prepared)
         conn.execute(SET_TENANT.replace(b"true", b"false"), {"tenant_id": BIG})
 
-        def asked() -> float:
+        def measured() -> float:
             params = {**build(1_000).steps[0].params, "tenant_id": BIG}
             found = psycopg.ClientCursor(conn).execute(run, [params[name] for name in step.query.types]).fetchone()
             assert found is not None
             return float(found[0][0]["Execution Time"])
 
-        return interleaved({"in the server": lambda: spread(asked() for _ in range(20)).median})["in the server"]
+        return interleaved({"in the server": lambda: spread(measured() for _ in range(20)).median})["in the server"]
 
 
-def _news(size: int) -> Statement[Any]:
+def _whats_new(size: int) -> Statement[Any]:
     return views.get_whats_new_for_user(f"viewer-{size}")
 
 
-def _news_of_some(bench: Bench, size: int) -> Callable[[int], Statement[Any]]:
-    """A hundred users, however many there are: more of them would be more to read, not a bigger table."""
+def _whats_new_for_some(bench: Bench, size: int) -> Callable[[int], Statement[Any]]:
+    """For a hundred users at any size: more users would read more rows, whatever the size of the table."""
     some = bench.random.sample(range(1, size // VIEWS_A_USER + 1), 100)
     return lambda _: views.get_whats_new_for_user(str(bench.random.choice(some)))
 
 
 def _as_the_table_grows(bench: Bench, tenant: skilldb.Tenant, sizes: Sequence[int]) -> Times:
-    """Not by turns: what is in the table is there for all."""
+    """Measure size after size. They cannot take turns, because they share one table."""
     times: dict[int, list[float]] = {}
     users = 0
     for size in sizes:
         data.load_views(bench, users + 1, size // VIEWS_A_USER)
         users = size // VIEWS_A_USER
-        times |= _by_size(bench, tenant, (size,), _news_of_some(bench, size), 50, 300)
+        times |= _by_size(bench, tenant, (size,), _whats_new_for_some(bench, size), 50, 300)
     return times
 
 
 def _pages(bench: Bench, tenant: skilldb.Tenant) -> Times:
-    """Page 1 and page 1,000 of all skills, by the cursors that lead there."""
+    """Page 1 and page 1,000 of all skills. Reading the pages between gives the cursor."""
     say("  1,000 pages")
     cursors: list[str | None] = [None]
     for _ in range(999):
@@ -276,7 +283,7 @@ def _pages(bench: Bench, tenant: skilldb.Tenant) -> Times:
 
 
 def _own_views_checks(times: Mapping[str, Times]) -> list[Check]:
-    """Up to a thousand views ten times the views take less than ten times as long; after it, no longer at all."""
+    """Up to a thousand views, the time grows less than the number of views. Above, it does not grow."""
     checks = []
     for what, by_size in list(times.items())[:2]:
         checks.append(
@@ -323,7 +330,7 @@ def _table(what: str, unit: str, times: Times) -> Table:
 
 
 def draw(axes: Axes, lines: Mapping[str, Times], unit: str) -> None:
-    """A line each, log-log."""
+    """Draw one line for each, with logarithmic axes."""
     for name, times in lines.items():
         found = {size: spread(s * 1000 for s in seconds) for size, seconds in times.items()}
         axes.plot(list(found), [each.median for each in found.values()], marker="o", label=name)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the server, interleaved rounds, ratios with their spread, and what a topic reports."""
+"""Shared by the benchmarks: the server, interleaved rounds, ratios with their spread, and a topic's report."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ Size = TypeVar("Size")
 
 ROUNDS = 5
 
-# Of the server, beside PostgreSQL's defaults, fsync and full_page_writes among them.
+# Settings of the server. All others, such as fsync and full_page_writes, have PostgreSQL's defaults.
 SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "4GB",
     "max_wal_size": "16GB",
     "checkpoint_timeout": "30min",
     "maintenance_work_mem": "512MB",
-    # A commit does not wait for the disk, which every client would have to wait for alike: what is compared is the
-    # work of client, network and server.
+    # The benchmarks compare the work of client, network and server. Waiting for the disk at COMMIT would take equally
+    # long for all clients.
     "synchronous_commit": "off",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The median of some rounds' values, and their extremes."""
+    """The median, lowest and highest value of some rounds."""
 
     median: float
     least: float
@@ -52,18 +52,18 @@ class Spread:
 
 
 def spread(values: Iterable[float]) -> Spread:
-    """What is told of the rounds' values."""
+    """The spread of the rounds' values."""
     values = list(values)
     return Spread(statistics.median(values), min(values), max(values))
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> Spread:
-    """How many times `below` goes into `above`, round by round."""
+    """`above` divided by `below`, round by round."""
     return spread(a / b for a, b in zip(above, below, strict=True))
 
 
 def short(value: float) -> str:
-    """Three digits that count, thousands with a comma."""
+    """The number with three significant digits and a comma for thousands."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
@@ -71,14 +71,14 @@ def short(value: float) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A row of the targets: what was measured, what it must reach, and whether it does."""
+    """A row of the targets: what was measured, its target, and whether it meets it."""
 
     work: str
     target: str
     measured: Spread | str
     met: bool
     why: str = ""
-    """Why it is not met, where it is not."""
+    """The reason, if the target is not met."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Picture:
 
 @dataclass(slots=True)
 class Topic:
-    """What one file of this folder has found out."""
+    """The results of one file of this folder."""
 
     title: str
     text: str
@@ -124,7 +124,7 @@ def at_most(work: str, target: float, measured: Spread, unit: str = "x", why: st
 
 
 def interleaved(runs: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """What each of `runs` returns, once a round, after a round that only warms up; the order turns with the round."""
+    """Run each of `runs` once per round, after a warm-up round. Each round starts with another one."""
     names = list(runs)
     found: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds + 1):
@@ -137,7 +137,7 @@ def interleaved(runs: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -
 
 
 def timed(work: Callable[[], object]) -> float:
-    """The seconds that it takes."""
+    """The seconds that `work` takes."""
     start = perf_counter()
     work()
     return perf_counter() - start
@@ -145,7 +145,7 @@ def timed(work: Callable[[], object]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The run at hand: its server's addresses, and whether it is the quick one."""
+    """The current run: the addresses of its server, and whether it is a quick run."""
 
     admin_dsn: str
     owner_dsn: str
@@ -154,20 +154,20 @@ class Bench:
     random: random.Random
 
     def size(self, quick: Size, full: Size) -> Size:
-        """How often or how much."""
+        """The size or count for this run."""
         return quick if self.quick else full
 
     def admin(self) -> psycopg.Connection[tuple[object, ...]]:
-        """The superuser's connection, for data; foreign keys are not checked on it."""
+        """A superuser's connection for loading data, without foreign-key checks."""
         return psycopg.connect(self.admin_dsn, autocommit=True, options="-c session_replication_role=replica")
 
 
 @contextmanager
 def server(quick: bool) -> Iterator[Bench]:
-    """A new server in a folder that goes with it, migrated."""
+    """Start a new server in a temporary folder, and migrate its database."""
     with tempfile.TemporaryDirectory(prefix="skilldb-bench-") as name:
         folder = Path(name)
-        folder.chmod(0o711)  # Root's server runs as another user.
+        folder.chmod(0o711)  # As root, the server runs as another user.
         started = embedded.start(folder)
         with psycopg.connect(started.admin_dsn, autocommit=True) as conn:
             for setting, value in SETTINGS.items():
@@ -188,11 +188,11 @@ def server(quick: bool) -> Iterator[Bench]:
 
 
 def address(dsn: str) -> dict[str, str]:
-    """Host, port, user and database of a DSN, for clients that take them one by one."""
+    """Host, port, user and database of a DSN, for clients that take them separately."""
     given = conninfo_to_dict(dsn)
     return {name: str(given[name]) for name in ("host", "port", "user", "dbname")}
 
 
 def say(text: str) -> None:
-    """Tell whoever waits how far it is."""
+    """Print the progress."""
     print(text, file=sys.stderr, flush=True)

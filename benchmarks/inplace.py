@@ -1,4 +1,4 @@
-"""Whether counters and views are updated in place, as PostgreSQL's own statistics say."""
+"""Whether counters and views are updated in place, according to PostgreSQL's statistics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OPERATIONS = {"skills": "increment_skill_uses", "user_skill_views": "record_skil
 
 
 def run(bench: Bench) -> Topic:
-    """Update many rows, and ask the statistics."""
+    """Update many rows and read the statistics."""
     count = bench.size(1_000, 10_000)
     with bench.admin() as conn:
         conn.execute(b"VACUUM (FULL) skills")
@@ -19,13 +19,13 @@ def run(bench: Bench) -> Topic:
     peer = Skilldb(bench.service_dsn, 1)
     for operation in OPERATIONS.values():
         peer.one_by_one(some(bench, operation, count))
-    peer.close()  # A server process reports its statistics at its end, if not before.
+    peer.close()  # A server process reports its statistics when it ends, if not before.
     after = _statistics(bench)
     grown = {table: [a - b for a, b in zip(after[table], before[table], strict=True)] for table in OPERATIONS}
     return Topic(
         "Updates in place",
-        "An update in place (n_tup_hot_upd) writes no index, and the space of the old row is used again without "
-        "VACUUM. The tables were packed anew before, so that no page had more room than its fill factor leaves.",
+        "An update in place (n_tup_hot_upd) writes no index, and PostgreSQL reuses the space of the old row without "
+        "VACUUM. VACUUM FULL ran first, so each page had only the free space of its fill factor.",
         [
             Check(
                 work=f"{operation}: updates in place",

@@ -1,4 +1,4 @@
-"""A network of 1 ms a round trip: the four operations, a whole skill page, and many clients on one skill."""
+"""A network of 1 ms per round trip: the four operations, a whole skill page, and many clients on one skill."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from skilldb.repositories import feedback, ratings, skills, tokens, usage, views
 ROUND_TRIP = 0.001
 CLIENTS = 16
 WORK = (
-    "four trips are four times one trip only where client and server need no time: with 1.3 ms a trip, as the proxy "
-    "makes it, 0.4 ms of work leave 3.3"
+    "four round trips take four times as long as one only if client and server take no time; with the proxy's 1.3 ms "
+    "per round trip, 0.4 ms of work lowers the ratio to 3.3"
 )
 
 
@@ -47,17 +47,17 @@ def run(bench: Bench) -> Topic:
         page_checks, page_table = page
         row_checks, row_table = one_row(bench, dsn)
     return Topic(
-        "A network of 1 ms a round trip",
-        "Each client reaches the server through a TCP proxy in a process of its own, which hands on each chunk half a "
-        "millisecond after it came; none waits for another. Measured with a query that does nothing, the proxy makes "
-        f"a round trip {added} ms longer, and {idle} ms where it holds nothing back: its own work and two more "
-        "sockets. What is left over 1 ms is how late the timers wake it.",
+        "A network of 1 ms per round trip",
+        "Each client connects through a TCP proxy, which runs in its own process. The proxy forwards each chunk half a "
+        "millisecond after it arrived; chunks do not wait for each other. Measured with a query that does nothing, the "
+        f"proxy makes a round trip {added} ms longer. Without the delay it makes it {idle} ms longer, because of its "
+        "own work and two more sockets. The rest above 1 ms comes from timers that wake the proxy late.",
         [*clients.worst(times, targets, WORK), *page_checks, *row_checks],
         [clients.table(times), clients.ratios(times, targets), page_table, row_table],
         [
             Picture(
                 "network.png",
-                "operations a second by client and operation, over 1 ms",
+                "operations per second by client and operation, over 1 ms",
                 lambda axes: clients.bars(axes, times),
             )
         ],
@@ -68,15 +68,15 @@ def proxy_delay(bench: Bench, dsn: str) -> Spread:
     """How much longer `SELECT` takes through the proxy, in milliseconds."""
     with psycopg.connect(bench.service_dsn, autocommit=True) as near, psycopg.connect(dsn, autocommit=True) as far:
 
-        def asked(conn: psycopg.Connection[tuple[object, ...]]) -> float:
+        def seconds(conn: psycopg.Connection[tuple[object, ...]]) -> float:
             return spread(timed(lambda: conn.execute(b"SELECT")) for _ in range(100)).median
 
-        found = interleaved({"near": lambda: asked(near), "far": lambda: asked(far)})
+        found = interleaved({"near": lambda: seconds(near), "far": lambda: seconds(far)})
     return spread((far - near) * 1000 for near, far in zip(found["near"], found["far"], strict=True))
 
 
 def skill_page(bench: Bench, dsn: str) -> tuple[list[Check], Table]:
-    """Six reads and the view recorded: skilldb in one round trip, the others read by read or in one transaction."""
+    """Run six reads and record the view: skilldb in one round trip, the others read by read or in one transaction."""
 
     def page() -> list[Work]:
         user, skill = "1", str(8 + 10 * bench.random.randint(1, SMALL_VIEWS_A_USER - 1))
@@ -117,14 +117,14 @@ def skill_page(bench: Bench, dsn: str) -> tuple[list[Check], Table]:
                 [name, spread(s * 1000 for s in seconds), ratio(seconds, found["skilldb"])]
                 for name, seconds in sorted(found.items(), key=lambda item: spread(item[1]).median)
             ],
-            "`a read`: each read in a transaction of its own, as repositories that execute what they build do it. "
-            "The others have all seven in one transaction.",
+            "`a read`: each read runs in its own transaction, as in repositories whose methods execute their queries. "
+            "The others run all seven in one transaction.",
         ),
     )
 
 
 def one_row(bench: Bench, dsn: str) -> tuple[list[Check], Table]:
-    """Sixteen clients increment one skill: who holds its row's lock across the network holds up all others."""
+    """Sixteen clients increment one skill. A client that holds the row lock over a round trip delays all others."""
     increment = work(lambda: OPERATIONS["increment_skill_uses"]("1", "1"), "increment_skill_uses", "1", "1")
     count = bench.size(3, 20)
     names = ["skilldb", "skilldb async", "psycopg pipelined", *FOUR_TRIPS]
@@ -147,13 +147,13 @@ def one_row(bench: Bench, dsn: str) -> tuple[list[Check], Table]:
                 f"one skill, {CLIENTS} clients: skilldb against {name}",
                 5,
                 ratio(found[name], found["skilldb"]),
-                why="clients, proxy and server share two processors, and these are busy before the row is",
+                why="clients, proxy and server share two processors, which reach their limit before the row does",
             )
             for name in FOUR_TRIPS
         ],
         Table(
             f"{CLIENTS} clients increment one skill, over 1 ms",
-            ["client", "increments a second", "skilldb is quicker by"],
+            ["client", "increments per second", "skilldb is faster by"],
             [
                 [name, spread(1 / s for s in seconds), ratio(seconds, found["skilldb"])]
                 for name, seconds in sorted(found.items(), key=lambda item: spread(item[1]).median)

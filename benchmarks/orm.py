@@ -1,4 +1,4 @@
-"""The same work with SQLAlchemy 2's ORM, as its documentation would have it: mapped classes, a session a request."""
+"""The same work with SQLAlchemy 2's ORM, as its documentation advises: mapped classes, one session per request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Base(DeclarativeBase):
 
 
 class Skill(Base):
-    """A skill, as far as the work needs it."""
+    """A skill, with the columns that the work needs."""
 
     __tablename__ = "skills"
     tenant_id: Mapped[str] = mapped_column(primary_key=True)
@@ -119,7 +119,7 @@ class Orm:
         self.sessions = sessionmaker(self.engine)
 
     def call(self, works: Sequence[tuple[str, str, str]]) -> list[Any]:
-        """Operation, user and skill of each, in one session and transaction."""
+        """Run operations, each given with user and skill, in one session and transaction."""
         with self.sessions() as session, session.begin():
             session.execute(select(func.set_config("app.current_tenant_id", SMALL, True)))
             return [_OPERATIONS[operation](session, user, skill) for operation, user, skill in works]

@@ -1,4 +1,4 @@
-"""The clients to compare: each runs the same work under the same isolation, through a connection pool of its own."""
+"""The clients to compare. Each runs the same work under the same row-level security, with its own connection pool."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from skilldb.repositories import metrics, views
 from skilldb.settings import SET_TENANT
 from skilldb.statement import Instances, Statement
 
-# As skilldb has it: one plan a query and connection. The ORM's queries are its own, and so is how they are planned.
+# As in skilldb: one plan for each query and connection. The ORM does not get it, because it runs its own queries.
 PLANS = "-c plan_cache_mode=force_generic_plan"
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One operation: for skilldb what builds its statement, for the others the same SQL and parameters, ready made."""
+    """One operation: skilldb builds its statement with `build`, the other clients run the same SQL from `steps`."""
 
     operation: str
     user: str
@@ -65,7 +65,7 @@ def work(build: Callable[[], Statement[Any]], operation: str = "", user: str = "
 
 
 def some(bench: Bench, operation: str, count: int) -> list[Work]:
-    """The operation on views that are there, of users and skills by chance."""
+    """The operation for random users and skills, each pair with an existing view."""
 
     def one() -> Work:
         number = bench.random.randint(1, USERS)
@@ -78,7 +78,7 @@ def some(bench: Bench, operation: str, count: int) -> list[Work]:
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """What some clients met who worked at once: the seconds of each call, what failed, and the seconds of it all."""
+    """The result of several clients at once: seconds of each call, errors, and seconds in total."""
 
     latencies: list[float]
     errors: list[Exception]
@@ -90,15 +90,15 @@ class Peer(ABC):
 
     @abstractmethod
     def one_by_one(self, works: Sequence[Work]) -> float:
-        """The seconds that one client takes for them, each in a transaction of its own."""
+        """The seconds that one client takes, with one transaction for each."""
 
     @abstractmethod
     def together(self, works: Sequence[Work]) -> float:
-        """The seconds that one client takes for them, all in one transaction."""
+        """The seconds that one client takes, with one transaction for all."""
 
     @abstractmethod
     def at_once(self, shares: Sequence[Sequence[Work]]) -> Crowd:
-        """As many clients as there are shares, who begin together."""
+        """Run one client per share; all start at the same time."""
 
     @abstractmethod
     def close(self) -> None:
@@ -106,11 +106,11 @@ class Peer(ABC):
 
 
 class Blocking(Peer):
-    """A client whose calls block, with a thread for each client."""
+    """A client with a blocking API, with one thread per client."""
 
     @abstractmethod
     def call(self, *works: Work) -> object:
-        """Do it in one transaction, and read the answers."""
+        """Run the work in one transaction and read the answers."""
 
     def one_by_one(self, works: Sequence[Work]) -> float:
         start = perf_counter()
@@ -149,14 +149,14 @@ class Blocking(Peer):
 
 
 class Async(Peer):
-    """A client whose calls are awaited, on an event loop of its own, with a task for each client."""
+    """A client with an async API and its own event loop, with one task per client."""
 
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
 
     @abstractmethod
     async def call(self, *works: Work) -> object:
-        """Do it in one transaction, and read the answers."""
+        """Run the work in one transaction and read the answers."""
 
     def one_by_one(self, works: Sequence[Work]) -> float:
         async def client() -> float:
@@ -235,14 +235,14 @@ def _rows(cursor: psycopg.Cursor[Any]) -> object:
 
 
 class FourTrips(Blocking):
-    """psycopg by hand: BEGIN, the tenant, the query and COMMIT, each waited for."""
+    """Hand-written psycopg: it waits for BEGIN, the tenant, the query and COMMIT separately."""
 
     def __init__(self, dsn: str, size: int) -> None:
         self.pool = ConnectionPool(dsn, min_size=size, max_size=size, kwargs={"options": PLANS}, open=True)
         self.pool.wait()
 
     def call(self, *works: Work) -> object:
-        """psycopg begins at the first query and commits at the end of the block."""
+        """psycopg sends BEGIN before the first query and COMMIT at the end of the block."""
         with self.pool.connection() as conn:
             conn.execute(SET_TENANT, {"tenant_id": SMALL})
             found = []
@@ -257,7 +257,7 @@ class FourTrips(Blocking):
 
 
 class Pipelined(Blocking):
-    """psycopg by hand: all in one pipeline on an autocommit connection."""
+    """Hand-written psycopg: everything in one pipeline on an autocommit connection."""
 
     def __init__(self, dsn: str, size: int) -> None:
         kwargs = {"options": PLANS, "autocommit": True}
@@ -265,7 +265,7 @@ class Pipelined(Blocking):
         self.pool.wait()
 
     def call(self, *works: Work) -> object:
-        """PostgreSQL runs what stands between two synchronisation points as one transaction."""
+        """PostgreSQL runs the queries between two Sync messages as one transaction."""
         with self.pool.connection() as conn:
             cursors = []
             with conn.pipeline():
@@ -281,7 +281,7 @@ class Pipelined(Blocking):
 
 
 class PipelinedAsync(Async):
-    """The same with await."""
+    """Like Pipelined, with the async API."""
 
     def __init__(self, dsn: str, size: int) -> None:
         super().__init__()
@@ -291,7 +291,7 @@ class PipelinedAsync(Async):
         self.runner.run(self.pool.open(wait=True))
 
     async def call(self, *works: Work) -> object:
-        """PostgreSQL runs what stands between two synchronisation points as one transaction."""
+        """PostgreSQL runs the queries between two Sync messages as one transaction."""
         async with self.pool.connection() as conn:
             cursors = []
             async with conn.pipeline():
@@ -309,7 +309,7 @@ class PipelinedAsync(Async):
 
 
 class Asyncpg(Async):
-    """asyncpg: a transaction block, the tenant and the query in it. On release its pool resets the session."""
+    """asyncpg: a transaction block with the tenant and the query. Its pool resets the session on release."""
 
     reset: Callable[[asyncpg.Connection], Any] | None = None
 
@@ -356,24 +356,24 @@ class Asyncpg(Async):
         self.runner.close()
 
 
-async def _leave_as_it_is(conn: asyncpg.Connection) -> None:
+async def _no_reset(conn: asyncpg.Connection) -> None:
     pass
 
 
 class AsyncpgNoReset(Asyncpg):
-    """asyncpg, whose pool was told to leave the session as it is: one round trip less."""
+    """asyncpg with a pool that does not reset the session, which saves one round trip."""
 
-    reset = staticmethod(_leave_as_it_is)
+    reset = staticmethod(_no_reset)
 
 
 class Sqlalchemy(Blocking):
-    """SQLAlchemy 2 ORM on psycopg, a session a request."""
+    """SQLAlchemy 2 ORM on psycopg, one session per request."""
 
     def __init__(self, dsn: str, size: int) -> None:
         self.orm = Orm(address(dsn), size)
 
     def call(self, *works: Work) -> object:
-        """Its own SQL for the same work."""
+        """Run the same work with the ORM's SQL."""
         return self.orm.call([(each.operation, each.user, each.skill) for each in works])
 
     def close(self) -> None:
@@ -391,23 +391,23 @@ PEERS: dict[str, Callable[[str, int], Peer]] = {
     "SQLAlchemy ORM": Sqlalchemy,
 }
 FOUR_TRIPS = ("psycopg, 4 trips", "asyncpg", "asyncpg, no reset", "SQLAlchemy ORM")
-"""Those that wait for BEGIN, tenant, query and COMMIT one by one; asyncpg for its pool's reset as well."""
+"""Clients that wait for BEGIN, tenant, query and COMMIT separately. asyncpg also waits for its pool's reset."""
 
 
 class Pgbench:
-    """pgbench -M prepared: the C client that reads no answer, hence the limit. With its pipeline, or four trips."""
+    """pgbench -M prepared, pipelined or in four trips. It is written in C and reads no answers: it shows the limit."""
 
     def __init__(self, dsn: str, *, pipelined: bool) -> None:
         self.address = address(dsn)
         self.pipelined = pipelined
 
     def seconds(self, operation: str, count: int) -> float:
-        """The seconds of one operation, on average, on one connection."""
+        """The average seconds of one operation on one connection."""
         (step,) = OPERATIONS[operation]("1", "1").steps
         query = re.sub(r"%\((\w+)\)s", r":\1", step.query.sql.decode())
         tenant = "SELECT set_config('app.current_tenant_id', :tenant_id, true);"
         around = ("\\startpipeline", "\\endpipeline") if self.pipelined else ("BEGIN;", "COMMIT;")
-        # user_id and skill_id are drawn as some() draws them; the other parameters are the statement's own.
+        # user_id and skill_id are random as in some(). The other parameters come from the statement.
         script = "\n".join(
             [
                 f"\\set user_id random(1, {USERS})",

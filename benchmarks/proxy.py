@@ -13,9 +13,9 @@ from psycopg.conninfo import make_conninfo
 
 
 class Proxy(ThreadingTCPServer):
-    """Listens on `port` of the loopback, without TLS, for clients of the server of that host and port.
+    """Listens on `port` of 127.0.0.1 without TLS, and connects to the server at `host` and `port`.
 
-    `wait_timeout`: how many seconds a handler waits for the server; None for any time.
+    `wait_timeout`: how many seconds a handler waits for the server; None for no limit.
     """
 
     daemon_threads = True
@@ -43,7 +43,7 @@ AnyProxy = TypeVar("AnyProxy", bound=Proxy)
 
 @contextmanager
 def serving(proxy: AnyProxy) -> Iterator[AnyProxy]:
-    """The proxy at work."""
+    """Run the proxy in a thread."""
     with proxy:
         thread = Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -55,5 +55,5 @@ def serving(proxy: AnyProxy) -> Iterator[AnyProxy]:
 
 
 def through(port: int, dsn: str) -> str:
-    """The address of the same database by way of the proxy of that port, which speaks no TLS."""
+    """The DSN of the same database through the proxy on that port, without TLS."""
     return make_conninfo(dsn, host="127.0.0.1", port=port, sslmode="disable", gssencmode="disable")

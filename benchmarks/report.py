@@ -1,4 +1,4 @@
-"""Writes what the topics found: performance.md, and its pictures."""
+"""Writes the results of the topics: performance.md and its pictures."""
 
 from __future__ import annotations
 
@@ -11,74 +11,82 @@ from benchmarks.harness import ROUNDS, Picture, Table, Topic
 
 HEAD = """# How fast it is
 
-Written by `make bench`, which measures skilldb beside what people would use instead: on one server, one schema, one
-body of data, under the same isolation (a service role that the policies hold, the tenant set for the transaction),
-each client through a connection pool of its own. Ratios are what counts. Each is the median of {rounds} interleaved
-rounds or more, after one that only warms up, with the least and the most in brackets; a target is met by the median.
+`make bench` writes this page. It compares skilldb with the libraries that a service could use instead. All clients use
+the same server, schema and data, and the same protection: a service role that is subject to row-level security, and the
+tenant set for the transaction. Each client has its own connection pool.
 
-`make bench-quick` runs all of it in under two minutes on less data, into `.bench/`.
+Compare the ratios, not the absolute figures. Each figure is the median of at least {rounds} interleaved rounds, after
+one warm-up round. The lowest and the highest value are in brackets. A target counts as met if the median meets it.
+
+`make bench-quick` runs the same on less data in under two minutes, and writes to `.bench/`.
 """
 
-PEERS = """## Who is compared
+PEERS = """## The clients
 
 | client | what it does for one operation |
 |---|---|
 | skilldb, skilldb async | `execute` of one statement: one round trip |
-| pgbench pipelined | `pgbench -M prepared`, tenant and query in one pipeline: the C client, hence the limit |
-| pgbench, 4 trips | the same with BEGIN and COMMIT, each waited for |
-| psycopg pipelined, also async | by hand: tenant and query in one pipeline with autocommit; dataclasses by class_row |
-| psycopg, 4 trips | by hand: a transaction block; psycopg waits for BEGIN, tenant, query and COMMIT |
-| asyncpg | `async with conn.transaction()`, tenant and query in it; its pool resets the session: a fifth trip |
-| asyncpg, no reset | the same, its pool told not to |
-| SQLAlchemy ORM | mapped classes on psycopg, a session a request; its own SQL |
+| pgbench pipelined | `pgbench -M prepared`, tenant and query in one pipeline. It is written in C and shows the limit |
+| pgbench, 4 trips | the same with BEGIN and COMMIT; pgbench waits for each answer |
+| psycopg pipelined, also async | hand-written: tenant and query in one pipeline, autocommit; models by `class_row` |
+| psycopg, 4 trips | hand-written: a transaction block; psycopg waits for BEGIN, tenant, query and COMMIT |
+| asyncpg | `async with conn.transaction()` around tenant and query; a fifth round trip resets the session |
+| asyncpg, no reset | the same, but its pool does not reset the session |
+| SQLAlchemy ORM | mapped classes on psycopg, one session per request; its own SQL |
 
-All but the ORM run the SQL of `sql/`, prepared, and with the one session setting that skilldb makes for it
+All clients except the ORM run the SQL of `sql/` as prepared statements, with the session setting that skilldb uses
 (`plan_cache_mode = force_generic_plan`).
 """
 
-TAIL = """## Where we lose, and why
+TAIL = """## Where skilldb is slower, and why
 
-- **Against pgbench.** It is written in C, sends constants and throws the answers away. What lies between is Python:
-  checking the parameters, the statement as a value, the pool, and reading the answers into dataclasses.
-- **Where the server has much to do.** `get_whats_new_for_user` looks up each of the user's views. All clients wait for
-  that alike, so the more views, the closer to 1 are the ratios of that operation over a Unix socket, and the further
-  below 4 those over the network.
-- **Async on one machine.** An event loop costs more than a blocking call; psycopg's async API by hand pays the same.
-- **Batches against COPY.** COPY under row-level security is not allowed at all, so this is the price of isolation, of
-  counting and of ids that may come twice. For a single event the three steps of the statement weigh most.
-- **A thousand ids at once.** The server's share and psycopg's reading of the rows are in the table of that row.
-- **A user with ten thousand views and no news.** The newest thousand skills say nothing then, and all of the user's
-  views are looked up: in proportion to them.
+- **Against pgbench.** pgbench is written in C, sends constants and discards the answers. The difference is Python's
+  work: checking parameters, building the statement, borrowing a connection, and reading answers into dataclasses.
+- **Where the server does most of the work.** `get_whats_new_for_user` looks up each of the user's views, and all
+  clients wait equally long for it. With more views, its ratios over a Unix socket approach 1. Its ratios over the
+  network fall further below 4.
+- **Async on one machine.** An event loop costs more than a blocking call. Hand-written code on psycopg's async API
+  has the same cost.
+- **Batches against COPY.** COPY FROM is not allowed under row-level security. The difference is the cost of
+  isolation, of counting, and of accepting an id twice. For a single event, the three steps of the statement cost
+  most.
+- **A thousand ids at once.** The table "1,000 ids" shows how much of the time the server takes, and how much psycopg
+  takes to read the rows.
+- **A user with ten thousand views and no changed skills.** The newest thousand skills then decide nothing. The query
+  looks up all of the user's views, and its time grows with their number.
 
 ## What was tried
 
-- **One exchange in place of psycopg's cursors.** psycopg's pipeline sends after each `execute`, waits four times for a
-  call of two queries, and makes a cursor with its type adapters for each. skilldb hands all of a call to libpq at once
-  and waits for the answers once, with values as text, so that one prepared statement serves a query whichever of its
-  values are None. By nothing but this, three operations were 1.43, 1.30 and 1.07 times as quick on a Unix socket, which
-  is what puts skilldb ahead of psycopg pipelined by hand.
-- **Plans.** With PostgreSQL's own choice (`plan_cache_mode = auto`) `get_whats_new_for_user` was planned anew for each
-  call, which took longer than running it, or kept the plan of whoever came first on the connection, however many views
-  the next one had. One generic plan for every query, and a query whose plan is right for all, is what is kept.
-- **The newest skills first.** A thousand views and more are bounded since `get_whats_new_for_user` walks the newest
-  thousand skills before it looks up all views.
-- **A cursor in the index condition.** Under row-level security PostgreSQL uses only what it knows to be leakproof as an
-  index condition, and `coalesce()` is not: page 1,000 read the 50,000 rows before it. In a subquery it does not.
-- **Rows.** Models are read by filling their slots one by one, in half the time of psycopg's `class_row`. Results in
-  binary were no quicker by more than a tenth, and only where there are many rows; not kept.
-- **In place.** The index on `(user_id, last_viewed_at)` of user_skill_views, which no query used, and pages without
-  room kept updates from being in place. It is gone, and skills and user_skill_views have a fill factor of 90.
+- **One exchange in place of psycopg's cursors.** psycopg's pipeline sends after each `execute`, and waits four times
+  for a call of two queries. It also makes a cursor with its type adapters for each query. skilldb passes all messages
+  of a call to libpq at once and waits for the answers once. It sends values as text, so one prepared statement serves
+  a query, whichever of its values are None. This change alone made three operations 1.43, 1.30 and 1.07 times as fast
+  on a Unix socket. Because of it, skilldb is faster than hand-written psycopg with a pipeline.
+- **Plans.** With `plan_cache_mode = auto`, PostgreSQL chooses between two plans for `get_whats_new_for_user`. One is
+  made anew for each call, which took longer than running the query. The other is kept from the first call on the
+  connection, and did not suit users with more views. Kept: one generic plan for each query, and a query for which one
+  plan suits all users.
+- **The newest skills first.** `get_whats_new_for_user` reads the newest thousand skills before it looks up all views.
+  This limits its time for users with a thousand views and more.
+- **A cursor in the index condition.** Under row-level security, PostgreSQL uses only leakproof functions in an index
+  condition. `coalesce()` is not leakproof, so page 1,000 read the 50,000 rows before it. Inside a subquery,
+  `coalesce()` does not prevent the use of the index.
+- **Rows.** skilldb fills the slots of a model one by one, in half the time of psycopg's `class_row`. Results in
+  binary format were at most a tenth faster, and only with many rows. They were not kept.
+- **Updates in place.** Updates were not in place for two reasons. Pages were full, and user_skill_views had an index
+  on `(user_id, last_viewed_at)`. No query used the index, so it was dropped. skills and user_skill_views now have a
+  fill factor of 90.
 """
 
 
 def write(folder: Path, topics: Sequence[Topic], machine: Sequence[str], *, quick: bool) -> None:
-    """The page and its pictures; a quick run's page says that it is one."""
+    """Write the page and its pictures. The page of a quick run says so."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [HEAD.format(rounds=ROUNDS)]
     if quick:
-        lines += ["**A quick run: it shows that the benchmarks work. Its figures mean little.**", ""]
+        lines += ["**This was a quick run. It shows that the benchmarks work; do not use its figures.**", ""]
     lines += [*(f"- {line}" for line in machine), ""]
-    lines += ["## What it must reach", "", "| work | must reach | measured | met |", "|---|---|---|---|"]
+    lines += ["## Targets", "", "| work | target | measured | met |", "|---|---|---|---|"]
     for topic in topics:
         lines += [
             f"| {check.work} | {check.target} | {check.measured} | {'yes' if check.met else f'**no**: {check.why}'} |"

@@ -10,7 +10,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION public.raise_invalid_transition(kind text, id text, status text, wanted text) IS 'Always raises SQLSTATE 55000, naming the status and what it forbids. Returns text only to stand in an expression.';
+COMMENT ON FUNCTION public.raise_invalid_transition(kind text, id text, status text, wanted text) IS 'Always raises SQLSTATE 55000, naming the status and what it forbids. Returns text so that an expression can call it.';
 
 CREATE FUNCTION public.raise_invalid_value(kind text, value text, reason text) RETURNS text
     LANGUAGE plpgsql
@@ -21,7 +21,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION public.raise_invalid_value(kind text, value text, reason text) IS 'Always raises SQLSTATE 22023, naming the value and why it is refused. Returns text only to stand in an expression.';
+COMMENT ON FUNCTION public.raise_invalid_value(kind text, value text, reason text) IS 'Always raises SQLSTATE 22023, naming the value and why it is refused. Returns text so that an expression can call it.';
 
 CREATE FUNCTION public.raise_not_found(kind text, id text) RETURNS text
     LANGUAGE plpgsql
@@ -32,7 +32,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION public.raise_not_found(kind text, id text) IS 'Always raises SQLSTATE P0002, naming what was not found. Returns text only so that it can stand in an expression.';
+COMMENT ON FUNCTION public.raise_not_found(kind text, id text) IS 'Always raises SQLSTATE P0002, naming what was not found. Returns text so that an expression can call it.';
 
 CREATE TABLE public.benchmark_results (
     tenant_id text NOT NULL,
@@ -65,25 +65,25 @@ CREATE TABLE public.benchmark_results (
 
 ALTER TABLE ONLY public.benchmark_results FORCE ROW LEVEL SECURITY;
 
-COMMENT ON TABLE public.benchmark_results IS 'What one model made of one test case of a run.';
+COMMENT ON TABLE public.benchmark_results IS 'The result of one model for one test case of a run.';
 
 COMMENT ON COLUMN public.benchmark_results.test_case_index IS 'Counts from 0 within the run.';
 
-COMMENT ON COLUMN public.benchmark_results.input_tokens IS 'Tokens read; NULL where not measured.';
+COMMENT ON COLUMN public.benchmark_results.input_tokens IS 'Tokens read; NULL if not measured.';
 
-COMMENT ON COLUMN public.benchmark_results.output_tokens IS 'Tokens written; NULL where not measured.';
+COMMENT ON COLUMN public.benchmark_results.output_tokens IS 'Tokens written; NULL if not measured.';
 
-COMMENT ON COLUMN public.benchmark_results.total_tokens IS 'Tokens read and written; NULL where not measured.';
+COMMENT ON COLUMN public.benchmark_results.total_tokens IS 'Tokens read and written; NULL if not measured.';
 
-COMMENT ON COLUMN public.benchmark_results.latency_ms IS 'Milliseconds from request to answer; NULL where not measured.';
+COMMENT ON COLUMN public.benchmark_results.latency_ms IS 'Milliseconds from request to answer; NULL if not measured.';
 
 COMMENT ON COLUMN public.benchmark_results.estimated_cost_microcents IS 'In microcents, millionths of a cent: $1 is 100,000,000. NULL for a model without a price.';
 
-COMMENT ON COLUMN public.benchmark_results.quality_score IS '0 to 100; NULL where not judged.';
+COMMENT ON COLUMN public.benchmark_results.quality_score IS '0 to 100; NULL if not judged.';
 
-COMMENT ON COLUMN public.benchmark_results.matches_expected IS 'Whether it is the expected output; NULL where not judged.';
+COMMENT ON COLUMN public.benchmark_results.matches_expected IS 'Whether the output is the expected one; NULL if not judged.';
 
-COMMENT ON COLUMN public.benchmark_results.error_message IS 'Why the model gave no output; NULL where it did.';
+COMMENT ON COLUMN public.benchmark_results.error_message IS 'Why the model gave no output; NULL if it gave one.';
 
 CREATE TABLE public.benchmark_runs (
     tenant_id text NOT NULL,
@@ -110,25 +110,25 @@ ALTER TABLE ONLY public.benchmark_runs FORCE ROW LEVEL SECURITY;
 
 COMMENT ON TABLE public.benchmark_runs IS 'One comparison of models on a skill.';
 
-COMMENT ON COLUMN public.benchmark_runs.skill_version_id IS 'The version that was tried; NULL: the skill as it was then.';
+COMMENT ON COLUMN public.benchmark_runs.skill_version_id IS 'The version that was tested; NULL if the run names none.';
 
 COMMENT ON COLUMN public.benchmark_runs.triggered_by IS 'The user who started it.';
 
 COMMENT ON COLUMN public.benchmark_runs.status IS 'pending, running, completed or failed.';
 
-COMMENT ON COLUMN public.benchmark_runs.models IS 'The names of the models to be compared.';
+COMMENT ON COLUMN public.benchmark_runs.models IS 'The names of the models to compare.';
 
-COMMENT ON COLUMN public.benchmark_runs.best_model IS 'The model of the highest mean quality; NULL where no result has one.';
+COMMENT ON COLUMN public.benchmark_runs.best_model IS 'The model with the highest mean quality; NULL if no result has a quality.';
 
 COMMENT ON COLUMN public.benchmark_runs.best_quality_score IS 'Its mean quality, 0 to 100, rounded half up.';
 
-COMMENT ON COLUMN public.benchmark_runs.cheapest_model IS 'The model of the lowest mean cost; NULL where no result has one.';
+COMMENT ON COLUMN public.benchmark_runs.cheapest_model IS 'The model with the lowest mean cost; NULL if no result has a cost.';
 
-COMMENT ON COLUMN public.benchmark_runs.cheapest_cost_microcents IS 'Its mean cost a case in microcents: $1 is 100,000,000.';
+COMMENT ON COLUMN public.benchmark_runs.cheapest_cost_microcents IS 'Its mean cost per test case in microcents: $1 is 100,000,000.';
 
-COMMENT ON COLUMN public.benchmark_runs.started_at IS 'When it began to run; NULL before.';
+COMMENT ON COLUMN public.benchmark_runs.started_at IS 'When it started to run; NULL before that.';
 
-COMMENT ON COLUMN public.benchmark_runs.completed_at IS 'When it completed or failed; NULL before.';
+COMMENT ON COLUMN public.benchmark_runs.completed_at IS 'When it completed or failed; NULL before that.';
 
 CREATE TABLE public.ratings (
     tenant_id text NOT NULL,
@@ -146,13 +146,13 @@ CREATE TABLE public.ratings (
 
 ALTER TABLE ONLY public.ratings FORCE ROW LEVEL SECURITY;
 
-COMMENT ON TABLE public.ratings IS 'What one user thinks of one skill; a new rating replaces the former.';
+COMMENT ON TABLE public.ratings IS 'The rating of one user for one skill. A new rating replaces the previous one.';
 
 COMMENT ON COLUMN public.ratings.rating IS '1 (useless) to 5 (excellent).';
 
-COMMENT ON COLUMN public.ratings.comment IS 'What the user wrote; NULL where nothing.';
+COMMENT ON COLUMN public.ratings.comment IS 'The comment of the user; NULL if there is none.';
 
-COMMENT ON COLUMN public.ratings.hours_saved_estimate IS 'Hours that one use saves, as the user sees it; NULL where not said.';
+COMMENT ON COLUMN public.ratings.hours_saved_estimate IS 'Hours that one use saves, estimated by the user; NULL if not given.';
 
 COMMENT ON COLUMN public.ratings.updated_at IS 'When the user last rated.';
 
@@ -188,35 +188,35 @@ ALTER TABLE ONLY public.skill_feedback FORCE ROW LEVEL SECURITY;
 
 COMMENT ON TABLE public.skill_feedback IS 'One feedback item on a skill, and its review.';
 
-COMMENT ON COLUMN public.skill_feedback.skill_version_id IS 'The version it is about; NULL: the skill as such.';
+COMMENT ON COLUMN public.skill_feedback.skill_version_id IS 'The version that it is about; NULL if it is about the skill in general.';
 
-COMMENT ON COLUMN public.skill_feedback.user_id IS 'Who gave it; NULL: anonymous, or since deleted.';
+COMMENT ON COLUMN public.skill_feedback.user_id IS 'The user who gave it; NULL if anonymous or deleted.';
 
-COMMENT ON COLUMN public.skill_feedback.usage_event_id IS 'The use it is about, as text and unchecked; NULL where none.';
+COMMENT ON COLUMN public.skill_feedback.usage_event_id IS 'The use that it is about. No foreign key checks it. NULL if there is none.';
 
 COMMENT ON COLUMN public.skill_feedback.feedback_type IS 'thumbs_up, thumbs_down, suggestion, training_example or bug_report.';
 
-COMMENT ON COLUMN public.skill_feedback.sentiment IS '-1 against, 0 neutral, 1 in favour; NULL where not said.';
+COMMENT ON COLUMN public.skill_feedback.sentiment IS '-1 against, 0 neutral, 1 in favour; NULL if not given.';
 
-COMMENT ON COLUMN public.skill_feedback.suggested_content IS 'The content as the user would have it.';
+COMMENT ON COLUMN public.skill_feedback.suggested_content IS 'The content that the user suggests.';
 
 COMMENT ON COLUMN public.skill_feedback.suggested_diff IS 'The same as a unified diff.';
 
-COMMENT ON COLUMN public.skill_feedback.example_input IS 'What the skill was given.';
+COMMENT ON COLUMN public.skill_feedback.example_input IS 'The input of the skill.';
 
-COMMENT ON COLUMN public.skill_feedback.example_output IS 'What it made of it.';
+COMMENT ON COLUMN public.skill_feedback.example_output IS 'The output that the skill produced.';
 
-COMMENT ON COLUMN public.skill_feedback.expected_output IS 'What it should have made of it.';
+COMMENT ON COLUMN public.skill_feedback.expected_output IS 'The output that was expected.';
 
-COMMENT ON COLUMN public.skill_feedback.quality_score IS '1 (bad) to 10 (excellent); NULL where not said.';
+COMMENT ON COLUMN public.skill_feedback.quality_score IS '1 (bad) to 10 (excellent); NULL if not given.';
 
 COMMENT ON COLUMN public.skill_feedback.status IS 'pending, accepted, dismissed or implemented.';
 
-COMMENT ON COLUMN public.skill_feedback.reviewed_by IS 'The user who last decided on it; NULL before.';
+COMMENT ON COLUMN public.skill_feedback.reviewed_by IS 'The user who reviewed it last; NULL before the first review.';
 
-COMMENT ON COLUMN public.skill_feedback.reviewed_at IS 'When that was; NULL before.';
+COMMENT ON COLUMN public.skill_feedback.reviewed_at IS 'When it was reviewed last; NULL before the first review.';
 
-COMMENT ON COLUMN public.skill_feedback.source IS 'Where it came in: web, hook, ...';
+COMMENT ON COLUMN public.skill_feedback.source IS 'Where it was entered: web, hook, ...';
 
 CREATE TABLE public.skill_versions (
     tenant_id text NOT NULL,
@@ -241,19 +241,19 @@ COMMENT ON TABLE public.skill_versions IS 'A published version of a skill. Rows 
 
 COMMENT ON COLUMN public.skill_versions.version IS 'Counts from 1 within the skill, without gaps.';
 
-COMMENT ON COLUMN public.skill_versions.content_url IS 'Where the content lies; the layer does not read it.';
+COMMENT ON COLUMN public.skill_versions.content_url IS 'Where the content is stored; skilldb does not read it.';
 
 COMMENT ON COLUMN public.skill_versions.content_hash IS 'SHA-256 of the content, 64 lower-case hexadecimal digits.';
 
 COMMENT ON COLUMN public.skill_versions.content_type IS 'MIME type of the content.';
 
-COMMENT ON COLUMN public.skill_versions.name IS 'The name of the skill as it was in this version.';
+COMMENT ON COLUMN public.skill_versions.name IS 'The name of the skill in this version.';
 
-COMMENT ON COLUMN public.skill_versions.description IS 'The description of the skill as it was in this version.';
+COMMENT ON COLUMN public.skill_versions.description IS 'The description of the skill in this version.';
 
-COMMENT ON COLUMN public.skill_versions.metadata IS 'What else the publisher said of it; NULL where nothing.';
+COMMENT ON COLUMN public.skill_versions.metadata IS 'Further data from the publisher as JSON; NULL if none was given.';
 
-COMMENT ON COLUMN public.skill_versions.created_by IS 'The user who published it; NULL where unknown.';
+COMMENT ON COLUMN public.skill_versions.created_by IS 'The user who published it; NULL if unknown.';
 
 CREATE TABLE public.skills (
     tenant_id text NOT NULL,
@@ -299,27 +299,27 @@ ALTER TABLE ONLY public.skills FORCE ROW LEVEL SECURITY;
 
 COMMENT ON TABLE public.skills IS 'A skill of the catalogue, as it is now, with its counters.';
 
-COMMENT ON COLUMN public.skills.slug IS 'Short name for addresses, unique within the organisation.';
+COMMENT ON COLUMN public.skills.slug IS 'Short name for URLs, unique within the organisation.';
 
-COMMENT ON COLUMN public.skills.tags IS 'Free keywords; empty where there are none.';
+COMMENT ON COLUMN public.skills.tags IS 'Free keywords; an empty array if there are none.';
 
-COMMENT ON COLUMN public.skills.status IS 'draft, pending_review, published or archived. Only published skills are news.';
+COMMENT ON COLUMN public.skills.status IS 'draft, pending_review, published or archived. What''s new lists published skills only.';
 
-COMMENT ON COLUMN public.skills.hours_saved IS 'Hours that one use saves; NULL where nobody has estimated it.';
+COMMENT ON COLUMN public.skills.hours_saved IS 'Hours that one use saves; NULL if nobody has estimated it.';
 
-COMMENT ON COLUMN public.skills.author_id IS 'The user who wrote it; NULL where unknown.';
+COMMENT ON COLUMN public.skills.author_id IS 'The user who wrote it; NULL if unknown.';
 
-COMMENT ON COLUMN public.skills.published_version_id IS 'The skill_versions row that users get; NULL before the first.';
+COMMENT ON COLUMN public.skills.published_version_id IS 'The skill_versions row that users get; NULL before the first version.';
 
-COMMENT ON COLUMN public.skills.published_version IS 'The number of that version, kept with it; NULL before the first.';
+COMMENT ON COLUMN public.skills.published_version IS 'The number of that version; NULL before the first version.';
 
-COMMENT ON COLUMN public.skills.updated_at IS 'Last change of content: name, description, category, tags, status or published version. Counters do not move it.';
+COMMENT ON COLUMN public.skills.updated_at IS 'Last change of content: name, description, category, tags, status or published version. Counters do not update it.';
 
-COMMENT ON COLUMN public.skills.edited_at IS 'Last change of content other than a new version; without it an edit could not be told from a publication after it.';
+COMMENT ON COLUMN public.skills.edited_at IS 'Last change of content other than a new version. It separates an edit from a later publication.';
 
-COMMENT ON COLUMN public.skills.metrics_updated_at IS 'Last change of a counter or average; NULL before the first.';
+COMMENT ON COLUMN public.skills.metrics_updated_at IS 'Last change of a counter or average; NULL before the first change.';
 
-COMMENT ON COLUMN public.skills.total_uses IS 'Number of uses, ever.';
+COMMENT ON COLUMN public.skills.total_uses IS 'Number of uses since the skill was created.';
 
 COMMENT ON COLUMN public.skills.rating_count IS 'Number of ratings.';
 
@@ -337,7 +337,7 @@ COMMENT ON COLUMN public.skills.priced_measurement_count IS 'Number of token mea
 
 COMMENT ON COLUMN public.skills.token_cost_sum_microcents IS 'Sum of their costs in microcents: $1 is 100,000,000.';
 
-COMMENT ON COLUMN public.skills.positive_feedback_pct IS 'Thumbs up among thumbs up and down, 0 to 100, rounded half up. NULL without votes.';
+COMMENT ON COLUMN public.skills.positive_feedback_pct IS 'Percentage of thumbs up among all thumbs, 0 to 100, rounded half up. NULL without thumbs.';
 
 COMMENT ON COLUMN public.skills.avg_token_cost_microcents IS 'Mean cost of a measurement in microcents, rounded half up. NULL without a priced measurement.';
 
@@ -353,9 +353,9 @@ CREATE TABLE public.tenants (
 
 COMMENT ON TABLE public.tenants IS 'An organisation. Its id is the value of app.current_tenant_id that shows its rows.';
 
-COMMENT ON COLUMN public.tenants.slug IS 'Short name for addresses, unique among all organisations.';
+COMMENT ON COLUMN public.tenants.slug IS 'Short name for URLs, unique among all organisations.';
 
-COMMENT ON COLUMN public.tenants.is_active IS 'False: switched off, its rows kept.';
+COMMENT ON COLUMN public.tenants.is_active IS 'False if the organisation is switched off. Its rows are kept.';
 
 CREATE TABLE public.token_measurements (
     tenant_id text NOT NULL,
@@ -383,19 +383,19 @@ ALTER TABLE ONLY public.token_measurements FORCE ROW LEVEL SECURITY;
 
 COMMENT ON TABLE public.token_measurements IS 'The tokens, cost and latency of one run of a skill.';
 
-COMMENT ON COLUMN public.token_measurements.usage_event_id IS 'The use it belongs to, as text and unchecked; NULL where none.';
+COMMENT ON COLUMN public.token_measurements.usage_event_id IS 'The use that it belongs to. No foreign key checks it. NULL if there is none.';
 
-COMMENT ON COLUMN public.token_measurements.user_id IS 'Who ran it; NULL where unknown or since deleted.';
+COMMENT ON COLUMN public.token_measurements.user_id IS 'The user who ran the skill; NULL if unknown or deleted.';
 
-COMMENT ON COLUMN public.token_measurements.input_tokens IS 'Tokens read; NULL where not measured.';
+COMMENT ON COLUMN public.token_measurements.input_tokens IS 'Tokens read; NULL if not measured.';
 
-COMMENT ON COLUMN public.token_measurements.output_tokens IS 'Tokens written; NULL where not measured.';
+COMMENT ON COLUMN public.token_measurements.output_tokens IS 'Tokens written; NULL if not measured.';
 
-COMMENT ON COLUMN public.token_measurements.total_tokens IS 'Tokens read and written; NULL where not measured.';
+COMMENT ON COLUMN public.token_measurements.total_tokens IS 'Tokens read and written; NULL if not measured.';
 
 COMMENT ON COLUMN public.token_measurements.estimated_cost_microcents IS 'In microcents, millionths of a cent: $1 is 100,000,000. NULL for a model without a price.';
 
-COMMENT ON COLUMN public.token_measurements.latency_ms IS 'Milliseconds from request to answer; NULL where not measured.';
+COMMENT ON COLUMN public.token_measurements.latency_ms IS 'Milliseconds from request to answer; NULL if not measured.';
 
 COMMENT ON COLUMN public.token_measurements.source IS 'Where the measurement came from: hook, api, ...';
 
@@ -413,13 +413,13 @@ ALTER TABLE ONLY public.usage_events FORCE ROW LEVEL SECURITY;
 
 COMMENT ON TABLE public.usage_events IS 'One use of a skill or tool.';
 
-COMMENT ON COLUMN public.usage_events.id IS 'May be chosen by the caller: recording the same id again changes nothing.';
+COMMENT ON COLUMN public.usage_events.id IS 'The caller may choose it. Recording the same id again changes nothing.';
 
-COMMENT ON COLUMN public.usage_events.skill_id IS 'The skill used; NULL where a tool was used without one.';
+COMMENT ON COLUMN public.usage_events.skill_id IS 'The skill that was used; NULL if a tool was used without a skill.';
 
-COMMENT ON COLUMN public.usage_events.user_id IS 'Who used it; NULL where unknown or since deleted.';
+COMMENT ON COLUMN public.usage_events.user_id IS 'The user; NULL if unknown or deleted.';
 
-COMMENT ON COLUMN public.usage_events.metadata IS 'What else the caller said of it; NULL where nothing.';
+COMMENT ON COLUMN public.usage_events.metadata IS 'Further data from the caller as JSON; NULL if none was given.';
 
 COMMENT ON COLUMN public.usage_events.created_at IS 'When it was used; the caller may give an earlier time.';
 
@@ -438,13 +438,13 @@ WITH (fillfactor='90');
 
 ALTER TABLE ONLY public.user_skill_views FORCE ROW LEVEL SECURITY;
 
-COMMENT ON TABLE public.user_skill_views IS 'What a user has seen of a skill, so that what is new can be told.';
+COMMENT ON TABLE public.user_skill_views IS 'A user''s last view of a skill, from which what''s new is computed.';
 
-COMMENT ON COLUMN public.user_skill_views.last_viewed_at IS 'When the user last looked; it never goes backwards.';
+COMMENT ON COLUMN public.user_skill_views.last_viewed_at IS 'When the user last viewed the skill. It never goes backwards.';
 
-COMMENT ON COLUMN public.user_skill_views.last_viewed_version IS 'The version that the user was shown then; NULL where none was published.';
+COMMENT ON COLUMN public.user_skill_views.last_viewed_version IS 'The version that the user saw then; NULL if none was published.';
 
-COMMENT ON COLUMN public.user_skill_views.view_count IS 'How often the user has looked.';
+COMMENT ON COLUMN public.user_skill_views.view_count IS 'How often the user has viewed the skill.';
 
 CREATE TABLE public.users (
     tenant_id text NOT NULL,
@@ -463,7 +463,7 @@ COMMENT ON TABLE public.users IS 'A person of an organisation, who rates, views 
 
 COMMENT ON COLUMN public.users.email IS 'Unique within the organisation, compared as written.';
 
-COMMENT ON COLUMN public.users.name IS 'As shown to others; NULL where unknown.';
+COMMENT ON COLUMN public.users.name IS 'As shown to others; NULL if unknown.';
 
 COMMENT ON COLUMN public.users.role IS 'What the person may do in the organisation: admin or member.';
 
@@ -525,11 +525,11 @@ CREATE INDEX benchmark_runs_skill_created_idx ON public.benchmark_runs USING btr
 
 CREATE INDEX benchmark_runs_skill_version_idx ON public.benchmark_runs USING btree (tenant_id, skill_version_id) WHERE (skill_version_id IS NOT NULL);
 
-COMMENT ON INDEX public.benchmark_runs_skill_version_idx IS 'For benchmark_runs_skill_version_fk: deleting a version, with its skill, asks whether a run is left on it.';
+COMMENT ON INDEX public.benchmark_runs_skill_version_idx IS 'For benchmark_runs_skill_version_fk: deleting a version, with its skill, checks whether a run refers to it.';
 
 CREATE INDEX benchmark_runs_triggered_by_idx ON public.benchmark_runs USING btree (tenant_id, triggered_by);
 
-COMMENT ON INDEX public.benchmark_runs_triggered_by_idx IS 'For benchmark_runs_triggered_by_fk: deleting a user asks whether the user triggered a run.';
+COMMENT ON INDEX public.benchmark_runs_triggered_by_idx IS 'For benchmark_runs_triggered_by_fk: deleting a user checks whether the user triggered a run.';
 
 CREATE INDEX ratings_skill_updated_idx ON public.ratings USING btree (tenant_id, skill_id, updated_at, id);
 
@@ -541,19 +541,19 @@ CREATE INDEX skill_feedback_skill_created_idx ON public.skill_feedback USING btr
 
 CREATE INDEX skill_feedback_skill_version_idx ON public.skill_feedback USING btree (tenant_id, skill_version_id) WHERE (skill_version_id IS NOT NULL);
 
-COMMENT ON INDEX public.skill_feedback_skill_version_idx IS 'For skill_feedback_skill_version_fk: deleting a version, with its skill, asks whether feedback is left on it.';
+COMMENT ON INDEX public.skill_feedback_skill_version_idx IS 'For skill_feedback_skill_version_fk: deleting a version, with its skill, checks whether a feedback item refers to it.';
 
 CREATE INDEX skill_versions_created_by_idx ON public.skill_versions USING btree (tenant_id, created_by) WHERE (created_by IS NOT NULL);
 
-COMMENT ON INDEX public.skill_versions_created_by_idx IS 'For skill_versions_created_by_fk: deleting a user asks whether the user published a version.';
+COMMENT ON INDEX public.skill_versions_created_by_idx IS 'For skill_versions_created_by_fk: deleting a user checks whether the user published a version.';
 
 CREATE INDEX skills_author_idx ON public.skills USING btree (tenant_id, author_id) WHERE (author_id IS NOT NULL);
 
-COMMENT ON INDEX public.skills_author_idx IS 'For skills_author_fk: deleting a user asks whether the user wrote a skill.';
+COMMENT ON INDEX public.skills_author_idx IS 'For skills_author_fk: deleting a user checks whether the user wrote a skill.';
 
 CREATE INDEX skills_published_version_idx ON public.skills USING btree (tenant_id, published_version_id) WHERE (published_version_id IS NOT NULL);
 
-COMMENT ON INDEX public.skills_published_version_idx IS 'For skills_published_version_fk: deleting a version, with its skill, asks whether a skill publishes it.';
+COMMENT ON INDEX public.skills_published_version_idx IS 'For skills_published_version_fk: deleting a version, with its skill, checks whether a skill refers to it.';
 
 CREATE INDEX skills_updated_idx ON public.skills USING btree (tenant_id, updated_at, id);
 

@@ -10,13 +10,13 @@ BEGIN
         CREATE ROLE skilldb_app NOLOGIN NOSUPERUSER NOBYPASSRLS;
     END IF;
 EXCEPTION
-    -- Two databases of one server, migrated at the same time.
+    -- Two databases of one server were migrated at the same time.
     WHEN duplicate_object OR unique_violation THEN
         RAISE NOTICE 'role skilldb_app was created by another database meanwhile';
 END
 $$;
 
--- Every role may use the schema public. Another schema is closed to the services until this.
+-- Every role may use the schema public. Services cannot use another schema until this grant.
 DO $$
 BEGIN
     IF NOT has_schema_privilege('skilldb_app', current_schema(), 'USAGE') THEN

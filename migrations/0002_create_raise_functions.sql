@@ -14,7 +14,7 @@ END
 $$;
 
 COMMENT ON FUNCTION raise_not_found(TEXT, TEXT) IS
-'Always raises SQLSTATE P0002, naming what was not found. Returns text only so that it can stand in an expression.';
+'Always raises SQLSTATE P0002, naming what was not found. Returns text so that an expression can call it.';
 
 CREATE OR REPLACE FUNCTION raise_invalid_transition(kind TEXT, id TEXT, status TEXT, wanted TEXT) RETURNS TEXT
 LANGUAGE plpgsql
@@ -27,7 +27,7 @@ END
 $$;
 
 COMMENT ON FUNCTION raise_invalid_transition(TEXT, TEXT, TEXT, TEXT) IS
-'Always raises SQLSTATE 55000, naming the status and what it forbids. Returns text only to stand in an expression.';
+'Always raises SQLSTATE 55000, naming the status and what it forbids. Returns text so that an expression can call it.';
 
 CREATE OR REPLACE FUNCTION raise_invalid_value(kind TEXT, value TEXT, reason TEXT) RETURNS TEXT
 LANGUAGE plpgsql
@@ -39,7 +39,7 @@ END
 $$;
 
 COMMENT ON FUNCTION raise_invalid_value(TEXT, TEXT, TEXT) IS
-'Always raises SQLSTATE 22023, naming the value and why it is refused. Returns text only to stand in an expression.';
+'Always raises SQLSTATE 22023, naming the value and why it is refused. Returns text so that an expression can call it.';
 
 REVOKE ALL ON FUNCTION raise_not_found(TEXT, TEXT) FROM public;
 REVOKE ALL ON FUNCTION raise_invalid_transition(TEXT, TEXT, TEXT, TEXT) FROM public;

@@ -16,10 +16,10 @@ CREATE TABLE IF NOT EXISTS tenants (
 );
 
 COMMENT ON TABLE tenants IS 'An organisation. Its id is the value of app.current_tenant_id that shows its rows.';
-COMMENT ON COLUMN tenants.slug IS 'Short name for addresses, unique among all organisations.';
-COMMENT ON COLUMN tenants.is_active IS 'False: switched off, its rows kept.';
+COMMENT ON COLUMN tenants.slug IS 'Short name for URLs, unique among all organisations.';
+COMMENT ON COLUMN tenants.is_active IS 'False if the organisation is switched off. Its rows are kept.';
 
--- Not FORCE, alone of all tables: the owner lists the tenants for maintenance.
+-- The only table without FORCE: the owner lists the tenants for maintenance.
 ALTER TABLE tenants ENABLE ROW LEVEL SECURITY;
 
 DO $$

@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS users (
 
 COMMENT ON TABLE users IS 'A person of an organisation, who rates, views and uses its skills.';
 COMMENT ON COLUMN users.email IS 'Unique within the organisation, compared as written.';
-COMMENT ON COLUMN users.name IS 'As shown to others; NULL where unknown.';
+COMMENT ON COLUMN users.name IS 'As shown to others; NULL if unknown.';
 COMMENT ON COLUMN users.role IS 'What the person may do in the organisation: admin or member.';
 
 ALTER TABLE users ENABLE ROW LEVEL SECURITY;

@@ -41,30 +41,32 @@ CREATE TABLE IF NOT EXISTS skills (
 -- the old row's space without VACUUM. This needs free space on the page, and no index on a counter.
 WITH (fillfactor = 90);
 
--- list_skills walks the newest change first, page by page.
+-- list_skills reads the newest change first, page by page.
 CREATE INDEX IF NOT EXISTS skills_updated_idx ON skills (tenant_id, updated_at, id);
 
 CREATE INDEX IF NOT EXISTS skills_author_idx ON skills (tenant_id, author_id) WHERE author_id IS NOT NULL;
 
 COMMENT ON TABLE skills IS 'A skill of the catalogue, as it is now, with its counters.';
-COMMENT ON COLUMN skills.slug IS 'Short name for addresses, unique within the organisation.';
-COMMENT ON COLUMN skills.tags IS 'Free keywords; empty where there are none.';
-COMMENT ON COLUMN skills.status IS 'draft, pending_review, published or archived. Only published skills are news.';
-COMMENT ON COLUMN skills.hours_saved IS 'Hours that one use saves; NULL where nobody has estimated it.';
-COMMENT ON COLUMN skills.author_id IS 'The user who wrote it; NULL where unknown.';
-COMMENT ON COLUMN skills.published_version_id IS 'The skill_versions row that users get; NULL before the first.';
-COMMENT ON COLUMN skills.published_version IS 'The number of that version, kept with it; NULL before the first.';
+COMMENT ON COLUMN skills.slug IS 'Short name for URLs, unique within the organisation.';
+COMMENT ON COLUMN skills.tags IS 'Free keywords; an empty array if there are none.';
+COMMENT ON COLUMN skills.status IS
+'draft, pending_review, published or archived. What''s new lists published skills only.';
+COMMENT ON COLUMN skills.hours_saved IS 'Hours that one use saves; NULL if nobody has estimated it.';
+COMMENT ON COLUMN skills.author_id IS 'The user who wrote it; NULL if unknown.';
+COMMENT ON COLUMN skills.published_version_id IS
+'The skill_versions row that users get; NULL before the first version.';
+COMMENT ON COLUMN skills.published_version IS 'The number of that version; NULL before the first version.';
 COMMENT ON COLUMN skills.updated_at IS
-'Last change of content: name, description, category, tags, status or published version. Counters do not move it.';
+'Last change of content: name, description, category, tags, status or published version. Counters do not update it.';
 COMMENT ON COLUMN skills.edited_at IS
-'Last change of content other than a new version; without it an edit could not be told from a publication after it.';
-COMMENT ON COLUMN skills.metrics_updated_at IS 'Last change of a counter or average; NULL before the first.';
-COMMENT ON COLUMN skills.total_uses IS 'Number of uses, ever.';
+'Last change of content other than a new version. It separates an edit from a later publication.';
+COMMENT ON COLUMN skills.metrics_updated_at IS 'Last change of a counter or average; NULL before the first change.';
+COMMENT ON COLUMN skills.total_uses IS 'Number of uses since the skill was created.';
 COMMENT ON COLUMN skills.rating_count IS 'Number of ratings.';
 COMMENT ON COLUMN skills.rating_sum IS 'Sum of the ratings (1 to 5 each).';
 COMMENT ON COLUMN skills.average_rating IS 'Mean rating * 100, rounded half up: 450 is 4.5. NULL without ratings.';
 COMMENT ON INDEX skills_author_idx IS
-'For skills_author_fk: deleting a user asks whether the user wrote a skill.';
+'For skills_author_fk: deleting a user checks whether the user wrote a skill.';
 
 ALTER TABLE skills ENABLE ROW LEVEL SECURITY;
 ALTER TABLE skills FORCE ROW LEVEL SECURITY;

@@ -32,15 +32,15 @@ WHERE created_by IS NOT NULL;
 
 COMMENT ON TABLE skill_versions IS 'A published version of a skill. Rows are never changed.';
 COMMENT ON COLUMN skill_versions.version IS 'Counts from 1 within the skill, without gaps.';
-COMMENT ON COLUMN skill_versions.content_url IS 'Where the content lies; the layer does not read it.';
+COMMENT ON COLUMN skill_versions.content_url IS 'Where the content is stored; skilldb does not read it.';
 COMMENT ON COLUMN skill_versions.content_hash IS 'SHA-256 of the content, 64 lower-case hexadecimal digits.';
 COMMENT ON COLUMN skill_versions.content_type IS 'MIME type of the content.';
-COMMENT ON COLUMN skill_versions.name IS 'The name of the skill as it was in this version.';
-COMMENT ON COLUMN skill_versions.description IS 'The description of the skill as it was in this version.';
-COMMENT ON COLUMN skill_versions.metadata IS 'What else the publisher said of it; NULL where nothing.';
-COMMENT ON COLUMN skill_versions.created_by IS 'The user who published it; NULL where unknown.';
+COMMENT ON COLUMN skill_versions.name IS 'The name of the skill in this version.';
+COMMENT ON COLUMN skill_versions.description IS 'The description of the skill in this version.';
+COMMENT ON COLUMN skill_versions.metadata IS 'Further data from the publisher as JSON; NULL if none was given.';
+COMMENT ON COLUMN skill_versions.created_by IS 'The user who published it; NULL if unknown.';
 COMMENT ON INDEX skill_versions_created_by_idx IS
-'For skill_versions_created_by_fk: deleting a user asks whether the user published a version.';
+'For skill_versions_created_by_fk: deleting a user checks whether the user published a version.';
 
 ALTER TABLE skill_versions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE skill_versions FORCE ROW LEVEL SECURITY;
@@ -67,7 +67,7 @@ BEGIN
 END
 $$;
 
--- Immutable: no UPDATE, no DELETE. Versions go with their skill, by the foreign key.
+-- Immutable: no UPDATE, no DELETE. The foreign key deletes versions with their skill.
 GRANT SELECT, INSERT ON skill_versions TO skilldb_app;
 
 DO $$
@@ -82,9 +82,9 @@ BEGIN
 END
 $$;
 
--- squawk-ignore require-concurrent-index-creation -- the circular key above keeps writers out already
+-- squawk-ignore require-concurrent-index-creation -- adding the circular key above already blocks writers
 CREATE INDEX IF NOT EXISTS skills_published_version_idx ON skills (tenant_id, published_version_id)
 WHERE published_version_id IS NOT NULL;
 
 COMMENT ON INDEX skills_published_version_idx IS
-'For skills_published_version_fk: deleting a version, with its skill, asks whether a skill publishes it.';
+'For skills_published_version_fk: deleting a version, with its skill, checks whether a skill refers to it.';

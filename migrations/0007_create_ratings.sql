@@ -25,10 +25,10 @@ CREATE TABLE IF NOT EXISTS ratings (
 -- list_ratings pages through a skill's ratings, and update_skill_rating sums them. Deleting a skill deletes them.
 CREATE INDEX IF NOT EXISTS ratings_skill_updated_idx ON ratings (tenant_id, skill_id, updated_at, id);
 
-COMMENT ON TABLE ratings IS 'What one user thinks of one skill; a new rating replaces the former.';
+COMMENT ON TABLE ratings IS 'The rating of one user for one skill. A new rating replaces the previous one.';
 COMMENT ON COLUMN ratings.rating IS '1 (useless) to 5 (excellent).';
-COMMENT ON COLUMN ratings.comment IS 'What the user wrote; NULL where nothing.';
-COMMENT ON COLUMN ratings.hours_saved_estimate IS 'Hours that one use saves, as the user sees it; NULL where not said.';
+COMMENT ON COLUMN ratings.comment IS 'The comment of the user; NULL if there is none.';
+COMMENT ON COLUMN ratings.hours_saved_estimate IS 'Hours that one use saves, estimated by the user; NULL if not given.';
 COMMENT ON COLUMN ratings.updated_at IS 'When the user last rated.';
 
 ALTER TABLE ratings ENABLE ROW LEVEL SECURITY;

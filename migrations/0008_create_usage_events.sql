@@ -27,10 +27,10 @@ CREATE INDEX IF NOT EXISTS usage_events_created_idx ON usage_events (tenant_id, 
 CREATE INDEX IF NOT EXISTS usage_events_user_idx ON usage_events (tenant_id, user_id) WHERE user_id IS NOT NULL;
 
 COMMENT ON TABLE usage_events IS 'One use of a skill or tool.';
-COMMENT ON COLUMN usage_events.id IS 'May be chosen by the caller: recording the same id again changes nothing.';
-COMMENT ON COLUMN usage_events.skill_id IS 'The skill used; NULL where a tool was used without one.';
-COMMENT ON COLUMN usage_events.user_id IS 'Who used it; NULL where unknown or since deleted.';
-COMMENT ON COLUMN usage_events.metadata IS 'What else the caller said of it; NULL where nothing.';
+COMMENT ON COLUMN usage_events.id IS 'The caller may choose it. Recording the same id again changes nothing.';
+COMMENT ON COLUMN usage_events.skill_id IS 'The skill that was used; NULL if a tool was used without a skill.';
+COMMENT ON COLUMN usage_events.user_id IS 'The user; NULL if unknown or deleted.';
+COMMENT ON COLUMN usage_events.metadata IS 'Further data from the caller as JSON; NULL if none was given.';
 COMMENT ON COLUMN usage_events.created_at IS 'When it was used; the caller may give an earlier time.';
 
 ALTER TABLE usage_events ENABLE ROW LEVEL SECURITY;

@@ -1,4 +1,4 @@
--- What people say about a skill, and what became of it.
+-- Feedback items on skills, and their review.
 -- Locks: SHARE ROW EXCLUSIVE on tenants, users, skills and skill_versions for the foreign keys; the table is new.
 SET LOCAL lock_timeout = '5s';
 
@@ -52,24 +52,26 @@ CREATE INDEX IF NOT EXISTS skill_feedback_skill_version_idx ON skill_feedback (t
 WHERE skill_version_id IS NOT NULL;
 
 COMMENT ON TABLE skill_feedback IS 'One feedback item on a skill, and its review.';
-COMMENT ON COLUMN skill_feedback.skill_version_id IS 'The version it is about; NULL: the skill as such.';
-COMMENT ON COLUMN skill_feedback.user_id IS 'Who gave it; NULL: anonymous, or since deleted.';
-COMMENT ON COLUMN skill_feedback.usage_event_id IS 'The use it is about, as text and unchecked; NULL where none.';
+COMMENT ON COLUMN skill_feedback.skill_version_id IS
+'The version that it is about; NULL if it is about the skill in general.';
+COMMENT ON COLUMN skill_feedback.user_id IS 'The user who gave it; NULL if anonymous or deleted.';
+COMMENT ON COLUMN skill_feedback.usage_event_id IS
+'The use that it is about. No foreign key checks it. NULL if there is none.';
 COMMENT ON COLUMN skill_feedback.feedback_type IS
 'thumbs_up, thumbs_down, suggestion, training_example or bug_report.';
-COMMENT ON COLUMN skill_feedback.sentiment IS '-1 against, 0 neutral, 1 in favour; NULL where not said.';
-COMMENT ON COLUMN skill_feedback.suggested_content IS 'The content as the user would have it.';
+COMMENT ON COLUMN skill_feedback.sentiment IS '-1 against, 0 neutral, 1 in favour; NULL if not given.';
+COMMENT ON COLUMN skill_feedback.suggested_content IS 'The content that the user suggests.';
 COMMENT ON COLUMN skill_feedback.suggested_diff IS 'The same as a unified diff.';
-COMMENT ON COLUMN skill_feedback.example_input IS 'What the skill was given.';
-COMMENT ON COLUMN skill_feedback.example_output IS 'What it made of it.';
-COMMENT ON COLUMN skill_feedback.expected_output IS 'What it should have made of it.';
-COMMENT ON COLUMN skill_feedback.quality_score IS '1 (bad) to 10 (excellent); NULL where not said.';
+COMMENT ON COLUMN skill_feedback.example_input IS 'The input of the skill.';
+COMMENT ON COLUMN skill_feedback.example_output IS 'The output that the skill produced.';
+COMMENT ON COLUMN skill_feedback.expected_output IS 'The output that was expected.';
+COMMENT ON COLUMN skill_feedback.quality_score IS '1 (bad) to 10 (excellent); NULL if not given.';
 COMMENT ON COLUMN skill_feedback.status IS 'pending, accepted, dismissed or implemented.';
-COMMENT ON COLUMN skill_feedback.reviewed_by IS 'The user who last decided on it; NULL before.';
-COMMENT ON COLUMN skill_feedback.reviewed_at IS 'When that was; NULL before.';
-COMMENT ON COLUMN skill_feedback.source IS 'Where it came in: web, hook, ...';
+COMMENT ON COLUMN skill_feedback.reviewed_by IS 'The user who reviewed it last; NULL before the first review.';
+COMMENT ON COLUMN skill_feedback.reviewed_at IS 'When it was reviewed last; NULL before the first review.';
+COMMENT ON COLUMN skill_feedback.source IS 'Where it was entered: web, hook, ...';
 COMMENT ON INDEX skill_feedback_skill_version_idx IS
-'For skill_feedback_skill_version_fk: deleting a version, with its skill, asks whether feedback is left on it.';
+'For skill_feedback_skill_version_fk: deleting a version, with its skill, checks whether a feedback item refers to it.';
 
 ALTER TABLE skill_feedback ENABLE ROW LEVEL SECURITY;
 ALTER TABLE skill_feedback FORCE ROW LEVEL SECURITY;

@@ -1,4 +1,4 @@
--- What running a skill costs.
+-- Measurements of what running a skill costs.
 -- Locks: SHARE ROW EXCLUSIVE on tenants, users and skills for the foreign keys; the table is new.
 SET LOCAL lock_timeout = '5s';
 
@@ -38,14 +38,15 @@ CREATE INDEX IF NOT EXISTS token_measurements_user_idx ON token_measurements (te
 WHERE user_id IS NOT NULL;
 
 COMMENT ON TABLE token_measurements IS 'The tokens, cost and latency of one run of a skill.';
-COMMENT ON COLUMN token_measurements.usage_event_id IS 'The use it belongs to, as text and unchecked; NULL where none.';
-COMMENT ON COLUMN token_measurements.user_id IS 'Who ran it; NULL where unknown or since deleted.';
-COMMENT ON COLUMN token_measurements.input_tokens IS 'Tokens read; NULL where not measured.';
-COMMENT ON COLUMN token_measurements.output_tokens IS 'Tokens written; NULL where not measured.';
-COMMENT ON COLUMN token_measurements.total_tokens IS 'Tokens read and written; NULL where not measured.';
+COMMENT ON COLUMN token_measurements.usage_event_id IS
+'The use that it belongs to. No foreign key checks it. NULL if there is none.';
+COMMENT ON COLUMN token_measurements.user_id IS 'The user who ran the skill; NULL if unknown or deleted.';
+COMMENT ON COLUMN token_measurements.input_tokens IS 'Tokens read; NULL if not measured.';
+COMMENT ON COLUMN token_measurements.output_tokens IS 'Tokens written; NULL if not measured.';
+COMMENT ON COLUMN token_measurements.total_tokens IS 'Tokens read and written; NULL if not measured.';
 COMMENT ON COLUMN token_measurements.estimated_cost_microcents IS
 'In microcents, millionths of a cent: $1 is 100,000,000. NULL for a model without a price.';
-COMMENT ON COLUMN token_measurements.latency_ms IS 'Milliseconds from request to answer; NULL where not measured.';
+COMMENT ON COLUMN token_measurements.latency_ms IS 'Milliseconds from request to answer; NULL if not measured.';
 COMMENT ON COLUMN token_measurements.source IS 'Where the measurement came from: hook, api, ...';
 
 ALTER TABLE token_measurements ENABLE ROW LEVEL SECURITY;

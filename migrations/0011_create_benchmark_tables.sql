@@ -1,4 +1,4 @@
--- How models score on a skill: runs, and their results.
+-- Benchmark runs, which compare models on a skill, and their results.
 -- Locks: SHARE ROW EXCLUSIVE on tenants, users, skills and skill_versions for the foreign keys; the tables are new.
 SET LOCAL lock_timeout = '5s';
 
@@ -38,20 +38,22 @@ CREATE INDEX IF NOT EXISTS benchmark_runs_skill_version_idx ON benchmark_runs (t
 WHERE skill_version_id IS NOT NULL;
 
 COMMENT ON TABLE benchmark_runs IS 'One comparison of models on a skill.';
-COMMENT ON COLUMN benchmark_runs.skill_version_id IS 'The version that was tried; NULL: the skill as it was then.';
+COMMENT ON COLUMN benchmark_runs.skill_version_id IS 'The version that was tested; NULL if the run names none.';
 COMMENT ON COLUMN benchmark_runs.triggered_by IS 'The user who started it.';
 COMMENT ON COLUMN benchmark_runs.status IS 'pending, running, completed or failed.';
-COMMENT ON COLUMN benchmark_runs.models IS 'The names of the models to be compared.';
-COMMENT ON COLUMN benchmark_runs.best_model IS 'The model of the highest mean quality; NULL where no result has one.';
+COMMENT ON COLUMN benchmark_runs.models IS 'The names of the models to compare.';
+COMMENT ON COLUMN benchmark_runs.best_model IS
+'The model with the highest mean quality; NULL if no result has a quality.';
 COMMENT ON COLUMN benchmark_runs.best_quality_score IS 'Its mean quality, 0 to 100, rounded half up.';
-COMMENT ON COLUMN benchmark_runs.cheapest_model IS 'The model of the lowest mean cost; NULL where no result has one.';
-COMMENT ON COLUMN benchmark_runs.cheapest_cost_microcents IS 'Its mean cost a case in microcents: $1 is 100,000,000.';
-COMMENT ON COLUMN benchmark_runs.started_at IS 'When it began to run; NULL before.';
-COMMENT ON COLUMN benchmark_runs.completed_at IS 'When it completed or failed; NULL before.';
+COMMENT ON COLUMN benchmark_runs.cheapest_model IS 'The model with the lowest mean cost; NULL if no result has a cost.';
+COMMENT ON COLUMN benchmark_runs.cheapest_cost_microcents IS
+'Its mean cost per test case in microcents: $1 is 100,000,000.';
+COMMENT ON COLUMN benchmark_runs.started_at IS 'When it started to run; NULL before that.';
+COMMENT ON COLUMN benchmark_runs.completed_at IS 'When it completed or failed; NULL before that.';
 COMMENT ON INDEX benchmark_runs_triggered_by_idx IS
-'For benchmark_runs_triggered_by_fk: deleting a user asks whether the user triggered a run.';
+'For benchmark_runs_triggered_by_fk: deleting a user checks whether the user triggered a run.';
 COMMENT ON INDEX benchmark_runs_skill_version_idx IS
-'For benchmark_runs_skill_version_fk: deleting a version, with its skill, asks whether a run is left on it.';
+'For benchmark_runs_skill_version_fk: deleting a version, with its skill, checks whether a run refers to it.';
 
 CREATE TABLE IF NOT EXISTS benchmark_results (
     tenant_id TEXT NOT NULL,
@@ -88,17 +90,17 @@ CREATE TABLE IF NOT EXISTS benchmark_results (
     CONSTRAINT benchmark_results_quality_score_check CHECK (quality_score BETWEEN 0 AND 100)
 );
 
-COMMENT ON TABLE benchmark_results IS 'What one model made of one test case of a run.';
+COMMENT ON TABLE benchmark_results IS 'The result of one model for one test case of a run.';
 COMMENT ON COLUMN benchmark_results.test_case_index IS 'Counts from 0 within the run.';
-COMMENT ON COLUMN benchmark_results.input_tokens IS 'Tokens read; NULL where not measured.';
-COMMENT ON COLUMN benchmark_results.output_tokens IS 'Tokens written; NULL where not measured.';
-COMMENT ON COLUMN benchmark_results.total_tokens IS 'Tokens read and written; NULL where not measured.';
-COMMENT ON COLUMN benchmark_results.latency_ms IS 'Milliseconds from request to answer; NULL where not measured.';
+COMMENT ON COLUMN benchmark_results.input_tokens IS 'Tokens read; NULL if not measured.';
+COMMENT ON COLUMN benchmark_results.output_tokens IS 'Tokens written; NULL if not measured.';
+COMMENT ON COLUMN benchmark_results.total_tokens IS 'Tokens read and written; NULL if not measured.';
+COMMENT ON COLUMN benchmark_results.latency_ms IS 'Milliseconds from request to answer; NULL if not measured.';
 COMMENT ON COLUMN benchmark_results.estimated_cost_microcents IS
 'In microcents, millionths of a cent: $1 is 100,000,000. NULL for a model without a price.';
-COMMENT ON COLUMN benchmark_results.quality_score IS '0 to 100; NULL where not judged.';
-COMMENT ON COLUMN benchmark_results.matches_expected IS 'Whether it is the expected output; NULL where not judged.';
-COMMENT ON COLUMN benchmark_results.error_message IS 'Why the model gave no output; NULL where it did.';
+COMMENT ON COLUMN benchmark_results.quality_score IS '0 to 100; NULL if not judged.';
+COMMENT ON COLUMN benchmark_results.matches_expected IS 'Whether the output is the expected one; NULL if not judged.';
+COMMENT ON COLUMN benchmark_results.error_message IS 'Why the model gave no output; NULL if it gave one.';
 
 ALTER TABLE benchmark_runs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE benchmark_runs FORCE ROW LEVEL SECURITY;

@@ -1,6 +1,7 @@
 -- Counts and sums of feedback and token cost on skills, and the averages generated from them.
--- Locks: ACCESS EXCLUSIVE on skills, to the end of the transaction. The stored generated columns rewrite the table, one
--- row a skill: all columns are added in one statement, so that it is rewritten once. The checks read it once more.
+-- Locks: ACCESS EXCLUSIVE on skills, to the end of the transaction. The stored generated columns rewrite the table,
+-- which has one row per skill. One statement adds all columns, so the table is rewritten once. The checks read it once
+-- more.
 SET LOCAL lock_timeout = '5s';
 
 ALTER TABLE skills
@@ -9,13 +10,13 @@ ADD COLUMN IF NOT EXISTS thumbs_up_count INTEGER NOT NULL DEFAULT 0,
 ADD COLUMN IF NOT EXISTS thumbs_down_count INTEGER NOT NULL DEFAULT 0,
 ADD COLUMN IF NOT EXISTS priced_measurement_count BIGINT NOT NULL DEFAULT 0,
 ADD COLUMN IF NOT EXISTS token_cost_sum_microcents BIGINT NOT NULL DEFAULT 0,
--- squawk-ignore adding-field-with-default -- rewritten once for all columns, one row a skill
+-- squawk-ignore adding-field-with-default -- rewritten once for all columns, one row per skill
 ADD COLUMN IF NOT EXISTS positive_feedback_pct INTEGER GENERATED ALWAYS AS (
     round(thumbs_up_count * 100.0 / nullif(thumbs_up_count::BIGINT + thumbs_down_count, 0))::INTEGER
 ) STORED,
--- squawk-ignore adding-field-with-default -- rewritten once for all columns, one row a skill
+-- squawk-ignore adding-field-with-default -- rewritten once for all columns, one row per skill
 ADD COLUMN IF NOT EXISTS avg_token_cost_microcents BIGINT GENERATED ALWAYS AS (
-    -- Not round(), which would round a quotient that was rounded before.
+    -- Use div(), not round(): NUMERIC division rounds first.
     div(
         2 * token_cost_sum_microcents::NUMERIC + priced_measurement_count,
         2 * nullif(priced_measurement_count, 0)::NUMERIC
@@ -50,7 +51,7 @@ COMMENT ON COLUMN skills.total_feedback IS 'Number of feedback items, of every t
 COMMENT ON COLUMN skills.thumbs_up_count IS 'Number of thumbs up.';
 COMMENT ON COLUMN skills.thumbs_down_count IS 'Number of thumbs down.';
 COMMENT ON COLUMN skills.positive_feedback_pct IS
-'Thumbs up among thumbs up and down, 0 to 100, rounded half up. NULL without votes.';
+'Percentage of thumbs up among all thumbs, 0 to 100, rounded half up. NULL without thumbs.';
 COMMENT ON COLUMN skills.priced_measurement_count IS 'Number of token measurements that have a cost.';
 COMMENT ON COLUMN skills.token_cost_sum_microcents IS 'Sum of their costs in microcents: $1 is 100,000,000.';
 COMMENT ON COLUMN skills.avg_token_cost_microcents IS

@@ -1,4 +1,4 @@
--- When a user last looked at a skill, and which version was shown.
+-- When each user last viewed a skill, and which version the user saw.
 -- Locks: SHARE ROW EXCLUSIVE on tenants, users and skills for the foreign keys; the table is new.
 SET LOCAL lock_timeout = '5s';
 
@@ -21,16 +21,16 @@ CREATE TABLE IF NOT EXISTS user_skill_views (
     CONSTRAINT user_skill_views_last_viewed_version_check CHECK (last_viewed_version >= 1),
     CONSTRAINT user_skill_views_view_count_check CHECK (view_count >= 1)
 )
--- A view is updated in place, as the counters of skills are: no index may hold last_viewed_at or view_count.
+-- A view is updated in place, like the counters of skills. So no index may contain last_viewed_at or view_count.
 WITH (fillfactor = 90);
 
 CREATE INDEX IF NOT EXISTS user_skill_views_viewed_skill_idx ON user_skill_views (tenant_id, skill_id);
 
-COMMENT ON TABLE user_skill_views IS 'What a user has seen of a skill, so that what is new can be told.';
-COMMENT ON COLUMN user_skill_views.last_viewed_at IS 'When the user last looked; it never goes backwards.';
+COMMENT ON TABLE user_skill_views IS 'A user''s last view of a skill, from which what''s new is computed.';
+COMMENT ON COLUMN user_skill_views.last_viewed_at IS 'When the user last viewed the skill. It never goes backwards.';
 COMMENT ON COLUMN user_skill_views.last_viewed_version IS
-'The version that the user was shown then; NULL where none was published.';
-COMMENT ON COLUMN user_skill_views.view_count IS 'How often the user has looked.';
+'The version that the user saw then; NULL if none was published.';
+COMMENT ON COLUMN user_skill_views.view_count IS 'How often the user has viewed the skill.';
 COMMENT ON INDEX user_skill_views_viewed_skill_idx IS
 'For user_skill_views_skill_fk: deleting a skill deletes its views.';
 

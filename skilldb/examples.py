@@ -30,7 +30,10 @@ DATA: Mapping[str, str] = {
     "event_id": "uuid",
     "run_id": "text",
 }
-"""The ids that explain.find_examples takes from an organisation's data: name and type. They need no example."""
+"""The ids that explain.find_examples takes from an organisation's data: name and type.
+
+Parameters with these names need no example.
+"""
 
 _TENANT = "tenant_id"
 _ROWS = re.compile(r"(\d+) rows of ")

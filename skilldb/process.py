@@ -56,8 +56,8 @@ def disconnect(descriptor: int) -> None:
     """Replace a socket with /dev/null, in this process alone.
 
     Nothing from here then reaches the parent's connection, not even the message that ends a session. The parent's
-    event loop keeps watching its socket: epoll refers to the open socket and not to the descriptor's number. And no
-    other file gets the descriptor's number, so a late call cannot act on the wrong file.
+    event loop keeps watching its socket: epoll refers to the open socket and not to the descriptor's number. No
+    other file can get this descriptor's number, so a late call cannot act on the wrong file.
     """
     try:
         other = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)

@@ -2,7 +2,7 @@
 
 -- name: submit_feedback(id, skill_id, skill_version_id, user_id, usage_event_id, feedback_type, sentiment, comment,
 -- suggested_content, suggested_diff, example_input, example_output, expected_output, quality_score, source)
--- After lock_user_and_skill. One statement writes the row and moves the counts.
+-- After lock_user_and_skill. One statement writes the row and updates the counts.
 -- Example: id = 'skilldb-explain', skill_version_id = :version_id, usage_event_id = NULL,
 -- feedback_type = 'thumbs_up', sentiment = NULL, comment = 'An example', suggested_content = NULL,
 -- suggested_diff = NULL, example_input = NULL, example_output = NULL, expected_output = NULL, quality_score = NULL,

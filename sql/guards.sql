@@ -1,9 +1,10 @@
--- What is checked when a database is opened, by whichever role opens it. No tenant in any of it.
+-- Checks when a database is opened, for every role. These queries do not name a tenant.
 
 -- name: list_unsafe_roles()
 -- Why the login could bypass the policies; no row if it cannot. Superusers and roles with BYPASSRLS are subject to no
 -- policy, nor is the owner of a table without FORCE (PostgreSQL documentation, "Row Security Policies").
--- CREATEROLE may become such a role, before PostgreSQL 16 by itself. SET ROLE can be undone, so session_user counts.
+-- A role with CREATEROLE can obtain such a role. Before PostgreSQL 16 it can do so alone.
+-- Check session_user, because a session can undo SET ROLE.
 SELECT 'role ' || quote_ident(r.rolname) || ' is a superuser' AS reason
 FROM pg_roles AS r
 WHERE r.rolsuper AND pg_has_role(session_user, r.oid, 'MEMBER')
@@ -58,13 +59,13 @@ INNER JOIN pg_settings AS s ON s.name = n.name
 WHERE s.setting <> n.needed;
 
 -- name: list_creators(schema)
--- Every role that is not trusted and can put an object in the way of skilldb's names, or has left one behind; each with
--- the statement that ends it. It has CREATE on the schema or the database, is a member of a role that has, owns
--- something in the schema, or owns a function that a trigger in the schema runs.
--- PostgreSQL calls a function whose argument types match exactly before one that takes any type, in whichever schema
--- they are: public.cardinality(text[]) before pg_catalog.cardinality(anyarray). No search_path prevents that.
--- Trusted are superusers, the owners of schema and database, and the roles that lines of the schema's comment name:
--- `skilldb trusts: rds_superuser, ann`, with the members of those. Only the schema's owner can write that comment.
+-- Lists every untrusted role that can create an object which skilldb would use instead of its own, or owns one already.
+-- `remedy` is the statement that removes the cause. Such a role has CREATE on the schema or the database, is a member
+-- of a role that has it, owns an object in the schema, or owns a function that a trigger in the schema runs.
+-- PostgreSQL prefers a function whose argument types match exactly to one that takes any type, whatever their
+-- schemas: public.cardinality(text[]) before pg_catalog.cardinality(anyarray). No search_path prevents that.
+-- Trusted are superusers, the owners of schema and database, roles that the schema's comment names in a line such as
+-- `skilldb trusts: rds_superuser, ann`, and members of these roles. Only the schema's owner can write that comment.
 -- Example: schema = 'public'
 WITH RECURSIVE place AS (
     SELECT
@@ -91,7 +92,8 @@ named AS (
     CROSS JOIN LATERAL regexp_split_to_table(m.line[1], ',') AS t (name)
 ),
 
--- Who is, or may become, which other role. From PostgreSQL 16 on a membership may give neither, and only let grant.
+-- Which roles each role inherits from or can switch to. From PostgreSQL 16 on, a membership may allow neither and only
+-- allow granting.
 memberships AS (
     SELECT
         m.member,
@@ -119,7 +121,7 @@ owners (oid) AS (
     UNION
     SELECT p.database_owner FROM place AS p
     UNION
-    -- Its only member is the database's owner.
+    -- pg_database_owner has one member: the database's owner.
     SELECT r.oid FROM pg_roles AS r
     WHERE r.rolname = 'pg_database_owner'
 ),
@@ -146,7 +148,7 @@ granted AS (
     WHERE a.privilege_type = 'CREATE'
 ),
 
--- The roles that have CREATE by themselves, and whoever is a member of one of them.
+-- The roles that have CREATE themselves, and the members of these roles.
 creators (oid, through) AS (
     SELECT
         c.oid,
@@ -187,7 +189,7 @@ found (step, reason, remedy) AS (
         1 AS step,
         coalesce('role ' || quote_ident(r.rolname), 'every role')
         || ' has CREATE on ' || g.kind || ' ' || quote_ident(g.name) AS reason,
-        -- Only the grantor's own grants are revoked. A superuser revokes as the owner.
+        -- REVOKE removes only grants made by the current role. A superuser's REVOKE counts as the owner's.
         CASE WHEN g.grantor <> g.owner THEN 'SET ROLE ' || quote_ident(b.rolname) || '; ' ELSE '' END
         || 'REVOKE CREATE ON ' || upper(g.kind) || ' ' || quote_ident(g.name)
         || ' FROM ' || coalesce(quote_ident(r.rolname), 'PUBLIC') || ' CASCADE'
@@ -226,7 +228,7 @@ found (step, reason, remedy) AS (
         AND r.oid NOT IN (SELECT o.oid FROM owners AS o)
     UNION ALL
     SELECT
-        -- An operator is dropped before the function behind it.
+        -- Drop an operator before its function.
         CASE WHEN s.classid = 'pg_operator'::regclass THEN 4 ELSE 5 END AS step,
         'role ' || quote_ident(r.rolname) || ' owns ' || o.type || ' ' || o.identity AS reason,
         coalesce(
@@ -249,13 +251,13 @@ found (step, reason, remedy) AS (
         AND s.refobjid NOT IN (SELECT t.oid FROM trusted AS t)
         AND s.refobjid NOT IN (SELECT w.oid FROM owners AS w)
     UNION ALL
-    -- Tables and types of one role together: they may be skilldb's own, of an owner who is not the database's.
+    -- One row per role: its tables may be skilldb's own, created by a role that does not own the database.
     SELECT
         6 AS step,
         'role ' || quote_ident(r.rolname) || ' owns ' || count(*) || ' tables or types in schema '
         || quote_ident(p.schema_name) || ', ' || min(quote_ident(k.name)) || ' for one' AS reason,
-        'look at what it owns there: drop what is not skilldb''s, ALTER ... OWNER TO '
-        || p.schema_owner::regrole::text || ' the rest' AS remedy
+        'for each of them: ALTER TABLE or ALTER TYPE ... OWNER TO ' || p.schema_owner::regrole::text
+        || ' if skilldb created it, DROP TABLE or DROP TYPE ... if not' AS remedy
     FROM place AS p
     INNER JOIN possessions AS k ON k.namespace = p.schema_oid
     INNER JOIN pg_roles AS r ON r.oid = k.owner
@@ -272,8 +274,8 @@ FROM found AS f
 ORDER BY f.step, f.reason;
 
 -- name: get_schema_owner(schema)
--- The owner of the schema, if it is a stranger: no superuser, not the database's owner, not the asking role and no role
--- of which that is a member. Migrating into such a schema would give its owner every row.
+-- The schema's owner, if it is none of: a superuser, the database's owner, the current role, a role that the current
+-- role is a member of. Migrating into such a schema would give its owner every row.
 -- Example: schema = 'public'
 SELECT r.rolname::text AS owner
 FROM pg_namespace AS n

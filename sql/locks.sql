@@ -1,5 +1,5 @@
--- Row locks that a transaction takes first. Everywhere users are locked before skills, each in id order: transactions
--- that follow one order cannot deadlock. A missing row raises an error here, before anything is written.
+-- Row locks that a transaction takes first. Every transaction locks users before skills, and rows of each table in id
+-- order. Transactions that follow one order cannot deadlock. A missing row raises an error before anything is written.
 
 -- name: lock_skill(skill_id)
 -- Take this before changing a skill's counters or versions. NO KEY lets foreign-key checks pass.

@@ -1,4 +1,4 @@
--- The counters and averages on skills: move them, recompute them, find drift.
+-- The counters and averages on skills: update them, recompute them, find drift.
 
 -- name: increment_skill_uses(skill_id, by)
 -- Example: by = 1
@@ -85,7 +85,7 @@ WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 RETURNING s.total_uses;
 
 -- name: find_metric_drift()
--- Reads all: it recounts every rating, event, feedback item and measurement of the organisation, once each.
+-- Reads all: recounts every rating, event, feedback item and measurement of the organisation, once each.
 WITH rated AS (
     SELECT
         skill_id,

@@ -61,7 +61,7 @@ WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 RETURNING s.id;
 
 -- name: lock_rated_skill(skill_id)
--- As lock_skill, but a missing skill is no error: it has no rating to delete.
+-- Works like lock_skill, but a missing skill raises no error: it has no rating to delete.
 SELECT id
 FROM skills
 WHERE tenant_id = %(tenant_id)s AND id = %(skill_id)s

@@ -45,7 +45,8 @@ WHERE tenant_id = %(tenant_id)s AND slug = %(slug)s;
 -- On the first page the bound is infinite instead of NULL, so that it is an index condition in every plan. In a generic
 -- plan `IS NULL OR` would only be a filter. The bound is in a subquery because coalesce() is not leakproof: row-level
 -- security keeps such functions out of index conditions.
--- The other filters use CASE. A generic plan takes `IS NULL OR` for so selective that it sorts all skills.
+-- The other filters use CASE. The planner estimates that `IS NULL OR` keeps few rows; its generic plan then sorts all
+-- skills.
 -- Example: status = 'published', category = NULL, tag = NULL, after_updated_at = NULL, after_id = NULL, limit = 10
 SELECT
     id, name, slug, description, category, tags, status, hours_saved, author_id,

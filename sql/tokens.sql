@@ -1,4 +1,5 @@
--- What running skills costs, and the sum of it on skills. A microcent is a millionth of a cent: $1 is 100,000,000.
+-- Token measurements of skills, and the sum of their cost on skills. A microcent is a millionth of a cent: $1 is
+-- 100,000,000.
 
 -- name: record_token_measurements(id, skill_id, usage_event_id, user_id, input_tokens, output_tokens, total_tokens,
 -- model_name, model_provider, estimated_cost_microcents, latency_ms, source, created_at)

@@ -1,7 +1,8 @@
 -- Usage events of skills and tools, and their count on skills.
 
 -- name: lock_event(id, user_id, skill_id)
--- As lock_user_and_skill. An event that is already stored raises no error for a missing user or skill.
+-- Works like lock_user_and_skill, except that an event that is already stored raises no error for a missing user or
+-- skill.
 -- Example: id = :event_id
 SELECT
     CASE
@@ -30,8 +31,8 @@ SELECT
     END AS missing;
 
 -- name: lock_users_of_events(id, user_id)
--- As lock_users. An event that is already stored raises no error for a missing user. `NULL NOT IN (empty list)` is
--- true, so NULLs are excluded explicitly.
+-- Works like lock_users, except that an event that is already stored raises no error for a missing user.
+-- `NULL NOT IN (empty list)` is true, so NULLs are excluded explicitly.
 -- Example: 50 rows of id = NULL, user_id = :user_ids
 WITH locked AS (
     SELECT t.id
@@ -61,7 +62,7 @@ SELECT
     END AS missing;
 
 -- name: lock_skills_of_events(id, skill_id)
--- As lock_skills. An event that is already stored raises no error for a missing skill.
+-- Works like lock_skills, except that an event that is already stored raises no error for a missing skill.
 -- Example: 50 rows of id = NULL, skill_id = :skill_ids
 WITH locked AS (
     SELECT t.id
@@ -91,7 +92,7 @@ SELECT
     END AS missing;
 
 -- name: record_usage_event(id, tool_name, skill_id, user_id, metadata, created_at)
--- After lock_event. One statement writes the event and moves the count. An id that is already stored changes neither.
+-- After lock_event. One statement writes the event and updates the count. An id that is already stored changes neither.
 -- Example: id = NULL, tool_name = 'example', metadata = NULL, created_at = NULL
 WITH recorded AS (
     INSERT INTO usage_events (tenant_id, id, tool_name, skill_id, user_id, metadata, created_at)

@@ -19,7 +19,7 @@ WHERE tenant_id = %(tenant_id)s AND id = %(user_id)s
 FOR UPDATE;
 
 -- name: lock_skills_of_user(user_id)
--- The second step locks every skill of which a row will be deleted or changed, in id order.
+-- The second step locks every skill whose rows will be deleted or changed, in id order.
 -- Reads all: for a user of many skills, one pass over the skills is cheaper than a probe for each of them.
 SELECT s.id
 FROM skills AS s
@@ -49,7 +49,7 @@ FOR NO KEY UPDATE;
 
 -- name: withdraw_ratings_of_user(user_id)
 -- The foreign key deletes the ratings themselves together with the user.
--- Reads all: as lock_skills_of_user, for a user who has rated many skills.
+-- Reads all: for a user with many ratings, one pass over the skills is cheaper than a probe for each of them.
 UPDATE skills AS s
 SET
     rating_count = s.rating_count - 1,

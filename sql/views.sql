@@ -1,4 +1,4 @@
--- What users have seen, and what is new since.
+-- The views of users, and what's new.
 
 -- name: record_skill_view(user_id, skill_id, current_version)
 -- A first view locks the user before the skill. The foreign keys alone would lock them in any order.
@@ -43,7 +43,7 @@ WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s AND skill_id = ANY(%(s
 
 -- name: list_recently_viewed(user_id, limit)
 -- The skills that the user viewed last, newest view first. It reads and sorts all views of the user: an index by time
--- would end the in-place updates of user_skill_views, because each view moves that time.
+-- would prevent in-place updates of user_skill_views, because each view changes that time.
 -- Example: limit = 10
 SELECT
     v.skill_id,
@@ -73,7 +73,7 @@ ORDER BY v.last_viewed_at DESC, v.skill_id DESC;
 -- A user with a thousand views or more usually finds enough changes among the newest thousand skills. If these do not
 -- fill the limit, and for all other users, the query looks up each of the user's views. LATERAL with LIMIT 1 forces one
 -- index probe per row. A plain join may read all of the user's views for each skill.
--- Three parts: the newest skills, the views to look at, and the choice.
+-- The four parts: the newest skills, the user's views of them, all other views to look up, and the final selection.
 -- Example: limit = 10, days = 30
 WITH newest AS (
     SELECT t.id, t.updated_at, t.published_version
@@ -173,8 +173,8 @@ WHERE
     AND v.skill_id = %(skill_id)s;
 
 -- name: open_skill(user_id, skill_id)
--- detect_changes and record_skill_view in one statement, which has one snapshot. So the changes are those before this
--- view, and the recorded version is the returned one.
+-- Runs detect_changes and record_skill_view in one statement, which has one snapshot. So the changes are those before
+-- this view, and the recorded version is the returned one.
 WITH changes AS (
     SELECT
         s.id AS skill_id,
@@ -197,8 +197,8 @@ WITH changes AS (
 ),
 
 recorded AS (
-    -- The aggregates give a row, and so the error, even if the skill does not exist. record_skill_view explains the
-    -- lock of the user.
+    -- max() returns one row even if the skill does not exist, so raise_not_found() runs. record_skill_view explains
+    -- the lock of the user.
     INSERT INTO user_skill_views AS v (tenant_id, user_id, skill_id, last_viewed_version)
     SELECT
         %(tenant_id)s,

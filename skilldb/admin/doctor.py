@@ -51,7 +51,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patient:
+class Examined:
     """The database: its schema, a connection as its owner, and one as the service, with the service's address."""
 
     schema: str
@@ -61,7 +61,7 @@ class Patient:
     service_role: str
 
 
-Check = Callable[[Patient], Iterator[tuple[Level, str, str]]]
+Check = Callable[[Examined], Iterator[tuple[Level, str, str]]]
 """Yields the level, what was found, and what to do. It yields nothing if all is well."""
 
 
@@ -99,17 +99,17 @@ def examine(
             )
             return
         yield Finding(check="connection", level="ok", found=where)
-        patient = Patient(
+        examined = Examined(
             schema=schema, owner=owner, service=service, service_dsn=service_dsn, service_role=service_role
         )
-        sound = "only trusted roles may create in the schema, or own objects in it"
-        refused = [*_report("creation", _creation, sound, patient)]
+        if_ok = "only trusted roles may create in the schema, or own objects in it"
+        refused = [*_report("creation", _creation, if_ok, examined)]
         yield from refused
         if any(finding.level == "failure" for finding in refused):
             return
         _set_session(owner, owner_search_path(schema), local=False)
         try:
-            yield from _report("migrations", _migrations, "all are applied, and no file was edited since", patient)
+            yield from _report("migrations", _migrations, "all are applied, and no file was edited since", examined)
         except migrate.OldDatabaseError as error:
             # The only remedy is to recreate the database. Other findings would distract from it.
             yield Finding(check="migrations", level="failure", found=error.found, advice=error.advice)
@@ -119,12 +119,12 @@ def examine(
         except SkilldbError as error:
             yield Finding(check="tables", level="failure", found=str(error), advice="`skilldb migrate`")
             return
-        for check, (sound, advice) in _ISOLATION.items():
-            yield from _report(check.__name__.replace("_", " "), _isolated(check, advice), sound, patient)
-        for check_name, run, sound in _CHECKS:
-            yield from _report(check_name, run, sound, patient)
+        for check, (if_ok, advice) in _ISOLATION.items():
+            yield from _report(check.__name__.replace("_", " "), _isolated(check, advice), if_ok, examined)
+        for check_name, run, if_ok in _CHECKS:
+            yield from _report(check_name, run, if_ok, examined)
         if drift:
-            yield from _report("drift", _drift, "every counter agrees with its rows", patient)
+            yield from _report("drift", _drift, "every counter agrees with its rows", examined)
 
 
 def _set_session(conn: Conn, search_path: str, *, local: bool) -> None:
@@ -146,10 +146,10 @@ def unreachable(error: SkilldbError, who: str = "") -> Finding:
     return Finding(check="connection", level="failure", found=f"{who}{error}", advice=UNREACHABLE)
 
 
-def _report(name: str, check: Check, sound: str, patient: Patient) -> Iterator[Finding]:
+def _report(name: str, check: Check, if_ok: str, examined: Examined) -> Iterator[Finding]:
     problems = 0
     try:
-        for level, found, advice in check(patient):
+        for level, found, advice in check(examined):
             problems += 1
             yield Finding(check=name, level=level, found=found, advice=advice)
     except migrate.OldDatabaseError:
@@ -157,18 +157,18 @@ def _report(name: str, check: Check, sound: str, patient: Patient) -> Iterator[F
     except (SkilldbError, psycopg.Error) as error:
         problems += 1
         if isinstance(error.__cause__ or error, psycopg.errors.LockNotAvailable):
-            reason = "; ".join(_locks(patient)) or "a table was locked, but no longer is"
+            reason = "; ".join(_locks(examined)) or "a table was locked, but no longer is"
             level, advice = "warning", "wait for that transaction or end it, then run `skilldb doctor` again"
         else:
             reason = str(translate(error, {}) if isinstance(error, psycopg.Error) else error)
             level, advice = "failure", "fix the reported error, then run `skilldb doctor` again"
         yield Finding(check=name, level=level, found=f"cannot be checked: {reason}", advice=advice)
     if not problems:
-        yield Finding(check=name, level="ok", found=sound)
+        yield Finding(check=name, level="ok", found=if_ok)
 
 
-def _locks(patient: Patient) -> Iterator[str]:
-    for table, granted, pid, since in patient.owner.execute(_SQL["list_locks"].sql).fetchall():
+def _locks(examined: Examined) -> Iterator[str]:
+    for table, granted, pid, since in examined.owner.execute(_SQL["list_locks"].sql).fetchall():
         locked = "is locked" if granted else "is about to be locked"
         yield f"{table} {locked} by process {pid}{f' since {since:%Y-%m-%d %H:%M:%S %Z}' if since else ''}"
 
@@ -176,10 +176,10 @@ def _locks(patient: Patient) -> Iterator[str]:
 # Who may create, roles, grants, isolation.
 
 
-def _creation(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+def _creation(examined: Examined) -> Iterator[tuple[Level, str, str]]:
     """A role that may create in the schema can make the owner run its functions, so nothing else is examined then."""
     try:
-        guards.refuse_on(patient.owner, patient.schema, owner=True)
+        guards.refuse_on(examined.owner, examined.schema, owner=True)
     except UnsafeSchemaError as error:
         for reason, remedy in error.found:
             yield "failure", f"{reason}: it could replace what skilldb calls; nothing else was examined", remedy
@@ -228,25 +228,25 @@ _ISOLATION: dict[isolation.Check, tuple[str, str]] = {
 
 
 def _isolated(check: isolation.Check, advice: str) -> Check:
-    def run(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-        with _serving(patient.service, owner_search_path(patient.schema)):
-            problems = check(patient.service)
+    def run(examined: Examined) -> Iterator[tuple[Level, str, str]]:
+        with _serving(examined.service, owner_search_path(examined.schema)):
+            problems = check(examined.service)
         for found in problems:
             yield "failure", found, advice
 
     return run
 
 
-def _owner(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    role, bypasses = patient.owner.execute(_MIGRATE["get_role"].sql).fetchall()[0]
+def _owner(examined: Examined) -> Iterator[tuple[Level, str, str]]:
+    role, bypasses = examined.owner.execute(_MIGRATE["get_role"].sql).fetchall()[0]
     if not bypasses:
         yield (
             "failure",
             f"{role} is subject to the policies: migrations and dumps would miss rows",
             f"as a superuser: ALTER ROLE {role} BYPASSRLS",
         )
-    tables = [table.oid for table in isolation.tables(patient.owner)]
-    for table, owner in patient.owner.execute(_SQL["list_foreign_owners"].sql, {"tables": tables}).fetchall():
+    tables = [table.oid for table in isolation.tables(examined.owner)]
+    for table, owner in examined.owner.execute(_SQL["list_foreign_owners"].sql, {"tables": tables}).fetchall():
         yield (
             "warning",
             f"{table} belongs to {owner}: {role} cannot migrate it",
@@ -254,11 +254,11 @@ def _owner(patient: Patient) -> Iterator[tuple[Level, str, str]]:
         )
 
 
-def _other_roles(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+def _other_roles(examined: Examined) -> Iterator[tuple[Level, str, str]]:
     """Roles other than the two connected ones that have access to the tables or bypass the policies."""
-    tables = [table.oid for table in isolation.tables(patient.owner)]
-    named = {"tables": tables, "service": patient.service_role}
-    roles = patient.owner.execute(_SQL["list_other_roles"].sql, named).fetchall()
+    tables = [table.oid for table in isolation.tables(examined.owner)]
+    named = {"tables": tables, "service": examined.service_role}
+    roles = examined.owner.execute(_SQL["list_other_roles"].sql, named).fetchall()
     for name, unsafe, powers, comment in roles:
         if unsafe:
             yield (
@@ -277,18 +277,18 @@ def _other_roles(patient: Patient) -> Iterator[tuple[Level, str, str]]:
             )
 
 
-def _queries(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+def _queries(examined: Examined) -> Iterator[tuple[Level, str, str]]:
     """Plan each of the service's queries without running it. Planning needs its tables, columns, functions and grants.
 
     Queries that fail for the same reason are one finding.
     """
-    conn = patient.service
+    conn = examined.service
     files = [module.name for module in pkgutil.iter_modules(repositories.__path__)]
     failed: dict[tuple[str, str], list[str]] = {}
     locked = None
     with conn.transaction(force_rollback=True):
         conn.execute(_SQL["set_generic_plans"].sql)
-        _set_session(conn, search_path(patient.schema), local=True)
+        _set_session(conn, search_path(examined.schema), local=True)
         asked = {f"{file}.{name}": query for file in [*files, "locks"] for name, query in queries.load(file).items()}
         for name, query in asked.items():
             try:
@@ -330,8 +330,8 @@ def _plan(conn: Conn, query: Query) -> None:
 # Migrations.
 
 
-def _migrations(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    states = migrate.status_on(patient.owner)
+def _migrations(examined: Examined) -> Iterator[tuple[Level, str, str]]:
+    states = migrate.status_on(examined.owner)
     if pending := [found.id for found in states if found.state == "pending"]:
         yield "warning", f"{len(pending)} pending, the first {pending[0]}", "`skilldb migrate`"
     for found in states:
@@ -345,7 +345,7 @@ def _migrations(patient: Patient) -> Iterator[tuple[Level, str, str]]:
                 "restore the file, or install the version of skilldb that applied it; write changes as new migrations",
             )
     if any(found.state != "pending" for found in states):
-        for pid, since, *_ in patient.owner.execute(_MIGRATE["get_lock"].sql).fetchall():
+        for pid, since, *_ in examined.owner.execute(_MIGRATE["get_lock"].sql).fetchall():
             yield (
                 "warning",
                 f"process {pid} holds the migration lock since {since:%Y-%m-%d %H:%M:%S %Z}",
@@ -367,12 +367,12 @@ def expected_definitions() -> dict[str, str]:
     return dict(line.split(": ", 1) for line in lines)
 
 
-def _definitions(patient: Patient) -> Iterator[tuple[Level, str, str]]:
+def _definitions(examined: Examined) -> Iterator[tuple[Level, str, str]]:
     """Compare with the expected definitions. Objects that an operator has added are no fault."""
-    if any(found.state != "applied" for found in migrate.status_on(patient.owner)):
+    if any(found.state != "applied" for found in migrate.status_on(examined.owner)):
         yield "ok", "not compared: some migrations are pending or edited", ""
         return
-    actual = definitions(patient.owner)
+    actual = definitions(examined.owner)
     for name, expected in expected_definitions().items():
         advice = _MAKE_AGAIN[name.split()[0]]
         if name not in actual:
@@ -406,12 +406,12 @@ class _Index:
     counted_since: datetime | None
 
 
-def _indexes(patient: Patient) -> list[_Index]:
-    return patient.owner.cursor(row_factory=class_row(_Index)).execute(_SQL["list_indexes"].sql).fetchall()
+def _indexes(examined: Examined) -> list[_Index]:
+    return examined.owner.cursor(row_factory=class_row(_Index)).execute(_SQL["list_indexes"].sql).fetchall()
 
 
-def _invalid(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    for index in _indexes(patient):
+def _invalid(examined: Examined) -> Iterator[tuple[Level, str, str]]:
+    for index in _indexes(examined):
         if index.built_by is not None:
             yield "warning", f"{index.name} is being built by process {index.built_by}", "wait for it"
         elif not index.usable:
@@ -423,14 +423,14 @@ def _invalid(patient: Patient) -> Iterator[tuple[Level, str, str]]:
             )
 
 
-def _redundant(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    for name, other in patient.owner.execute(_SQL["list_redundant_indexes"].sql).fetchall():
+def _redundant(examined: Examined) -> Iterator[tuple[Level, str, str]]:
+    for name, other in examined.owner.execute(_SQL["list_redundant_indexes"].sql).fetchall():
         advice = f"DROP INDEX CONCURRENTLY {name}; if a migration created it, drop it in a new migration"
         yield "warning", f"{name} is redundant: {other} serves the same queries", advice
 
 
-def _unused(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    for index in _indexes(patient):
+def _unused(examined: Examined) -> Iterator[tuple[Level, str, str]]:
+    for index in _indexes(examined):
         if index.scans or index.enforces or index.table_rows < LARGE or index.table_scans < BUSY:
             continue
         since = f"{index.counted_since:%Y-%m-%d}" if index.counted_since else "the statistics began"
@@ -449,11 +449,11 @@ def _unused(patient: Patient) -> Iterator[tuple[Level, str, str]]:
 # Work and settings.
 
 
-def _drift(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    organisations = [id for id, _ in drift.tenants_on(patient.owner)]
+def _drift(examined: Examined) -> Iterator[tuple[Level, str, str]]:
+    organisations = [id for id, _ in drift.tenants_on(examined.owner)]
     with database.connect(
-        patient.service_dsn,
-        schema=patient.schema,
+        examined.service_dsn,
+        schema=examined.schema,
         statement_timeout=0,
         lock_timeout=LOCK_TIMEOUT,
         application_name="skilldb doctor",
@@ -464,12 +464,12 @@ def _drift(patient: Patient) -> Iterator[tuple[Level, str, str]]:
         yield "failure", found, "`skilldb check` lists them, `skilldb check --repair` repairs them"
 
 
-def _tables(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    rows = patient.owner.execute(_SQL["list_large_tables"].sql, {"least": LARGE}).fetchall()
-    for (table,) in patient.owner.execute(_SQL["list_unlogged_tables"].sql).fetchall():
+def _tables(examined: Examined) -> Iterator[tuple[Level, str, str]]:
+    rows = examined.owner.execute(_SQL["list_large_tables"].sql, {"least": LARGE}).fetchall()
+    for (table,) in examined.owner.execute(_SQL["list_unlogged_tables"].sql).fetchall():
         advice = f"ALTER TABLE {table} SET LOGGED (it rewrites the table, and blocks reads and writes meanwhile)"
         yield "failure", f"{table} is unlogged: a crash empties it, and no standby has its rows", advice
-    for (name,) in patient.owner.execute(_SQL["list_switched_off"].sql).fetchall():
+    for (name,) in examined.owner.execute(_SQL["list_switched_off"].sql).fetchall():
         advice = f"as a superuser: ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf()"
         yield "warning", f"{name} is off: dead rows stay, and plans use old statistics", advice
     for table, live, dead, changed, vacuumed_at, analysed_at, never_analysed in rows:
@@ -488,8 +488,8 @@ def _at(time: datetime | None) -> str:
     return f"{time:%Y-%m-%d %H:%M %Z}" if time else "never"
 
 
-def _connections(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    in_use, available = patient.owner.execute(_SQL["get_connections"].sql).fetchall()[0]
+def _connections(examined: Examined) -> Iterator[tuple[Level, str, str]]:
+    in_use, available = examined.owner.execute(_SQL["get_connections"].sql).fetchall()[0]
     enough = in_use * 100 < CONNECTIONS * available
     yield (
         "ok" if enough else "warning",
@@ -498,10 +498,10 @@ def _connections(patient: Patient) -> Iterator[tuple[Level, str, str]]:
     )
 
 
-def _settings(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    role = patient.service_role
-    with _serving(patient.service, NOTHING_TRUSTED):
-        timeouts = patient.service.execute(_SQL["list_timeouts"].sql).fetchall()
+def _settings(examined: Examined) -> Iterator[tuple[Level, str, str]]:
+    role = examined.service_role
+    with _serving(examined.service, NOTHING_TRUSTED):
+        timeouts = examined.service.execute(_SQL["list_timeouts"].sql).fetchall()
     for name, is_set, value in timeouts:
         what, suggested = _TIMEOUTS[name]
         if is_set:
@@ -526,27 +526,27 @@ _TIMEOUTS = {
 }
 
 
-def _hardening(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    with _serving(patient.service, NOTHING_TRUSTED):
-        ((has_setter, may_set),) = patient.service.execute(queries.load("guards")["get_hardening"].sql).fetchall()
+def _hardening(examined: Examined) -> Iterator[tuple[Level, str, str]]:
+    with _serving(examined.service, NOTHING_TRUSTED):
+        ((has_setter, may_set),) = examined.service.execute(queries.load("guards")["get_hardening"].sql).fetchall()
     if has_setter and may_set:
         yield (
             "warning",
-            f"there is a setter, but {patient.service_role} may still call set_config(), which goes round it",
+            f"there is a setter, but {examined.service_role} may still call set_config(), which goes round it",
             "as a superuser: `skilldb harden --apply`",
         )
     elif not has_setter and not may_set:
         yield (
             "failure",
-            f"{patient.service_role} may not call set_config(), and there is no setter: no call can set its tenant",
+            f"{examined.service_role} may not call set_config(), and there is no setter: no call can set its tenant",
             "as a superuser: `skilldb harden --apply`",
         )
     elif not has_setter:
         yield "ok", "the tenant of a transaction is not write-once; `skilldb harden` makes it so (optional)", ""
 
 
-def _statements(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    if steps := top.missing(patient.owner):
+def _statements(examined: Examined) -> Iterator[tuple[Level, str, str]]:
+    if steps := top.missing(examined.owner):
         # A server without the extension's files was installed that way by choice: that is no fault of the database.
         level: Level = "ok" if steps[0] == top.INSTALL else "warning"
         yield level, "pg_stat_statements cannot be read: `skilldb top` has nothing to show", "; then ".join(steps)

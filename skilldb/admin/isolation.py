@@ -59,7 +59,7 @@ def tables(conn: Conn) -> list[Table]:
     """Every table to be isolated. SkilldbError if there is none: every check would pass vacuously."""
     found = conn.cursor(row_factory=class_row(Table)).execute(_SQL["list_isolated_tables"].sql).fetchall()
     if {table.name for table in found} <= {"tenants"}:
-        raise SkilldbError("no table has a tenant_id")
+        raise SkilldbError("there are no tables of skilldb in this schema. Run: skilldb migrate")
     return found
 
 

@@ -16,8 +16,8 @@ _SQL = queries.load("admin/migrate")
 # Weakest first, each with what other sessions cannot do meanwhile (PostgreSQL documentation, "Table-Level Locks").
 MODES = {
     "ACCESS SHARE": "blocks neither reads nor writes",
-    "ROW SHARE": "blocks neither reads nor writes, but of the rows that it locks",
-    "ROW EXCLUSIVE": "blocks neither reads nor writes, but of the rows that it writes",
+    "ROW SHARE": "blocks only writes of the rows that it locks",
+    "ROW EXCLUSIVE": "blocks only writes of the rows that it writes",
     "SHARE UPDATE EXCLUSIVE": "blocks neither reads nor writes",
     "SHARE": "blocks writes",
     "SHARE ROW EXCLUSIVE": "blocks writes",
@@ -115,7 +115,7 @@ STATEMENTS = (
     Kind(r"COMMENT ON COLUMN (?P<table>\S+)\.\S+", "SHARE UPDATE EXCLUSIVE"),
     Kind(r"COMMENT ON (CONSTRAINT|POLICY) \S+ ON {table}", "ACCESS SHARE"),
     Kind(r"COMMENT ON (FUNCTION|INDEX|ROLE|SCHEMA)", None),
-    # PostgreSQL takes these locks from version 18 on.
+    # From PostgreSQL 18 on, GRANT and REVOKE lock the table.
     Kind(r"(GRANT|REVOKE) .*?\bON (ALL|FUNCTION|SCHEMA|DATABASE)", None),
     Kind(r"(GRANT|REVOKE) .*?\bON (TABLE )?{table}", "ACCESS SHARE"),
     Kind(r"(GRANT|REVOKE) \S+ (TO|FROM)", None),

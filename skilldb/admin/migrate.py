@@ -177,7 +177,10 @@ def rollback(
     files = read()
     with _locked(dsn, schema, wait) as backend:
         if gone := _applied(backend.connection).keys() - files.keys():
-            raise MigrationError(f"no file for the applied {', '.join(sorted(gone))}: cannot roll back")
+            raise MigrationError(
+                f"Migration {', '.join(sorted(gone))} is applied to this database, but this version of skilldb has no "
+                "such file. Install the version that applied it."
+            )
         for migration in backend.to_rollback(yoyo.read_migrations(str(queries.folder("migrations"))))[:count]:
             start = perf_counter()
             _one(backend, migration.id, lambda m=migration: backend.rollback_one(m))

@@ -52,14 +52,17 @@ def migrate_(
 
 def _shown_plan(planned: migrate.PlannedMigration) -> str:
     """A migration's SQL with its locks in comments, so that the output is valid SQL."""
-    kept = "one transaction, which keeps each lock to its end" if planned.transactional else "in no transaction"
+    kept = "one transaction: each lock is held until the end" if planned.transactional else "in no transaction"
     lines = [f"-- {planned.id}: {kept}"]
     new: set[str] = set()
     for statement in planned.statements:
         new |= statement.locks.created
         modes = sorted(statement.locks.modes.items(), key=lambda lock: -list(MODES).index(lock[1]))
         shown = [f"-- {mode} on {table}: {MODES[mode]}" for table, mode in modes if table not in new]
-        shown += [f"-- unknown, at worst ACCESS EXCLUSIVE: read it ({part[:60]})" for part in statement.locks.unknown]
+        shown += [
+            f"-- the locks of this part are unknown, at worst ACCESS EXCLUSIVE. Read it: {part[:60]}"
+            for part in statement.locks.unknown
+        ]
         if not shown:
             touched = ", ".join(sorted(new & (statement.locks.modes.keys() | statement.locks.created)))
             shown = [f"-- no lock that others wait for: {touched} is new" if touched else "-- no lock on a table"]

@@ -31,11 +31,16 @@ def import_(
         handle = db.tenant(IMPORT_TENANT if tenant is None else tenant)
         if handle.execute(tenants.get_tenant()) is None:
             if tenant is not None:
-                raise NotFoundError(f"tenant {tenant!r} does not exist")
+                raise NotFoundError(
+                    f"tenant {tenant!r} does not exist. Create it with skilldb.repositories.tenants.create_tenant(), "
+                    f"or leave out --tenant to import into {IMPORT_TENANT!r}."
+                )
             handle.execute(tenants.create_tenant("Imported", IMPORT_TENANT))
         report = import_skills(handle, folder)
     if not report:
-        raise SkilldbError(f"no */SKILL.md in {folder}")
+        raise SkilldbError(
+            f"there is no */SKILL.md in {folder}. Name a folder that contains a folder with a SKILL.md for each skill."
+        )
     for item in report:
         if item.reason is not None:
             out.print(f"{item.slug}: {item.reason}", markup=False, soft_wrap=True)

@@ -88,7 +88,7 @@ def _or_dash(value: int | None) -> str:
 
 
 def _show_whats_new(out: Console, acme: Tenant, globex: Tenant, user: str, other: str) -> None:
-    _print_news(out, f"What is new for {user}", acme.execute(views.get_whats_new_for_user(user)))
+    _print_items(out, f"What is new for {user}", acme.execute(views.get_whats_new_for_user(user)))
     catalogue = acme.execute(skills.list_skills(limit=1000)).items
     seen = acme.execute(views.get_user_views_for_skills(user, [skill.id for skill in catalogue]))
     skill = acme.execute(skills.get_skill(min(seen)))
@@ -97,19 +97,19 @@ def _show_whats_new(out: Console, acme: Tenant, globex: Tenant, user: str, other
     content = hashlib.sha256(f"{skill.id} {number}".encode()).hexdigest()
     version = NewSkillVersion(content_url=f"skills/{skill.id}/{number}/SKILL.md", content_hash=content)
     acme.execute(skills.publish_skill_version(skill.id, version))
-    news = acme.execute(views.get_whats_new_for_user(user))
-    _print_news(out, f"... after version {number} of {skill.name} was published", news)
+    items = acme.execute(views.get_whats_new_for_user(user))
+    _print_items(out, f"... after version {number} of {skill.name} was published", items)
     acme.execute(views.open_skill(user, skill.id))
-    _print_news(out, f"... after {user} opened it", acme.execute(views.get_whats_new_for_user(user)))
-    _print_news(out, f"The same query as {other}", globex.execute(views.get_whats_new_for_user(user)))
+    _print_items(out, f"... after {user} opened it", acme.execute(views.get_whats_new_for_user(user)))
+    _print_items(out, f"The same query as {other}", globex.execute(views.get_whats_new_for_user(user)))
 
 
-def _print_news(out: Console, title: str, news: list[WhatsNewItem]) -> None:
+def _print_items(out: Console, title: str, items: list[WhatsNewItem]) -> None:
     table = Table("skill", "category", "seen", "published", title=title, title_justify="left", caption_justify="left")
-    for item in news:
+    for item in items:
         seen, published = (f"v{n}" if n else "-" for n in (item.last_viewed_version, item.published_version))
         table.add_row(escape(item.skill_name), escape(item.category), seen, published)
-    if not news:
+    if not items:
         table.caption = "nothing"
     out.print(table)
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from pwd import struct_passwd
 
 FOLDER = Path(".skilldb")
-# Messages of a server that was killed or started a moment ago.
-_PASSES = re.compile("shared memory|lock file .* already exists")
+# These messages of a server go away by themselves within seconds.
+_TRANSIENT = re.compile("shared memory|lock file .* already exists")
 _LOCK_LINES = 8  # of a complete postmaster.pid: PostgreSQL source, src/include/utils/pidfile.h
 _PORT = 5432
 _SERVER_OF_ROOT = "pgserver"
@@ -282,7 +282,7 @@ def _start(folder: Path) -> str:
                 return dsn
         except (subprocess.CalledProcessError, DatabaseUnavailableError) as error:
             tail = "\n".join(_read(data / "log").splitlines()[-5:]) or str(error)
-            passes = not isinstance(error, subprocess.CalledProcessError) or _PASSES.search(tail)
+            passes = not isinstance(error, subprocess.CalledProcessError) or _TRANSIENT.search(tail)
             if not passes or time.monotonic() > deadline:
                 raise DatabaseUnavailableError(f"the embedded PostgreSQL in {data} did not start:\n{tail}") from error
             time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""Statements for the views of users, and for what's new since."""
+"""Statements for the views of users, and for what's new."""
 
 from collections.abc import Iterable
 

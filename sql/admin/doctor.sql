@@ -1,7 +1,7 @@
--- What doctor.py asks of the database: catalogue, statistics and settings. It reads only; no tenant in any of it.
+-- The queries of doctor.py: catalogue, statistics and settings. They only read, and they do not name a tenant.
 
 -- name: get_server()
--- Who is connected, to what. No other server was started at that time and has a database of that name and number.
+-- The current role and the database. Start time, database name and number together identify the database.
 SELECT
     d.datname::text AS database,
     current_setting('server_version') AS version,
@@ -12,7 +12,7 @@ FROM pg_database AS d
 WHERE d.datname = current_database();
 
 -- name: list_foreign_owners(tables)
--- Tables that the migrating role cannot change: it neither owns them nor may act as their owner.
+-- Tables that the owner role cannot change: it does not own them and is not a member of their owner.
 -- Example: tables = ARRAY[1259]
 SELECT
     c.relname AS table_name,
@@ -24,10 +24,11 @@ WHERE
 ORDER BY c.relname;
 
 -- name: list_other_roles(tables, service)
--- Every role but the owner, the service, skilldb_app and PostgreSQL's own that can reach the tables by another way than
--- as a member of skilldb_app, or that is such a member, and `unsafe`: what it is or may become is not held by policies.
--- A superuser counts as a member only where it was made one; who created a service, which from PostgreSQL 16 on makes
--- it a member that may only grant, does not. What PUBLIC was granted the service has too.
+-- Lists roles that can reach the tables. Left out: the owner, the service, skilldb_app, PostgreSQL's own roles.
+-- `unsafe`: a member of skilldb_app that can bypass the policies.
+-- A superuser counts as a member only after an explicit grant. From PostgreSQL 16 on, creating a role makes its
+-- creator a member that may only grant; this does not count. Grants to PUBLIC are left out, because the service has
+-- them too.
 -- Example: tables = ARRAY[1259], service = 'skilldb_service'
 WITH RECURSIVE owners (oid) AS (
     SELECT c.relowner
@@ -138,12 +139,13 @@ HAVING
 ORDER BY r.rolname;
 
 -- name: set_generic_plans()
--- A plan for any parameters: one for NULL would leave out what NULL makes unreachable, and not ask for its grants.
+-- Make a plan for any parameters. A plan for NULL omits branches that NULL makes unreachable, and does not check their
+-- grants.
 SET LOCAL plan_cache_mode = force_generic_plan;
 
 -- name: list_locks()
--- Who holds, or waits for, a lock on a table that keeps writers or readers out. `since`: the transaction's beginning,
--- NULL where the role may not see it.
+-- Sessions that hold or wait for a table lock that blocks writers or readers. `since` is the start of the transaction;
+-- it is NULL if the role may not see it.
 SELECT
     c.oid::regclass::text AS table_name,
     l.granted,
@@ -160,8 +162,8 @@ WHERE
 ORDER BY c.relname ASC, l.granted DESC, l.pid ASC;
 
 -- name: list_indexes()
--- Every index with its use since `counted_since`, NULL where the statistics were never reset. `enforces`: it is there
--- for what it forbids, or to be referred to. `built_by`: the process that is building it now.
+-- Every index with its uses since `counted_since`, which is NULL if the statistics were never reset. `enforces`: it
+-- backs a constraint or a foreign key. `built_by`: the process that is building it now.
 SELECT
     t.relname AS table_name,
     c.relname AS name,
@@ -185,8 +187,8 @@ WHERE n.nspname = current_schema()
 ORDER BY t.relname, c.relname;
 
 -- name: list_definitions()
--- Every column, constraint and index of the schema's own tables, with what defines it. From PostgreSQL 18 on NOT NULL
--- is a constraint too: the columns say it. The index behind a constraint is in the constraint's definition.
+-- Every column, constraint and index of the schema's own tables, with its definition. NOT NULL is part of the column:
+-- the constraint that it is from PostgreSQL 18 on is left out. So is an index that belongs to a constraint.
 WITH tables AS (
     SELECT
         c.oid,
@@ -222,7 +224,7 @@ definitions (name, definition) AS (
     UNION ALL
     SELECT
         'index ' || c.relname,
-        -- PostgreSQL names the schema in it, whatever the search_path.
+        -- PostgreSQL includes the schema's name, whatever the search_path.
         replace(pg_get_indexdef(i.indexrelid), ' ON ' || quote_ident(current_schema()) || '.', ' ON ')
     FROM pg_index AS i
     INNER JOIN pg_class AS c ON c.oid = i.indexrelid
@@ -240,8 +242,8 @@ FROM definitions
 ORDER BY name COLLATE "C";
 
 -- name: list_redundant_indexes()
--- Index `name` does nothing that `other` does not: it has the same columns, or, where it enforces nothing, the first
--- ones of them. Of two that are the same, the one behind a constraint stays, or the older one.
+-- Index `other` serves every query that index `name` serves. `name` has the same columns or, if it enforces nothing,
+-- the first of them. Of two equal indexes, `other` is the one of a constraint, or else the older one.
 WITH indexes AS (
     SELECT
         i.indexrelid AS oid,
@@ -274,7 +276,7 @@ WHERE
     AND b.predicate = a.predicate
     AND b.expressions = a.expressions
     AND (b.width = a.width OR (b.width > a.width AND a.ordered))
-    -- From 0, as the catalogue's vectors are.
+    -- Counts from 0, like the vectors of the catalogue.
     AND b.columns[0:a.width - 1] = a.columns[0:a.width - 1]
     AND b.classes[0:a.width - 1] = a.classes[0:a.width - 1]
     AND b.collations[0:a.width - 1] = a.collations[0:a.width - 1]
@@ -288,9 +290,9 @@ WHERE
 ORDER BY a.oid, b.oid;
 
 -- name: list_large_tables(least)
--- Tables with at least so many rows, dead ones included, and how far vacuum and analyse have come. A crash, an upgrade
--- and pg_stat_reset() leave the counts at 0: then reltuples counts or, where the table was never analysed (-1), its
--- size, at a hundred rows a page.
+-- Tables with at least so many rows, including dead ones, and their last vacuum and analyse. A crash, an upgrade or
+-- pg_stat_reset() sets the counts to 0. Then use reltuples or, if the table was never analysed (-1), its size at a
+-- hundred rows per page.
 -- Example: least = 10000
 SELECT
     s.relname AS table_name,
@@ -320,14 +322,14 @@ WHERE relkind IN ('r', 'p') AND relpersistence = 'u' AND relnamespace = quote_id
 ORDER BY relname;
 
 -- name: list_switched_off()
--- Settings of the server without which vacuum and analyse do not run as they should.
+-- Settings of the server that vacuum and analyse need to run.
 SELECT name
 FROM pg_settings
 WHERE name IN ('autovacuum', 'track_counts') AND setting = 'off'
 ORDER BY name;
 
 -- name: get_connections()
--- Connections to all databases of the server, and how many there can be, those kept for superusers left out.
+-- Connections to all databases of the server, and the limit without the connections reserved for superusers.
 SELECT
     (
         SELECT coalesce(sum(s.numbackends), 0)
@@ -339,7 +341,7 @@ SELECT
     - coalesce(current_setting('reserved_connections', true), '0')::bigint AS available;
 
 -- name: list_timeouts()
--- The settings of this session, whether they come from the server, the database, the role or the address.
+-- The settings of this session, from the server, the database, the role or the DSN.
 SELECT
     name,
     setting <> '0' AS is_set,

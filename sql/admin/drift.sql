@@ -1,4 +1,4 @@
--- What the owner asks across organisations. Row-level security on tenants is not forced, so that the owner sees all.
+-- Queries of the owner across organisations. Row-level security on tenants is not forced, so the owner sees all.
 
 -- name: see_all_rows()
 -- A role that is subject to policies gets an error here, not an empty list that looks healthy.

@@ -1,7 +1,7 @@
--- What embedded.py asks of the server it has started. Run by the superuser; no tenant in any of it.
+-- Queries of embedded.py on the server that it started. The superuser runs them; they do not name a tenant.
 
 -- name: create_logins()
--- The two logins: the owner migrates, the service works. Each only where it is missing.
+-- Creates the two logins, owner and service, if they are missing.
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'skilldb_app') THEN
@@ -14,7 +14,7 @@ BEGIN
         CREATE ROLE skilldb_service LOGIN NOSUPERUSER NOBYPASSRLS;
     END IF;
     GRANT skilldb_app TO skilldb_service;
-    -- For sessions that are not skilldb's own. What somebody has set since then stays.
+    -- For sessions of other programs. A value that somebody set later is kept.
     IF NOT EXISTS (
         SELECT FROM pg_db_role_setting WHERE setrole = 'skilldb_service'::regrole AND setdatabase = 0
     ) THEN

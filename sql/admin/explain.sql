@@ -1,7 +1,7 @@
--- What explain.py takes as example parameters.
+-- Example parameters for explain.py.
 
 -- name: find_examples()
--- Reads all: the skill and the user that most rows belong to are found by looking at each.
+-- Reads all: finds the skill and the user with the most rows.
 WITH busiest_skill AS (
     SELECT
         s.id,

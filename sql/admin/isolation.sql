@@ -1,10 +1,10 @@
--- What isolation.py reads from the catalogue, over the service's connection: what holds for the role that asks.
+-- Catalogue queries of isolation.py. They run over the service's connection and answer for its role.
 
 -- name: get_schema()
 SELECT current_schema()::text AS schema_name;
 
 -- name: list_isolated_tables()
--- Every table of the schema with a tenant_id, and tenants, whose id it is. `enabled` and `forced`: row-level security.
+-- Every table of the schema with a tenant_id, and the table tenants. `enabled` and `forced`: row-level security.
 SELECT
     n.nspname AS schema,
     c.relname AS name,
@@ -31,7 +31,7 @@ FROM pg_policy
 ORDER BY polrelid, polname;
 
 -- name: list_foreign_keys()
--- Each key's columns in pairs: its own, and the one referred to.
+-- The columns of each foreign key as pairs: referencing, referenced.
 SELECT
     k.conname AS name,
     c.relname AS table_name,
@@ -50,7 +50,7 @@ WHERE k.contype = 'f' AND c.relnamespace = quote_ident(current_schema())::regnam
 ORDER BY k.conname;
 
 -- name: list_unique_keys()
--- The key columns, without those that an index only includes.
+-- The key columns, without the INCLUDE columns of an index.
 SELECT
     i.indisprimary AS is_primary,
     i.indrelid::bigint AS table_oid,
@@ -66,7 +66,7 @@ WHERE i.indisunique OR i.indisexclusion
 ORDER BY i.indrelid, i.indexrelid;
 
 -- name: list_triggers(tables)
--- Triggers, those of foreign keys where they are switched off, and rules.
+-- Triggers and rules. Triggers of foreign keys only if they are switched off.
 -- Example: tables = ARRAY[1259]
 SELECT
     c.relname AS table_name,
@@ -85,10 +85,9 @@ INNER JOIN pg_class AS c ON c.oid = r.ev_class
 WHERE r.ev_class::bigint = ANY(%(tables)s::bigint[]);
 
 -- name: list_grants()
--- All that the role may do, by whatever way, with what has no entry by default. A table of another schema is named with
--- its schema, and left out where row-level security holds it with the tenant's predicate alone: the doctor of that
--- schema examines it. What an extension brought along is its own affair: pg_stat_statements for one is for everybody,
--- and hides the queries of others itself.
+-- All privileges of the role, including inherited and default ones. A table of another schema is named with its schema.
+-- It is left out if its policies have only the tenant's predicate: the doctor of that schema examines it.
+-- Objects of extensions are left out: for example everybody may read pg_stat_statements.
 WITH relations AS (
     SELECT
         c.oid,
@@ -187,7 +186,7 @@ WHERE
     );
 
 -- name: list_roles()
--- Every role that the service is or may become, and what it can do that no service needs.
+-- Every role that the service is or can switch to, and its rights that no service needs.
 SELECT
     r.rolname AS name,
     r.rolname IN (current_user, 'skilldb_app') AS known,
@@ -203,7 +202,7 @@ FROM pg_roles AS r
 WHERE pg_has_role(current_user, r.oid, 'MEMBER');
 
 -- name: list_possessions()
--- What the service or skilldb_app owns.
+-- Objects that the service or skilldb_app owns.
 SELECT
     r.rolname AS role,
     coalesce(pg_describe_object(d.classid, d.objid, d.objsubid), 'something') AS possession
@@ -226,7 +225,7 @@ FROM pg_auth_members AS m
 WHERE m.admin_option AND pg_has_role(current_user, m.member, 'MEMBER');
 
 -- name: list_preset_tenants()
--- Roles and databases whose sessions begin with a tenant set.
+-- Roles and databases whose sessions start with a tenant set.
 SELECT
     s.setting,
     coalesce(r.rolname, d.datname) AS name

@@ -1,7 +1,7 @@
--- What migrate.py asks of yoyo's own tables. Run by the owner; no tenant in any of it.
+-- Queries of migrate.py on yoyo's own tables. The owner runs them; they do not name a tenant.
 
 -- name: get_role()
--- Whether the role is subject to policies. It then would not see all rows that a migration must change.
+-- Whether the role is subject to policies. If it is, it does not see all rows that a migration must change.
 SELECT
     rolname,
     rolsuper OR rolbypassrls AS bypasses
@@ -9,12 +9,12 @@ FROM pg_roles
 WHERE rolname = current_user;
 
 -- name: get_journal()
--- Whether yoyo's tables are there.
+-- Whether yoyo's tables exist.
 SELECT to_regclass('_yoyo_migration') IS NOT NULL AS found;
 
 -- name: list_applied()
 -- Each applied migration with the checksum recorded when it was last applied. The checksum is NULL after a crash
--- between the two.
+-- between applying the migration and recording its checksum.
 SELECT
     m.migration_id,
     m.applied_at_utc AT TIME ZONE 'UTC' AS applied_at,
@@ -28,7 +28,7 @@ FROM _yoyo_migration AS m
 ORDER BY m.migration_id;
 
 -- name: get_names()
--- As they are written in SQL.
+-- Written as in SQL.
 SELECT
     quote_ident(current_database()) AS database,
     quote_ident(current_schema()) AS schema,
@@ -46,19 +46,19 @@ WHERE migration_id = %(migration_id)s::text AND operation = 'apply' AND comment 
 SELECT to_regclass('yoyo_lock') IS NOT NULL AS found;
 
 -- name: get_lock()
--- Who migrates, and since when. The number is the process id on that process's machine.
+-- The running migration and its start. The number is the process id on the machine that runs it.
 SELECT pid, ctime AT TIME ZONE 'UTC' AS since
 FROM yoyo_lock;
 
 -- name: remove_lock(process, since)
--- Removes only this lock, not a lock that another run has taken since.
+-- Removes only this lock, not a lock that another run took later.
 -- Example: process = 1, since = now() - interval '30 days'
 DELETE FROM yoyo_lock
 WHERE pid = %(process)s::integer AND ctime AT TIME ZONE 'UTC' = %(since)s::timestamptz
 RETURNING pid;
 
 -- name: list_sessions()
--- Other sessions of `skilldb migrate` on this database. After a client was killed, its session lives until its
+-- Other sessions of `skilldb migrate` on this database. After its client was killed, a session lasts until its
 -- statement ends.
 SELECT
     pid,
@@ -77,7 +77,7 @@ FROM pg_class
 WHERE relkind IN ('r', 'p') AND pg_table_is_visible(oid) AND relnamespace <> 'pg_catalog'::regnamespace;
 
 -- name: list_references()
--- Each with its columns and the table that it refers to.
+-- Each foreign key with its columns and the table that it refers to.
 SELECT
     c.relname,
     k.conname,

@@ -603,14 +603,14 @@ def test_the_queries_are_planned_and_not_run_and_leave_no_statement_behind(addre
     before = contents(addresses.admin)
     with psycopg.connect(addresses.owner) as owner, psycopg.connect(addresses.service, autocommit=True) as service:
         service.execute("SET statement_timeout = '59s'")
-        patient = doctor.Patient(
+        examined = doctor.Examined(
             schema="public",
             owner=owner,
             service=service,
             service_dsn=Secret(addresses.service),
             service_role="skilldb_service",
         )
-        assert list(doctor._queries(patient)) == []
+        assert list(doctor._queries(examined)) == []
         assert service.execute("SELECT name FROM pg_prepared_statements").fetchall() == []
         assert service.execute("SHOW plan_cache_mode").fetchall() == [("auto",)]
     assert contents(addresses.admin) == before

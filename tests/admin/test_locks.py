@@ -287,7 +287,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(addresses: Addresses, 
     assert result.exit_code == 0
     assert contents(addresses.admin) == before
     assert [line.strip() for line in result.output.splitlines() if line] == [
-        f"-- {name}: one transaction, which keeps each lock to its end",
+        f"-- {name}: one transaction: each lock is held until the end",
         "-- no lock on a table",
         "SET LOCAL lock_timeout = '5s';",
         "-- SHARE ROW EXCLUSIVE on tenants: blocks writes",
@@ -296,7 +296,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(addresses: Addresses, 
         "COMMENT ON TABLE notes IS 'Notes';",
         "-- SHARE on skills: blocks writes",
         "CREATE INDEX ON skills (name);",
-        "-- unknown, at worst ACCESS EXCLUSIVE: read it (INHERIT other)",
+        "-- the locks of this part are unknown, at worst ACCESS EXCLUSIVE. Read it: INHERIT other",
         "ALTER TABLE skills INHERIT other;",
         f"-- {number + 1:04}_more: in no transaction",
         "-- SHARE UPDATE EXCLUSIVE on skills: blocks neither reads nor writes",

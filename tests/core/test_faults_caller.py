@@ -190,9 +190,11 @@ def test_a_task_cancelled_wherever_it_waits_leaves_all_or_nothing_and_the_pool_w
     print(points, *wrong, sep="\n")
     assert points > 3
     record(
-        f"Whoever is cancelled leaves all or nothing, and nothing to the next caller ({work.__name__}, {by})",
-        tested="a task is cancelled at each of its await points, those at locks included",
-        ablation="the connection put back, its answers unread; a session's setting in place of a transaction's",
+        "A cancelled call is written whole or not at all, and the next caller gets a clean connection "
+        f"({work.__name__}, {by})",
+        tested="a task is cancelled at each of its await points, including those at locks",
+        ablation="the connection returns to the pool with unread answers; the tenant is set for the session, not the "
+        "transaction",
         figures={"await points": points},
         losses=sum(what.startswith("half") or "uses" in what for what in wrong),
         leaks=sum(not (what.startswith("half") or "uses" in what) for what in wrong),
@@ -308,9 +310,10 @@ def test_a_thread_interrupted_wherever_it_waits_leaves_all_or_nothing_and_the_po
             if number not in done(addresses):
                 wrong.append("uses and users that were done are not there")
     record(
-        f"An interrupted thread leaves all or nothing, and nothing to the next caller ({interrupted.__name__})",
-        tested="a proxy holds request or answer back, whole or in half, and the exception is raised in the thread",
-        ablation="the connection put back as it is",
+        "An interrupted call is written whole or not at all, and the next caller gets a clean connection "
+        f"({interrupted.__name__})",
+        tested="a proxy holds back all or half of a request or answer, and the exception is raised in the thread",
+        ablation="the connection returns to the pool unchanged",
         figures={"interruptions": number},
         losses=sum("half" in what or "uses" in what for what in wrong),
         leaks=sum(not ("half" in what or "uses" in what) for what in wrong),

@@ -94,10 +94,11 @@ def test_whatever_the_network_does_a_use_is_counted_once_and_the_pool_stays_whol
                 wrong += uses(addresses) != (number, number)
                 leaks += len(not_put_back(pool))
     record(
-        f"Whatever the network does, nothing is lost and nothing counted twice ({api})",
-        tested="a proxy cuts, stalls, delays, crawls before, within and after request and answer; uses are tried again",
-        ablation="uses tried again without their ids; no bound on the wait for an answer, ten times the bound, or none "
-        "of it",
+        f"Whatever fault the network has, nothing is lost and nothing is counted twice ({api})",
+        tested="a proxy cuts, stalls, delays or slows the connection before, within and after request and answer; "
+        "uses are retried",
+        ablation="uses are retried without their ids; the wait for an answer has no limit, ten times the limit, or a "
+        "limit of zero",
         figures={"faults": number},
         losses=wrong,
         leaks=leaks,
@@ -191,9 +192,10 @@ def test_a_server_that_falls_silent_while_it_is_opened_is_unavailable(
 def test_backends_terminated_at_random_lose_nothing(api: str, addresses: Addresses) -> None:
     lost, leaks, figures = run_with_terminations(addresses, api, size(25, 250))
     record(
-        f"Nothing acknowledged is lost with a connection ({api})",
-        tested="pg_terminate_backend at random under 8 writers; uses tried again by their ids until acknowledged",
-        ablation="a failed write taken for a done one",
+        f"A lost connection loses no acknowledged write ({api})",
+        tested="pg_terminate_backend ends random connections of 8 writers; they retry uses with the same ids until "
+        "acknowledged",
+        ablation="a failed write is counted as done",
         figures=figures,
         losses=len(lost),
         leaks=len(leaks),

@@ -205,9 +205,9 @@ def test_after_a_fork_parent_and_child_get_their_own_answers(
         left = strays(addresses, 4)
     left += strays(addresses, 0)
     record(
-        f"A pool used after fork() gives nobody another organisation's rows ({api.__name__.lower()})",
-        tested="a process forks amid its own calls; child and parent go on calling for two organisations at once",
-        ablation="the child going on with the inherited pool; its sockets left in place",
+        f"A pool used after fork() returns no other organisation's rows ({api.__name__.lower()})",
+        tested="a process forks during its own calls; child and parent then call for two organisations at once",
+        ablation="the child uses the inherited pool; its sockets are not replaced",
         figures={"forks": forks + 2, "calls": 2 * forks * calls + 120, "stray sessions": left},
         leaks=wrong + left,
     )
@@ -637,9 +637,9 @@ def test_gunicorn_with_preload_answers_everybody_with_their_own(dsn: str, addres
     wrong = sum(asked != answered for asked, answered, _ in answers)
     assert len({pid for _, _, pid in answers}) == workers
     record(
-        "gunicorn --preload, with a database opened at import, answers everybody with their own rows",
-        tested="eight clients ask two worker processes for two organisations in turn",
-        ablation="the workers going on with the inherited pool",
+        "gunicorn --preload with a database opened at import returns only the caller's rows",
+        tested="eight clients call two worker processes, for two organisations in turn",
+        ablation="the workers use the inherited pool",
         figures={"answers": len(answers), "stray sessions": strays(addresses, 0)},
         leaks=wrong + strays(addresses, 0),
     )

@@ -77,9 +77,9 @@ def test_prepared_statements_behind_a_transaction_pooler_are_refused(api: str, p
     ):
         pass
     record(
-        f"Prepared statements behind a pooler that mixes them up are refused ({api})",
-        tested="pgbouncer in transaction mode; a test shows one client run another's statement",
-        ablation="a database opened without the check",
+        f"Prepared statements are refused behind a pooler that shares connections ({api})",
+        tested="pgbouncer runs in transaction mode; a test shows that one client runs another's statement",
+        ablation="the database is opened without the check",
         figures={"refusals": 1},
     )
 

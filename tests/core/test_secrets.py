@@ -124,11 +124,11 @@ def test_a_password_shows_in_no_error_traceback_or_log_line(server_dsn: str, cap
         assert PASSWORD not in written(raised.value), (dsn, connect)
     assert PASSWORD not in caplog.text
     record(
-        "A password shows in no error, traceback with variables, repr, log line or command line.",
-        tested="Wrong password, host, port, database and syntax, with all loggers at DEBUG; a pool that reconnects in "
-        "vain; every class; psql's process.",
-        ablation="a connection string with a plain repr; psycopg's error with its frames; a password left in psql's "
-        "address",
+        "No error, traceback with variables, repr, log line or command line shows a password",
+        tested="the password, host, port, database or syntax is wrong, with all loggers at DEBUG; a pool cannot "
+        "reconnect; the repr of every class; the process of psql",
+        ablation="a connection string has a plain repr; psycopg's error keeps its frames; psql's DSN contains the "
+        "password",
         figures={"attempts": len(tried) * len(ways)},
     )
 

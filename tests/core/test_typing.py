@@ -12,7 +12,7 @@ from tests.support.api import new_skill, new_user
 from tests.support.server import Addresses
 
 SKILL = skills.get_skill("s1")
-NEWS = views.get_whats_new_for_user("u1")
+WHATS_NEW = views.get_whats_new_for_user("u1")
 VIEWS = views.get_user_views_for_skills("u1", ["s1"])
 PAGE = skills.list_skills()
 DELETED = users.delete_user("none")
@@ -30,7 +30,7 @@ def test_a_blocking_execute_returns_what_its_statements_say(acme: skilldb.Tenant
 
     skill = assert_type(acme.execute(SKILL), Skill | None)
     assert isinstance(skill, Skill)
-    assert assert_type(acme.execute(NEWS), list[WhatsNewItem]) == []
+    assert assert_type(acme.execute(WHATS_NEW), list[WhatsNewItem]) == []
     assert assert_type(acme.execute(VIEWS), dict[str, UserSkillView]) == {}
     assert assert_type(acme.execute(PAGE), Page[Skill]).items == [skill]
     assert assert_type(acme.execute(DELETED), bool) is False
@@ -46,7 +46,7 @@ def test_a_blocking_execute_returns_what_its_statements_say(acme: skilldb.Tenant
     three = assert_type(acme.execute(USES, DELETED, AVERAGE), tuple[int, bool, int | None])
     assert three == (3, False, 500)
     four = assert_type(
-        acme.execute(USES, VERSIONS, NEWS, DELETED), tuple[int, list[SkillVersion], list[WhatsNewItem], bool]
+        acme.execute(USES, VERSIONS, WHATS_NEW, DELETED), tuple[int, list[SkillVersion], list[WhatsNewItem], bool]
     )
     assert four == (4, [], [], False)
     five = assert_type(
@@ -83,7 +83,7 @@ def test_an_async_execute_returns_what_its_statements_say(acme: skilldb.Tenant, 
 
             skill = assert_type(await tenant.execute(SKILL), Skill | None)
             assert isinstance(skill, Skill)
-            assert assert_type(await tenant.execute(NEWS), list[WhatsNewItem]) == []
+            assert assert_type(await tenant.execute(WHATS_NEW), list[WhatsNewItem]) == []
             assert assert_type(await tenant.execute(VIEWS), dict[str, UserSkillView]) == {}
             assert assert_type(await tenant.execute(PAGE), Page[Skill]).items == [skill]
             assert assert_type(await tenant.execute(DELETED), bool) is False
@@ -94,7 +94,7 @@ def test_an_async_execute_returns_what_its_statements_say(acme: skilldb.Tenant, 
             three = assert_type(await tenant.execute(USES, DELETED, AVERAGE), tuple[int, bool, int | None])
             assert three == (3, False, None)
             four = assert_type(
-                await tenant.execute(USES, VERSIONS, NEWS, DELETED),
+                await tenant.execute(USES, VERSIONS, WHATS_NEW, DELETED),
                 tuple[int, list[SkillVersion], list[WhatsNewItem], bool],
             )
             assert four == (4, [], [], False)

@@ -239,9 +239,9 @@ def test_a_call_that_was_given_up_ends_on_the_server_too(api: str, acme: None, a
         uses = execute(USE)
     until(lambda: rows(addresses.admin, f"SELECT count(*) {BACKENDS}") == [(0,)])
     record(
-        f"Calls that were given up end on the server too ({api})",
-        tested="calls of 80 seconds are given up after 0.7; the service's sessions are counted",
-        ablation="no cancel request",
+        f"Calls that reached their timeout also end on the server ({api})",
+        tested="calls of 80 seconds reach their timeout after 0.7 seconds; the service's sessions are counted",
+        ablation="no cancel request is sent",
         figures={"calls": calls},
         losses=uses - 1,
     )
@@ -269,7 +269,7 @@ def test_no_call_fails_after_the_server_was_restarted(api: str, folder: Path) ->
     record(
         f"No call fails after a restart of the server ({api})",
         tested="the server is restarted under a pool of four idle connections; eight calls follow",
-        ablation="no look at an idle connection before it is used",
+        ablation="an idle connection is not checked before use",
         figures={"calls": 8},
         losses=failed,
     )
@@ -288,9 +288,9 @@ def test_a_connection_that_was_dropped_silently_is_replaced_before_it_is_used(
         wire.faults = [Fault("request", 0, "stall")]
         uses, other = execute(USE, PID)
     record(
-        f"A connection that the network dropped while it was idle costs no call ({api})",
-        tested="a connection is idle for an hour, by its clock, and then silent; a use follows",
-        ablation="no check of a connection that was idle for long",
+        f"No call fails because the network dropped an idle connection ({api})",
+        tested="a connection has been idle for an hour by a faked clock and then gets no answers; a use follows",
+        ablation="a connection that was idle for long is not checked",
         figures={"calls": 1},
         losses=int(uses != 1 or other == pid),
     )
@@ -328,9 +328,9 @@ def test_a_connection_to_a_read_only_server_is_replaced(api: str, acme: None, ad
                 execute(failing("25006"))
         uses = execute(USE)
     record(
-        f"A pool does not stay on a read-only server ({api})",
+        f"A pool does not keep connections to a read-only server ({api})",
         tested="three calls are refused with 25006; each time the next call has another server session",
-        ablation="a connection that is kept after 25006",
+        ablation="a connection is kept after 25006",
         figures={"refusals": 3},
         losses=3 - len(pids) + (uses - 1),
     )

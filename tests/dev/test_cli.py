@@ -93,15 +93,15 @@ def test_an_interrupted_seed_is_completed_by_the_next(addresses: Addresses) -> N
     ]
 
 
-def test_the_demo_shows_use_news_and_isolation_and_can_be_repeated() -> None:
+def test_the_demo_shows_use_whats_new_and_isolation_and_can_be_repeated() -> None:
     for _ in range(2):
         result = run("demo")
         assert result.exit_code == 0, result.output
         assert "Token cost at Acme" in result.output
         assert "Benchmark of " in result.output
         assert "claude-opus-4-5" in result.output
-        news = result.output.split("What is new for acme-user-001")[1]
-        before, after = re.split(r"\.\.\. after version \d+ of API Design Review was published", news)
+        shown = result.output.split("What is new for acme-user-001")[1]
+        before, after = re.split(r"\.\.\. after version \d+ of API Design Review was published", shown)
         published, opened = after.split("... after acme-user-001 opened it")
         opened, other = opened.split("The same query as Globex")
         assert "API Design Review" not in before

@@ -177,9 +177,9 @@ def test_only_the_user_who_starts_it_gets_in(name: str, folder: Path) -> None:
     finally:
         embedded.stop(place)
     record(
-        f"The embedded server lets in nobody but the user who started it ({'long' if name == LONG else 'short'} path)",
-        tested="another user of the machine tries each login, with the folders as they are and with them opened",
-        ablation="trust authentication; a socket of mode 0777",
+        f"Only the user who started the embedded server can connect to it ({'long' if name == LONG else 'short'} path)",
+        tested="another user of the machine tries each login, with the folders' own permissions and with wider ones",
+        ablation="authentication is trust; the socket has mode 0777",
         figures={"refusals": refused},
     )
 

@@ -49,7 +49,7 @@ def execute(dsn: str, statements: str) -> None:
 
 @pytest.fixture
 def mallory(addresses: Addresses) -> Iterator[str]:
-    """The address of a login that may create in `public`."""
+    """The DSN of a login that may create in `public`."""
     dbname = psycopg.conninfo.conninfo_to_dict(addresses.admin)["dbname"]
     role = f"{MALLORY}_{os.getpid()}"
     execute(addresses.admin, f"CREATE ROLE {role} LOGIN; GRANT CREATE ON SCHEMA public TO {role}")
@@ -78,7 +78,7 @@ OPEN = pytest.mark.parametrize("opened", [open_blocking, open_async])
 
 @OPEN
 @pytest.mark.torture
-def test_opening_refuses_while_somebody_untrusted_may_create_or_has_created(
+def test_opening_refuses_while_an_untrusted_role_may_create_or_owns_an_object(
     opened: Callable[[str], None], addresses: Addresses, mallory: str
 ) -> None:
     role = psycopg.conninfo.conninfo_to_dict(mallory)["user"]
@@ -88,18 +88,19 @@ def test_opening_refuses_while_somebody_untrusted_may_create_or_has_created(
     with pytest.raises(UnsafeSchemaError, match=r"CREATE.*Run: .*REVOKE CREATE ON .* FROM") as refused:
         opened(addresses.service)
     found = dict(refused.value.found)
-    told = {f"role {role} has CREATE on schema public", f"every role has CREATE on database {dbname}"}
-    assert told <= found.keys()
-    assert len(found) == len(TRAPS) + 1 + len(told)
+    expected = {f"role {role} has CREATE on schema public", f"every role has CREATE on database {dbname}"}
+    assert expected <= found.keys()
+    assert len(found) == len(TRAPS) + 1 + len(expected)
     for remedy in found.values():
         with pytest.raises(UnsafeSchemaError):
             opened(addresses.service)
         execute(addresses.admin, remedy)
     opened(addresses.service)
     record(
-        f"Opening refuses while somebody untrusted can put a function in the way ({opened.__name__[5:]})",
-        tested="a login with CREATE plants functions that fit better than PostgreSQL's; each remedy told is run",
-        ablation="the check asked with the schema in its search_path; only grants looked at, not what is there already",
+        f"A database does not open while an untrusted role can shadow a function ({opened.__name__[5:]})",
+        tested="a login with CREATE adds functions that match calls better than PostgreSQL's; each suggested remedy "
+        "is run",
+        ablation="the check runs with the schema in its search_path; it reads only grants, not existing objects",
         figures={"remedies": len(found)},
     )
 
@@ -153,9 +154,9 @@ LEFT = {
 }
 
 
-@pytest.mark.parametrize(("statements", "told"), LEFT.values(), ids=LEFT)
-def test_whatever_an_untrusted_role_can_use_or_has_left_is_told_and_can_be_ended(
-    statements: str, told: list[str], addresses: Addresses
+@pytest.mark.parametrize(("statements", "expected"), LEFT.values(), ids=LEFT)
+def test_an_untrusted_roles_grants_and_objects_are_reported_with_a_remedy(
+    statements: str, expected: list[str], addresses: Addresses
 ) -> None:
     role = f"{MALLORY}_{os.getpid()}"
     execute(addresses.admin, f"CREATE ROLE {role}")
@@ -164,11 +165,11 @@ def test_whatever_an_untrusted_role_can_use_or_has_left_is_told_and_can_be_ended
         for work in (open_blocking, open_async):
             with pytest.raises(UnsafeSchemaError) as refused:
                 work(addresses.service)
-            assert [reason for reason, _ in refused.value.found] == [line.replace("{role}", role) for line in told]
+            assert [reason for reason, _ in refused.value.found] == [line.replace("{role}", role) for line in expected]
         with pytest.raises(UnsafeSchemaError):
             migrate.status(addresses.owner)
         for _, remedy in refused.value.found:
-            execute(addresses.admin, f"DROP OWNED BY {role}" if remedy.startswith("look at") else remedy)
+            execute(addresses.admin, f"DROP OWNED BY {role}" if remedy.startswith("for each") else remedy)
         open_blocking(addresses.service)
         assert migrate.status(addresses.owner)
     finally:
@@ -192,9 +193,9 @@ def test_the_owner_refuses_a_schema_of_somebody_else(addresses: Addresses) -> No
     execute(addresses.admin, f"CREATE ROLE {role}; CREATE SCHEMA theirs AUTHORIZATION {role}")
     try:
         execute(addresses.admin, "GRANT ALL ON SCHEMA theirs TO skilldb_owner")
-        told = rf'schema "theirs" belongs to {role}.*ALTER SCHEMA "theirs" OWNER TO "skilldb_owner"'
+        expected = rf'schema "theirs" belongs to {role}.*ALTER SCHEMA "theirs" OWNER TO "skilldb_owner"'
         for work in (migrate.status, lambda dsn, schema: list(migrate.migrate(dsn, schema=schema))):
-            with pytest.raises(UnsafeSchemaError, match=told):
+            with pytest.raises(UnsafeSchemaError, match=expected):
                 work(addresses.owner, schema="theirs")
     finally:
         execute(addresses.admin, f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")

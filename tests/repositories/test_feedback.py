@@ -483,13 +483,13 @@ def test_falsified_feedback_counts_are_found_and_mended(addresses: Addresses, ac
         MetricDrift(skill_id="s1", metric=metric, stored=stored, actual=actual)
         for metric, stored, actual in (("thumbs_down_count", 8, 1), ("thumbs_up_count", 1, 2), ("total_feedback", 9, 6))
     ]
-    for mend, expected in (
+    for repair, expected in (
         (metrics.update_skill_feedback, 67),
         (metrics.repair_metrics, None),
     ):
         assert rows(addresses.admin, falsified) == [(11,)]
         assert acme.execute(metrics.find_metric_drift()) == drift
-        result = acme.execute(mend("s1"))
+        result = acme.execute(repair("s1"))
         assert counts(acme, "s1") == (6, 67)
         skill = acme.execute(skills.get_skill("s1"))
         assert skill.metrics_updated_at is not None

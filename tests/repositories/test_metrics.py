@@ -85,8 +85,8 @@ def test_the_average_rating_is_recomputed_from_the_ratings(addresses: Addresses,
     falsify(addresses, "rating_count = 7, rating_sum", 35)
     assert acme.execute(skills.get_skill("s1")).average_rating == 500
     assert acme.execute(metrics.update_skill_rating("s1")) == 167
-    mended = acme.execute(skills.get_skill("s1"))
-    assert (mended.rating_count, mended.average_rating) == (3, 167)
+    repaired = acme.execute(skills.get_skill("s1"))
+    assert (repaired.rating_count, repaired.average_rating) == (3, 167)
     assert acme.execute(metrics.update_skill_rating("s2")) == 500
     assert rows(addresses.admin, "DELETE FROM ratings WHERE skill_id = 's1' RETURNING rating") == [(1,), (2,), (2,)]
     assert acme.execute(metrics.update_skill_rating("s1")) is None
@@ -172,7 +172,7 @@ def test_a_rating_is_shown_with_one_decimal_half_up(stored: int | None, shown: s
     assert metrics.format_rating(stored) == shown
 
 
-def test_every_falsified_counter_is_found_with_both_values_and_mended(
+def test_every_falsified_counter_is_found_with_both_values_and_repaired(
     addresses: Addresses, acme: Api, api: Callable[[str], Api]
 ) -> None:
     acme.execute(
@@ -209,9 +209,13 @@ def test_every_falsified_counter_is_found_with_both_values_and_mended(
         drift = MetricDrift(skill_id="s1", metric=column, stored=false, actual=actual)
         assert acme.execute(metrics.find_metric_drift()) == [drift]
         assert api("globex").execute(metrics.find_metric_drift()) == []
-        mended = acme.execute(metrics.repair_metrics("s1"))
+        repaired = acme.execute(metrics.repair_metrics("s1"))
         assert acme.execute(metrics.find_metric_drift()) == []
-        assert (mended.updated_at, mended.average_rating, mended.positive_feedback_pct) == (right.updated_at, 350, 67)
+        assert (repaired.updated_at, repaired.average_rating, repaired.positive_feedback_pct) == (
+            right.updated_at,
+            350,
+            67,
+        )
 
     falsify(addresses, "total_feedback", 5)
     falsify(addresses, "total_feedback", 1, skill="s2")

@@ -77,15 +77,15 @@ def test_a_late_page_reads_no_more_rows_than_the_first(of: str, crowded: skilldb
     assert late < first + 20  # and not the thousand rows of the pages before
 
 
-def news(tenant: skilldb.Tenant, limit: int) -> list[str]:
-    """The skills that are news for u1."""
+def whats_new(tenant: skilldb.Tenant, limit: int) -> list[str]:
+    """The ids of what's new for u1."""
     items: list[WhatsNewItem] = tenant.execute(views.get_whats_new_for_user("u1", limit=limit))
     return [item.skill_id for item in items]
 
 
 @pytest.mark.parametrize("count", [999, 1000, 1001, 2000])
 @pytest.mark.parametrize(("ago", "limit"), [("1 year", 10), ("1 year", 1), ("1500 minutes", 2000), ("5 minutes", 10)])
-def test_news_are_the_newest_changes_however_many_skills_were_viewed(
+def test_whats_new_lists_the_newest_changes_for_any_number_of_views(
     count: int, ago: str, limit: int, crowded: skilldb.Tenant, addresses: Addresses
 ) -> None:
     viewed(addresses, count, ago)
@@ -95,14 +95,16 @@ def test_news_are_the_newest_changes_however_many_skills_were_viewed(
         "WHERE s.updated_at > v.last_viewed_at ORDER BY s.updated_at DESC LIMIT %s",
         limit,
     )
-    assert news(crowded, limit) == [id for (id,) in expected]
+    assert whats_new(crowded, limit) == [id for (id,) in expected]
 
 
-def test_who_has_viewed_thousands_is_told_the_news_from_few_rows(crowded: skilldb.Tenant, addresses: Addresses) -> None:
+def test_whats_new_reads_few_rows_for_a_user_with_thousands_of_views(
+    crowded: skilldb.Tenant, addresses: Addresses
+) -> None:
     viewed(addresses, 2000, "1 year")
     assert fetched(crowded, views.get_whats_new_for_user("u1")) < 1100  # a thousand to count the views
 
 
-def test_who_has_viewed_few_skills_does_not_read_the_others(crowded: skilldb.Tenant, addresses: Addresses) -> None:
+def test_whats_new_reads_few_rows_for_a_user_with_few_views(crowded: skilldb.Tenant, addresses: Addresses) -> None:
     viewed(addresses, 20, "1 year")
     assert fetched(crowded, views.get_whats_new_for_user("u1")) < 100

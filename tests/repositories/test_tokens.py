@@ -378,8 +378,8 @@ def test_a_thousand_million_measurements_of_20_dollars_still_add_up_exactly(
         measurements=1,
         predominant_model="no-price",
     )
-    mended = acme.execute(metrics.repair_metrics("s1"))
-    assert mended.avg_token_cost_microcents == 20 * DOLLAR + more
+    repaired = acme.execute(metrics.repair_metrics("s1"))
+    assert repaired.avg_token_cost_microcents == 20 * DOLLAR + more
 
 
 def test_a_sum_beyond_its_range_is_refused(addresses: Addresses, acme: Api) -> None:
@@ -493,7 +493,7 @@ def test_measurements_go_with_their_skill(addresses: Addresses, acme: Api) -> No
     assert average(acme, "s2") == 2
 
 
-def test_a_falsified_cost_is_found_and_mended(addresses: Addresses, acme: Api) -> None:
+def test_a_falsified_cost_is_found_and_repaired(addresses: Addresses, acme: Api) -> None:
     acme.execute(tokens.record_token_measurements([measured(10), measured(31), measured(None), measured(1, "s2")]))
     falsified = (
         "UPDATE skills SET priced_measurement_count = 1, token_cost_sum_microcents = 40, metrics_updated_at = NULL "
@@ -503,14 +503,14 @@ def test_a_falsified_cost_is_found_and_mended(addresses: Addresses, acme: Api) -
         MetricDrift(skill_id="s1", metric="priced_measurement_count", stored=1, actual=2),
         MetricDrift(skill_id="s1", metric="token_cost_sum_microcents", stored=40, actual=41),
     ]
-    for mend in (metrics.update_skill_token_cost, metrics.repair_metrics):
+    for repair in (metrics.update_skill_token_cost, metrics.repair_metrics):
         assert rows(addresses.admin, falsified) == [(40,)]
         assert acme.execute(metrics.find_metric_drift()) == drift
-        result = acme.execute(mend("s1"))
+        result = acme.execute(repair("s1"))
         assert average(acme, "s1") == 21
         skill = acme.execute(skills.get_skill("s1"))
         assert skill.metrics_updated_at is not None
-        assert result == (skill if mend is metrics.repair_metrics else 21)
+        assert result == (skill if repair is metrics.repair_metrics else 21)
 
 
 # The cost of one more

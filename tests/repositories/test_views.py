@@ -73,8 +73,8 @@ def feedback(addresses: Addresses, skill_id: str) -> None:
     )
 
 
-def news(tenant: Api, user_id: str = "u1", **more: int) -> list[str]:
-    """The ids of the skills that are new to the user."""
+def whats_new(tenant: Api, user_id: str = "u1", **more: int) -> list[str]:
+    """The ids of what's new for the user."""
     return [item.skill_id for item in tenant.execute(views.get_whats_new_for_user(user_id, **more))]
 
 
@@ -209,13 +209,11 @@ def test_views_of_no_skills_are_none_and_nothing_is_sent(addresses: Addresses, a
 # What's new
 
 
-def test_a_skill_that_was_viewed_and_then_changed_is_news_until_it_is_viewed_again(
-    addresses: Addresses, acme: Api
-) -> None:
+def test_a_skill_that_changed_after_its_view_is_new_until_it_is_viewed_again(addresses: Addresses, acme: Api) -> None:
     acme.execute(*(views.record_skill_view("u1", skill, 1 if skill == "s1" else None) for skill in ("s1", "s2", "s3")))
-    assert news(acme) == []
+    assert whats_new(acme) == []
     an_hour_passes(addresses)
-    assert news(acme) == []
+    assert whats_new(acme) == []
     publish(acme, "s1", "2")
     changed, seen = acme.execute(skills.get_skill("s1"), views.get_user_view("u1", "s1"))
     assert acme.execute(views.get_whats_new_for_user("u1")) == [
@@ -231,35 +229,35 @@ def test_a_skill_that_was_viewed_and_then_changed_is_news_until_it_is_viewed_aga
             published_version=2,
         )
     ]
-    assert (news(acme, "u2"), news(acme, "nobody")) == ([], [])
+    assert (whats_new(acme, "u2"), whats_new(acme, "nobody")) == ([], [])
     acme.execute(views.record_skill_view("u1", "s1", 2))
-    assert news(acme) == []
+    assert whats_new(acme) == []
 
 
-def test_any_change_of_content_is_news(addresses: Addresses, acme: Api) -> None:
+def test_any_change_of_content_is_new(addresses: Addresses, acme: Api) -> None:
     changes: list[SkillUpdate] = [{"name": "New"}, {"description": "New"}, {"category": "new"}, {"tags": ["new"]}]
     for change in changes:
         acme.execute(views.record_skill_view("u1", "s2", None))
         an_hour_passes(addresses)
         acme.execute(skills.update_skill("s2", change))
-        assert news(acme) == ["s2"]
+        assert whats_new(acme) == ["s2"]
     an_hour_passes(addresses)
     acme.execute(views.record_skill_view("u1", "s2", None), skills.update_skill("s1", {"name": "Not viewed"}))
-    assert news(acme) == []
+    assert whats_new(acme) == []
 
 
-def test_only_published_skills_are_news(addresses: Addresses, acme: Api) -> None:
+def test_only_published_skills_are_new(addresses: Addresses, acme: Api) -> None:
     acme.execute(views.record_skill_view("u1", "s1", 1))
     an_hour_passes(addresses)
     publish(acme, "s1", "2")
     for status in ("draft", "pending_review", "archived"):
         acme.execute(skills.update_skill("s1", {"status": status}))
-        assert news(acme) == []
+        assert whats_new(acme) == []
     acme.execute(skills.update_skill("s1", {"status": "published"}))
-    assert news(acme) == ["s1"]
+    assert whats_new(acme) == ["s1"]
 
 
-def test_news_is_of_the_last_days_newest_first_and_no_more_than_the_limit(addresses: Addresses, acme: Api) -> None:
+def test_whats_new_covers_the_last_days_newest_first_up_to_the_limit(addresses: Addresses, acme: Api) -> None:
     for number in range(4, 13):
         new_skill(acme, f"s{number}")
     for number in range(1, 13):
@@ -278,21 +276,23 @@ def test_news_is_of_the_last_days_newest_first_and_no_more_than_the_limit(addres
         "WHERE id NOT IN ('s1', 's2', 's3') RETURNING 1",
     )
     newest = [f"s{number}" for number in range(4, 13)]
-    assert news(acme) == [*newest, "s3"]
-    assert news(acme, limit=20) == [*newest, "s3", "s2"]
-    assert news(acme, limit=20, days=7) == newest
-    assert news(acme, limit=20, days=60) == [*newest, "s3", "s2", "s1"]
-    assert news(acme, limit=1) == ["s4"]
+    assert whats_new(acme) == [*newest, "s3"]
+    assert whats_new(acme, limit=20) == [*newest, "s3", "s2"]
+    assert whats_new(acme, limit=20, days=7) == newest
+    assert whats_new(acme, limit=20, days=60) == [*newest, "s3", "s2", "s1"]
+    assert whats_new(acme, limit=1) == ["s4"]
     for wrong in ({"limit": 0}, {"limit": -1}, {"days": 0}, {"days": -1}):
         ((name, value),) = wrong.items()
         with refused(addresses, InvalidValueError, f"{name} must be at least 1, not {value}"):
             acme.execute(views.get_whats_new_for_user("u1", **wrong))
     with refused(addresses, InvalidValueError, "days", str(2**31)):
-        news(acme, days=2**31)
+        whats_new(acme, days=2**31)
 
 
 @pytest.mark.parametrize("zone", ["America/New_York"], indirect=True)
-def test_the_days_of_news_do_not_depend_on_the_sessions_time_zone(addresses: Addresses, acme: Api, zone: str) -> None:
+def test_the_days_of_whats_new_do_not_depend_on_the_sessions_time_zone(
+    addresses: Addresses, acme: Api, zone: str
+) -> None:
     now = datetime.now(UTC)
     offset = now.astimezone(ZoneInfo(zone)).utcoffset()
     days = next(d for d in range(7, 365) if (now - timedelta(d)).astimezone(ZoneInfo(zone)).utcoffset() != offset)
@@ -301,10 +301,10 @@ def test_the_days_of_news_do_not_depend_on_the_sessions_time_zone(addresses: Add
         changed = now - timedelta(days=days, minutes=minutes)
         rows(addresses.admin, "UPDATE skills SET updated_at = %s WHERE id = %s RETURNING 1", changed, skill)
     rows(addresses.admin, "UPDATE user_skill_views SET last_viewed_at = '2020-01-01Z' RETURNING 1")
-    assert news(acme, days=days) == ["s2"]
+    assert whats_new(acme, days=days) == ["s2"]
 
 
-def test_a_version_whose_transaction_began_before_the_view_and_committed_after_it_is_news(
+def test_a_version_whose_transaction_began_before_the_view_and_committed_after_it_is_new(
     acme: Api, db: skilldb.Database
 ) -> None:
     with db.tenant("acme").transaction() as publisher:
@@ -312,7 +312,7 @@ def test_a_version_whose_transaction_began_before_the_view_and_committed_after_i
         acme.execute(views.open_skill("u1", "s1"), views.record_skill_view("u1", "s2", None))
         publish(publisher, "s1", "2")
         publish(publisher, "s2", "1")
-        assert news(acme) == []
+        assert whats_new(acme) == []
     found = {item.skill_id: item for item in acme.execute(views.get_whats_new_for_user("u1"))}
     assert {id: (i.last_viewed_version, i.published_version) for id, i in found.items()} == {
         "s1": (1, 2),
@@ -320,29 +320,29 @@ def test_a_version_whose_transaction_began_before_the_view_and_committed_after_i
     }
     assert all(item.updated_at <= item.last_viewed_at for item in found.values())
     assert [acme.execute(views.open_skill("u1", skill)).version_rose for skill in ("s1", "s2")] == [True, True]
-    assert news(acme) == []
+    assert whats_new(acme) == []
 
 
-def test_a_version_published_in_the_millisecond_of_the_view_is_news(addresses: Addresses, acme: Api) -> None:
+def test_a_version_published_in_the_millisecond_of_the_view_is_new(addresses: Addresses, acme: Api) -> None:
     acme.execute(views.record_skill_view("u1", "s1", 1))
     publish(acme, "s1", "2")
     rows(
         addresses.admin, "UPDATE user_skill_views SET last_viewed_at = (SELECT max(updated_at) FROM skills) RETURNING 1"
     )
     rows(addresses.admin, "UPDATE skills SET updated_at = (SELECT max(updated_at) FROM skills) RETURNING 1")
-    assert news(acme) == ["s1"]
+    assert whats_new(acme) == ["s1"]
     assert acme.execute(views.detect_changes("u1", "s1")).version_rose is True
 
 
 def test_the_version_that_was_shown_counts_and_not_the_current_one(acme: Api) -> None:
     publish(acme, "s1", "2")
     acme.execute(views.record_skill_view("u1", "s1", 1), views.record_skill_view("u2", "s1", 2))
-    assert (news(acme, "u1"), news(acme, "u2")) == (["s1"], [])
+    assert (whats_new(acme, "u1"), whats_new(acme, "u2")) == (["s1"], [])
     assert acme.execute(views.detect_changes("u1", "s1")).version_rose is True
     assert acme.execute(views.detect_changes("u2", "s1")).version_rose is False
 
 
-def test_counters_make_no_news(addresses: Addresses, acme: Api) -> None:
+def test_a_change_of_counters_is_not_new(addresses: Addresses, acme: Api) -> None:
     acme.execute(views.record_skill_view("u1", "s1", 1))
     an_hour_passes(addresses)
     feedback(addresses, "s1")
@@ -356,7 +356,7 @@ def test_counters_make_no_news(addresses: Addresses, acme: Api) -> None:
         views.record_skill_view("u2", "s1", 1),
     )
     publish(acme, "s1", "1")
-    assert news(acme) == []
+    assert whats_new(acme) == []
     found = acme.execute(views.detect_changes("u1", "s1"))
     assert (found.version_rose, found.content_changed, found.feedback_since) == (False, False, 1)
 
@@ -499,7 +499,7 @@ def test_opening_tells_the_changes_and_then_records_the_very_version_it_told(add
     again = acme.execute(views.get_user_view("u1", "s1"))
     assert (again.view_count, again.last_viewed_version) == (2, 2)
     assert again.last_viewed_at > expected.last_viewed_at
-    assert news(acme) == []
+    assert whats_new(acme) == []
     assert changes(acme) == (False, False)
 
 
@@ -517,7 +517,9 @@ def test_opening_records_nothing_for_an_unknown_user_or_skill(addresses: Address
         acme.execute(views.open_skill("u1", "missing"))
 
 
-def test_another_tenant_sees_no_view_and_no_news(addresses: Addresses, acme: Api, api: Callable[[str], Api]) -> None:
+def test_another_tenant_sees_no_view_and_nothing_new(
+    addresses: Addresses, acme: Api, api: Callable[[str], Api]
+) -> None:
     acme.execute(views.record_skill_view("u1", "s1", 1))
     publish(acme, "s1", "2")
     globex = api("globex")

@@ -93,10 +93,10 @@ def test_a_crowd_is_served_and_nobody_starves(api: str, acme: None, addresses: A
         overtaken = max(overtaken, most_overtaken(served))
     assert overtaken < CALLERS / 2
     record(
-        f"With more callers than connections each is served, and none starves ({api})",
-        tested="200 callers one after the other on a pool of 4 whose connections wait for a lock",
-        ablation="a pool that serves the last one first",
-        figures={"calls": CALLERS * rounds, "callers who overtook the unluckiest one": overtaken},
+        f"With more callers than connections, each caller is served in turn ({api})",
+        tested="200 callers, started one after another, on a pool of 4 connections that wait for a lock",
+        ablation="the pool serves the last caller first",
+        figures={"calls": CALLERS * rounds, "callers who overtook the most-overtaken one": overtaken},
         losses=lost,
         leaks=leaks,
     )
@@ -126,9 +126,9 @@ def test_a_crowd_that_cannot_be_served_is_told_so(api: str, acme: None, addresse
             leaks += sum(execute(READ).id != "s1" for _ in range(2 * CONNECTIONS))
             leaks += len(not_put_back(pool)) + pool.get_stats()["requests_waiting"]
     record(
-        f"Who cannot be served is told within the timeout ({api})",
-        tested="200 callers on a pool of 4 whose connections wait for a lock that stays",
-        ablation="connections that are not put back after a failure",
+        f"A caller that gets no connection gets an error within the timeout ({api})",
+        tested="200 callers on a pool of 4 connections that wait for a lock that is not released",
+        ablation="connections do not return to the pool after a failure",
         figures={"calls": CALLERS * rounds, "longest call": f"{longest:.1f} s, of timeouts of 1 s and 0.5 s"},
         losses=wrong,
         leaks=leaks,

@@ -105,9 +105,10 @@ def test_no_acknowledged_write_is_lost_or_counted_twice_when_the_server_is_kille
     lost, figures = run_with_kills(folder, api, size(1, 10))
     print(*lost[:20], sep="\n")  # for whoever reads a failure
     record(
-        f"What was acknowledged survives the server's death, once ({api})",
-        tested="SIGKILL of the whole server under 8 writers; uses tried again by their ids until acknowledged",
-        ablation="commits that do not wait for the log; skills that are not locked",
+        f"Acknowledged writes survive a kill of the server and are stored once ({api})",
+        tested="the whole server is killed by SIGKILL under 8 writers; they retry uses with the same ids until "
+        "acknowledged",
+        ablation="commits do not wait for the log; skills are not locked",
         figures=figures,
         losses=len(lost),
     )
@@ -163,9 +164,10 @@ def test_a_standby_is_read_and_its_promotion_is_noticed_without_a_restart(api: s
             book.write(execute)
         lost = losses(admin, execute, books)
     record(
-        f"A standby is read, refuses writes, and once promoted takes them without a restart of the service ({api})",
+        "A standby answers reads and refuses writes; after its promotion writes work without a restart of the "
+        f"service ({api})",
         tested="the server is restarted as a standby under an open pool, then promoted",
-        ablation="a refusal that is not told as the server's being read-only; a counter moved past its events",
+        ablation="the error does not say that the server is read-only; a counter moves without an event",
         figures={"writes refused": refusals},
         losses=len(lost),
     )
@@ -193,9 +195,9 @@ def test_a_server_that_was_away_for_long_is_noticed_by_the_next_callers(api: str
                 break
             late += 1
     record(
-        f"After an outage the next callers find the server again ({api})",
-        tested="the server is stopped until the pool has failed to connect four times, and started",
-        ablation="a pool that waits longer before each attempt",
+        f"After an outage the next calls reach the server ({api})",
+        tested="the server is stopped until the pool has failed to connect four times, and then started",
+        ablation="the pool waits longer before each attempt",
         figures={"calls refused in the outage": refusals, "calls refused after it": late},
         losses=int(late == 4),
     )
@@ -245,9 +247,9 @@ def test_a_full_disk_refuses_writes_and_loses_nothing(api: str, small_disk: Path
             more(30)
         lost = losses(admin, execute, books)
     record(
-        f"A full disk refuses writes and loses none ({api})",
-        tested="a disk is filled under 8 writers until writes are refused, then has space again",
-        ablation="an error that does not say what the server said; a counter moved past its events",
+        f"On a full disk writes are refused and none is lost ({api})",
+        tested="the disk is filled under 8 writers until writes are refused; then space is freed",
+        ablation="the error lacks the server's message; a counter moves without an event",
         figures={
             "writes acknowledged": answered(books),
             "calls refused": refused(books) + 1,
@@ -278,9 +280,9 @@ def test_a_server_without_a_free_connection_says_so_and_the_pool_goes_on(api: st
             assert execute_anew(READ).id == "s0"
         leaks = len(not_put_back(pool))
     record(
-        f"Where the server has no connection left, those who have one go on ({api})",
-        tested="others take every connection of the server under a pool, and leave",
-        ablation="a refusal that is not told as unavailability; a counter moved past its events",
+        f"When the server has no free connection, existing connections go on working ({api})",
+        tested="other clients take every free connection of the server, and later close them",
+        ablation="the refusal is not reported as unavailability; a counter moves without an event",
         figures={"connections of others": taken, "calls refused": refused(books)},
         losses=len(lost),
         leaks=leaks,

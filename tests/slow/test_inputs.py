@@ -269,11 +269,12 @@ def test_what_is_given_is_stored_and_read_back_or_refused_by_its_name(
         assert snapshot(admin, of) == before, f"{name} was refused, and wrote"
     assert not wrong, f"{len(wrong)} of {tried}:\n" + "\n".join(wrong)
     record(
-        "Whatever is given to a function is stored and read back as it is, or refused by the name of its parameter; "
-        "nothing is partly written.",
-        tested="Every parameter of every function, found by inspection, given SQL, quotes, comments, placeholders, "
-        "backslashes, NUL, surrogates, marks; numbers and times beyond their range; objects and lists of the like.",
-        ablation="text that is not checked for NUL",
+        "Any input is stored and read back unchanged, or refused with the name of its parameter; nothing is written "
+        "partly",
+        tested="every parameter of every function gets SQL, quotes, comments, placeholders, backslashes, NUL, "
+        "surrogates, "
+        "byte order and combining marks, numbers and times out of range, and objects and lists of these",
+        ablation="text is not checked for NUL",
         figures={"inputs": tried, "refusals": refused},
     )
 
@@ -304,8 +305,8 @@ def test_a_huge_text_is_stored_whole_or_refused_shortly(
         if not isinstance(answer, InvalidValueError):
             world.compare("acme", (name, given), answer)
     record(
-        "A text of any length is stored whole, or refused by an error of a few lines.",
-        tested=f"Every text parameter of every function, given {length:,} characters.",
-        ablation="an error that shows the whole value",
+        "A text of any length is stored whole, or refused with an error of a few lines",
+        tested=f"every text parameter of every function gets {length:,} characters",
+        ablation="the error shows the whole value",
         figures={"texts": len(paths)},
     )

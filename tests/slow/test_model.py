@@ -152,10 +152,12 @@ def test_every_answer_and_error_is_the_models_and_no_other_organisations_rows_ch
     assert not wrong, wrong
     assert run.answered.total() + run.refused.total() == steps
     record(
-        "Every function answers, or refuses, as it is specified, and changes rows of no other organisation.",
-        tested="Random operations of three organisations with the same ids, each beside a model of it in memory.",
-        ablation="a query without its tenant and no policy; a key without tenant; a sum that is not moved; "
-        "a version compared the wrong way",
+        "Every function returns the specified result or error, and changes no row of another organisation",
+        tested="random operations of three organisations with the same ids; each result is compared with a model in "
+        "memory",
+        ablation="a query lacks its tenant condition and its table a policy; a key lacks the tenant; a sum is not "
+        "updated; "
+        "versions are compared in the wrong direction",
         figures={"steps": steps, "results": run.answered.total(), "refusals": run.refused.total()},
     )
     # With the numbers of the quick run some are not met.
@@ -182,10 +184,12 @@ def test_what_an_organisation_is_told_is_the_same_whatever_the_others_do(address
     assert not differs, differs
     assert run.answered.total() + run.refused.total() == 2 * operations
     record(
-        "What an organisation is told, errors included, does not depend on what others have or do.",
-        tested="The same random operations, alone and while two others do theirs on the same ids: all that is told is "
-        "compared to the byte, with the server's messages, times and made-up ids masked.",
-        ablation="a query without its tenant and no policy; keys without tenant; a version counted for all together",
+        "An organisation's results and errors do not depend on rows or calls of other organisations",
+        tested="the same random operations run alone, and while two organisations use the same ids; all results and "
+        "errors "
+        "are equal, with the server's messages, times and generated ids masked",
+        ablation="a query lacks its tenant condition and its table a policy; keys lack the tenant; versions are "
+        "numbered across organisations",
         figures={"operations": operations, "differences": 0},
     )
 
@@ -235,7 +239,7 @@ ERRORS = {
         was="- coalesce((SELECT former.rating FROM former), 0)",
         becomes="",
     ),
-    "the version seen is news": Sabotage(
+    "the seen version counts as new": Sabotage(
         query="views.detect_changes",
         was="s.published_version > coalesce",
         becomes="s.published_version >= coalesce",

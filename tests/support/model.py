@@ -553,7 +553,7 @@ class Organisation:
         )
         since = self.instant - timedelta(days=days)
         seen = [(self.skills[view.skill_id], view) for (user, _), view in self.views.items() if user == user_id]
-        news = [
+        changed = [
             (skill, view)
             for skill, view in seen
             if skill.status == "published"
@@ -575,7 +575,7 @@ class Organisation:
                 last_viewed_version=view.last_viewed_version,
                 published_version=skill.published_version,
             )
-            for skill, view in sorted(news, key=lambda item: (item[0].updated_at, item[0].id), reverse=True)[:limit]
+            for skill, view in sorted(changed, key=lambda item: (item[0].updated_at, item[0].id), reverse=True)[:limit]
         ]
 
     def detect_changes(self, user_id: str, skill_id: str) -> SkillChanges | None:

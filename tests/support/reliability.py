@@ -1,7 +1,7 @@
 """Writes docs/reliability.md: the promises under faults and attacks, with the figures of the run that tested them.
 
-`make test` runs each test of the marker `torture` in its quick form, `make torture` in its long one, which this module
-then writes down. SKILLDB_TORTURE is the file in which the long run leaves its figures, unset in a quick one.
+`make test` runs a short form of each test with the marker `torture`. `make torture` runs the long form and then writes
+the page. SKILLDB_TORTURE names the file for the figures of the long run; it is unset in a short run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PAGE = CHECKOUT / "docs" / "reliability.md"
 
 
 def size(quick: int, long: int) -> int:
-    """The number of repetitions in this run: more in the long form."""
+    """The number of repetitions in this run: `long` in the long form, otherwise `quick`."""
     return long if FIGURES else quick
 
 
@@ -29,13 +29,16 @@ def record(
 ) -> None:
     """Record a test's figures, and fail if anything was lost or leaked.
 
-    `promise` and `tested` are one sentence each. `ablation`: what was broken on purpose, and found by this very test.
-    `figures`: what was counted, and how often. `losses`: acknowledged writes that are missing or counted twice, wrong
-    results. `leaks`: rows of another organisation, connections or transactions left behind.
+    `promise`: one sentence without a full stop. `tested`: how this test checks it. `ablation`: each defect that was
+    built in on purpose and made this test fail. `figures`: names and counts. `losses`: acknowledged writes that are
+    missing or counted twice, and wrong results. `leaks`: rows of another organisation, and connections or
+    transactions that stay open.
     """
     if FIGURES:
         row = {"promise": promise, "tested": tested, "ablation": ablation, "figures": dict(figures)}
-        with Path(FIGURES).open("a", encoding="utf-8") as file:  # One write a line: two workers share the file.
+        with Path(FIGURES).open(
+            "a", encoding="utf-8"
+        ) as file:  # One write per line, because two workers share the file.
             file.write(json.dumps(row | {"losses": losses, "leaks": leaks}) + "\n")
     assert (losses, leaks) == (0, 0), f"{promise}: {losses} losses, {leaks} leaks, {dict(figures)}"
 
@@ -43,12 +46,12 @@ def record(
 def page(rows: list[dict[str, object]], machine: str) -> str:
     """The Markdown of docs/reliability.md."""
     lines = [
-        "# What holds when things go wrong",
+        "# Promises under faults and attacks",
         "",
-        f"Written by `make torture`, {machine}. Each promise was tested as its line says, and the same test was",
-        "seen to fail against a build broken on purpose, as the last column says.",
+        f"`make torture` wrote this page ({machine}). Each line says how a promise was tested. The same test was seen",
+        "to fail for each defect in the last column, which was built in on purpose.",
         "",
-        "| promise | how tested | figures | losses | leaks | found out when broken by |",
+        "| promise | how tested | figures | losses | leaks | fails if |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:

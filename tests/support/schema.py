@@ -34,16 +34,16 @@ _HEADER = "-- The schema of a migrated database. Written by `make schema`: to ch
 _INTRODUCTION = """\
 # Schema
 
-What a migrated database holds, table by table; [schema.sql](schema.sql) is the same as SQL. `make schema` writes both
-from the catalogue: to change them, write a migration.
+This page lists the tables of a migrated database. [schema.sql](schema.sql) is the same as SQL. `make schema` writes
+both from the catalogue. To change them, write a migration.
 
-A row belongs to the organisation that its `tenant_id` names, and keys and references include it. A line of the diagram
-is a foreign key; boxes show the columns of keys alone.
+Each row belongs to the organisation in its `tenant_id`. Keys and references include it. In the diagram, a line is a
+foreign key, and boxes list only key columns.
 """
 
 
 def dump(dsn: str) -> str:
-    """The schema as pg_dump writes it, without yoyo's tables, owners, settings and whatever names a version."""
+    """The schema as pg_dump writes it, without yoyo's tables, owners, settings and version numbers."""
     command = [str(embedded.program("pg_dump")), "--schema-only", "--no-owner", "--exclude-table=*yoyo*", dsn]
     text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
     return _HEADER + re.sub(r"\n{3,}", "\n\n", _NOISE.sub("", text)).strip() + "\n"
@@ -52,7 +52,7 @@ def dump(dsn: str) -> str:
 def markdown(conn: Conn) -> str:
     """The schema in words and tables, with a diagram.
 
-    Which queries use an index is not in it: that is the planner's choice, and tests/test_plans.py asserts it.
+    It does not say which queries use an index: the planner chooses, and tests/slow/test_plans.py asserts the choice.
     """
     return "\n".join([_INTRODUCTION, *_diagram(conn), *_tables(conn), *_functions(conn)]).strip() + "\n"
 
@@ -122,7 +122,7 @@ def _functions(conn: Conn) -> Iterator[str]:
     yield "\n## Functions"
     for name, [(signature, language, comment, grantees)] in _rows(conn, _FUNCTIONS).items():
         yield f"\n### {name}\n\n{_text(comment)}\n"
-        yield f"{_code(signature)}, {language}; may be called by {grantees or 'its owner alone'}."
+        yield f"{_code(signature)}, {language}; may be called by {grantees or 'its owner only'}."
 
 
 def _text(comment: str | None) -> str:

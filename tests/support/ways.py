@@ -8,17 +8,17 @@ from typing import Any
 from tests.support.server import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "tenancy.md"
-HEADING = "## Ways around the policies, and what becomes of each"
+HEADING = "## Ways around the policies, and their outcomes"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """An attempt of the service's login on a connection of its own, with the organisation acme set.
+    """An attempt of the service role on its own connection, with the organisation acme set.
 
-    First `before` is run on that connection, with globex set, then `globex` on another one of globex', and then
-    `tried`, one statement after the other. The last is refused with one of `states`, where there are any. What they
-    tell, notices, notifications and the error included, shows what it `shows` or, where that is nothing, neither
-    {secret} nor what it `hides`.
+    `before` runs first, on the same connection with globex set. `globex` runs next, on a second connection with globex
+    set. `tried` runs last, with acme set. If there are `states`, its last statement fails with one of these SQLSTATEs.
+    The output of `tried` includes notices, notifications and the error. It contains `shows`. If `shows` is empty, it
+    contains neither {secret} nor `hides`.
     """
 
     name: str
@@ -32,8 +32,8 @@ class Way:
 
     @property
     def outcome(self) -> str:
-        became = "remains" if self.shows else "refused" if self.states else "harmless"
-        return f"{became} ({' or '.join(self.states)})" if self.states else became
+        kind = "remains" if self.shows else "refused" if self.states else "harmless"
+        return f"{kind} ({' or '.join(self.states)})" if self.states else kind
 
 
 def refused(name: str, *tried: str, states: tuple[str, ...] = ("42501",), **more: Any) -> Way:
@@ -48,41 +48,64 @@ def remains(name: str, *tried: str, shows: str = "{secret}", **more: Any) -> Way
     return Way(name=name, tried=tried, shows=shows, **more)
 
 
-# {secret} stands for the name of a skill of globex, {theirs} for the id of a skill that only globex has.
+# {secret} is the name of a skill of globex; {theirs} is the id of a skill that only globex has.
 SECRETS = "SELECT name FROM skills"
-NOT_OWNER = "it owns nothing"
-NO_CREATE = "it may create nothing in any schema"
-NO_TEMP = "nothing temporary: migration 0001 revokes it from everybody"
-NO_SUPER = "for superusers only"
-UNDER = "the policies hold for whoever reads"
+NOT_OWNER = "the service role owns nothing"
+NO_CREATE = "the service role has CREATE on no schema"
+NO_TEMP = "migration 0001 revokes TEMPORARY from PUBLIC"
+NO_SUPER = "only superusers may do this"
+UNDER = "the policies apply to every read of the role"
 
 WAYS = (
     remains(
         "set the tenant setting",
         "SET app.current_tenant_id = 'globex'",
         SECRETS,
-        why="The policies believe the setting, and the service sets it. They hold a query that forgets its tenant, not "
-        "one that an attacker writes: parameters never become SQL, and no function takes a tenant or SQL.",
+        why="The policies compare with this setting, and the service sets it. They stop a query that forgets its "
+        "tenant. They do not stop SQL that an attacker writes. Attackers cannot write SQL through skilldb: values are "
+        "sent as parameters, and no function takes a tenant or SQL.",
     ),
-    refused("SET row_security = off", "SET row_security = off", SECRETS, why="an error, instead of all rows"),
-    refused("SET ROLE to the owner", "SET ROLE skilldb_owner", why="not a member; connecting checks that"),
+    refused(
+        "SET row_security = off",
+        "SET row_security = off",
+        SECRETS,
+        why="PostgreSQL raises an error instead of returning all rows",
+    ),
+    refused(
+        "SET ROLE to the owner",
+        "SET ROLE skilldb_owner",
+        why="the service role is not a member; skilldb checks that when it connects",
+    ),
     refused("SET SESSION AUTHORIZATION", "SET SESSION AUTHORIZATION skilldb_owner", why=NO_SUPER),
     harmless("SET ROLE to the group", "SET ROLE skilldb_app", SECRETS, why="the group is subject to the policies too"),
     refused("switch triggers and keys off", "SET session_replication_role = replica", why=NO_SUPER),
     refused("disable row-level security", "ALTER TABLE skills DISABLE ROW LEVEL SECURITY", why=NOT_OWNER),
     refused("drop a policy", "DROP POLICY tenant_isolation ON skills", why=NOT_OWNER),
     refused("add a policy", "CREATE POLICY all_rows ON skills USING (true)", why=NOT_OWNER),
-    refused("grant itself more", "ALTER ROLE skilldb_service BYPASSRLS", why="it lacks CREATEROLE"),
-    refused("move a row to another tenant", "UPDATE skills SET tenant_id = 'globex'", why="no UPDATE on tenant_id"),
+    refused("grant itself more", "ALTER ROLE skilldb_service BYPASSRLS", why="the service role lacks CREATEROLE"),
+    refused(
+        "move a row to another tenant",
+        "UPDATE skills SET tenant_id = 'globex'",
+        why="UPDATE on tenant_id is not granted",
+    ),
     refused(
         "insert a row for another tenant",
         "INSERT INTO users (tenant_id, email) VALUES ('globex', 'spy@example.com')",
-        why="WITH CHECK",
+        why="the policy's WITH CHECK compares the new row's tenant",
     ),
-    refused("TRUNCATE", "TRUNCATE skills CASCADE", why="never granted: no policy covers it"),
-    refused("COPY from a file", "COPY users FROM '/etc/passwd'", why="no pg_read_server_files"),
-    refused("COPY to a program", "COPY (SELECT name FROM skills) TO PROGRAM 'cat'", why="no pg_execute_server_program"),
-    refused("COPY into a table", "COPY users FROM STDIN", why="not under row-level security", states=("0A000",)),
+    refused("TRUNCATE", "TRUNCATE skills CASCADE", why="TRUNCATE is not granted, because no policy applies to it"),
+    refused("COPY from a file", "COPY users FROM '/etc/passwd'", why="the service role is not in pg_read_server_files"),
+    refused(
+        "COPY to a program",
+        "COPY (SELECT name FROM skills) TO PROGRAM 'cat'",
+        why="the service role is not in pg_execute_server_program",
+    ),
+    refused(
+        "COPY into a table",
+        "COPY users FROM STDIN",
+        why="PostgreSQL does not support COPY FROM under row-level security",
+        states=("0A000",),
+    ),
     harmless(
         "all tables at once",
         "DO $$ DECLARE t TEXT; r TEXT; BEGIN FOR t IN SELECT relname FROM pg_class WHERE relkind = 'r' "
@@ -92,14 +115,14 @@ WAYS = (
         why=UNDER,
         hides="globex",
     ),
-    harmless("COPY a table out", "COPY skills TO STDOUT", why="copies what can be seen"),
+    harmless("COPY a table out", "COPY skills TO STDOUT", why="COPY writes only visible rows"),
     refused(
         "a table that refers to skills",
         "CREATE TABLE public.probe (t TEXT, id TEXT, FOREIGN KEY (t, id) REFERENCES skills (tenant_id, id))",
         why=NO_CREATE,
     ),
     refused(
-        "a function that fits better than PostgreSQL's own",
+        "a function that matches better than PostgreSQL's own",
         "CREATE FUNCTION public.cardinality(text[]) RETURNS integer LANGUAGE sql AS 'SELECT 0'",
         why=NO_CREATE,
     ),
@@ -120,7 +143,7 @@ WAYS = (
         why=NO_CREATE,
     ),
     refused(
-        "a cheap function that tells its argument",
+        "a cheap function that shows its argument",
         "CREATE FUNCTION pg_temp.tell(t TEXT) RETURNS BOOLEAN COST 0.00001 LANGUAGE plpgsql AS "
         "'BEGIN RAISE NOTICE ''%'', t; RETURN true; END'",
         why=NO_TEMP,
@@ -133,11 +156,11 @@ WAYS = (
     harmless(
         "a condition that fails on the value",
         "SELECT name FROM skills WHERE id = '{theirs}' AND name::integer = 1",
-        why="the policy comes before whatever is not leakproof",
+        why="PostgreSQL applies the policy before a condition that is not leakproof",
     ),
     refused("a schema of its own", "CREATE SCHEMA mine", why=NO_CREATE),
     refused(
-        "a table in the way, by search_path",
+        "a table that shadows another, by search_path",
         "SET search_path = pg_temp, public",
         "CREATE TABLE pg_temp.skills ()",
         why=NO_TEMP,
@@ -146,30 +169,30 @@ WAYS = (
         "another search_path",
         "SET search_path = information_schema, pg_catalog, public",
         SECRETS,
-        why="a policy names its table, its function and its operator by oid",
+        why="a policy stores its table, function and operator by oid",
     ),
     harmless(
         "a prepared statement kept across tenants",
         "EXECUTE kept",
         before=("PREPARE kept AS SELECT name FROM skills", *("EXECUTE kept",) * 7),
-        why="the setting is read whenever it runs",
+        why="the statement reads the setting each time it runs",
     ),
     remains(
         "a cursor WITH HOLD kept across tenants",
         "FETCH ALL FROM kept",
         before=("DECLARE kept CURSOR WITH HOLD FOR SELECT name FROM skills",),
-        why="Its rows were read for the former tenant. No query of sql/ declares a cursor, which a test checks.",
+        why="Its rows were read for the previous tenant. No query of sql/ declares a cursor; a test checks that.",
     ),
     harmless(
         "sequences",
         "SELECT format('there is %s', sequencename) FROM pg_sequences",
-        why="there is none: ids are random",
+        why="there are none: ids are random",
         hides="there is",
     ),
     refused(
         "a foreign key as a probe",
         "INSERT INTO ratings (tenant_id, user_id, skill_id, rating) VALUES ('acme', 'ann', '{theirs}', 5)",
-        why="keys are composite: as for an id that nobody has",
+        why="keys include the tenant: the error is the same as for an unused id",
         states=("23503",),
     ),
     harmless(
@@ -177,36 +200,37 @@ WAYS = (
         "INSERT INTO skills (tenant_id, id, name, slug, description, category) "
         "VALUES ('acme', '{theirs}', '', '{theirs}', '', '')",
         "DELETE FROM skills WHERE tenant_id = 'acme' AND id = '{theirs}' RETURNING id, name",
-        why="keys begin with the tenant: the id and the slug are free",
+        why="keys begin with the tenant: the id and the slug are unused in this organisation",
     ),
     remains(
         "tenants.slug as a probe",
         "SET app.current_tenant_id = 'new'",
         "INSERT INTO tenants (id, name, slug) VALUES ('new', '', 'globex')",
-        why="The slug of an organisation is unique among all: a new one learns that a name is taken, though not whose. "
-        "Let only those create organisations who may know.",
+        why="The slug of an organisation is unique among all organisations. Creating one shows that a slug is taken, "
+        "but "
+        "not by which organisation. Let only trusted users create organisations.",
         shows="tenants_slug_key",
         states=("23505",),
     ),
     refused(
         "an error's DETAIL",
         "INSERT INTO users (tenant_id, id, email) VALUES ('acme', 'ann', 'ann@example.com')",
-        why="under row-level security PostgreSQL leaves the values out",
+        why="under row-level security PostgreSQL omits the values",
         states=("23505",),
         hides="(acme, ann)",
     ),
     harmless(
         "pg_stats",
         "SELECT most_common_vals::text FROM pg_stats WHERE schemaname = 'public'",
-        why="hides tables with row-level security",
+        why="the view hides tables with row-level security",
     ),
     refused("pg_statistic", "SELECT stavalues1::text FROM pg_statistic", why=NO_SUPER),
     refused("pg_statistic_ext_data", "SELECT stxdmcv::text FROM pg_statistic_ext_data", why=NO_SUPER),
     remains(
         "row estimates of EXPLAIN",
         "EXPLAIN SELECT FROM skills WHERE category = '{secret}'",
-        why="The planner's statistics are of all rows: for a value that globex has often it expects rows. Never show "
-        "an organisation a plan.",
+        why="The planner's statistics cover all rows. Its estimate shows whether a value is frequent in another "
+        "organisation. Never show a plan to an organisation.",
         shows="rows=38 ",
     ),
     remains(
@@ -214,13 +238,14 @@ WAYS = (
         "SET enable_indexscan = off",
         "SET enable_bitmapscan = off",
         "EXPLAIN (ANALYZE, TIMING off, SUMMARY off) SELECT FROM skills",
-        why="It counts the rows that the policy hid. Never show an organisation a plan, nor how long a query took.",
+        why="It counts the rows that the policy hid. Never show a plan, or the duration of a query, to an "
+        "organisation.",
         shows="Rows Removed by Filter: 150",
     ),
     remains(
         "sizes and counts of tables",
         "SELECT format('about %s rows', reltuples) FROM pg_class WHERE relname = 'skills'",
-        why="They are of all organisations together; so are pg_stat_user_tables and the gaps in ctid and xmin.",
+        why="They cover all organisations together. So do pg_stat_user_tables and the gaps in ctid and xmin.",
         shows="about 200 rows",
     ),
     harmless(
@@ -233,13 +258,15 @@ WAYS = (
         "pg_stat_activity",
         "SELECT query FROM pg_stat_activity",
         globex=('SELECT 1 AS "{secret}"',),
-        why="A login sees the last query of its other sessions: the text, not the parameters. No text of skilldb holds "
-        "a value, which a test checks; whatever else uses the login must keep to that.",
+        why="A login sees the last query of its other sessions: the text, not the parameters. skilldb's queries "
+        "contain no values; a test checks that. Other programs with this login must not put values into queries.",
     ),
     refused(
         "pg_stat_statements, dblink",
         "CREATE EXTENSION dblink",
-        why="it may create no extension. Where one is there: grant none of its functions and views to the service",
+        why="the service role cannot create an extension. If one is installed, grant none of its functions or views "
+        "to the "
+        "service role",
         states=("42501", "0A000", "58P01"),
     ),
     refused("files of the server", "SELECT pg_read_file('/etc/hostname')", why=NO_SUPER),
@@ -248,34 +275,35 @@ WAYS = (
         "large objects",
         "SELECT convert_from(lo_get(oid), 'UTF8') FROM pg_largeobject_metadata",
         globex=("SELECT lo_from_bytea(0, convert_to('{secret}', 'UTF8'))",),
-        why="They belong to the login and have no tenant. skilldb uses none, which a test checks.",
+        why="They belong to the login and have no tenant. skilldb uses none; a test checks that.",
     ),
     remains(
         "LISTEN and NOTIFY",
-        "SELECT 'whatever is sent arrives with an answer'",
-        before=("LISTEN news",),
-        globex=("NOTIFY news, '{secret}'",),
-        why="Channels are the database's. skilldb uses none, which a test checks.",
+        "SELECT 'notifications arrive with an answer'",
+        before=("LISTEN changes",),
+        globex=("NOTIFY changes, '{secret}'",),
+        why="A channel belongs to the database, not to a tenant. skilldb uses none; a test checks that.",
     ),
     remains(
         "advisory locks",
         "SELECT CASE WHEN NOT pg_try_advisory_lock(42) THEN 'taken' END",
         globex=("SELECT pg_advisory_lock(42)",),
-        why="Their numbers are the database's: one bit. skilldb uses none, which a test checks.",
+        why="Their numbers belong to the database, so a session sees whether a lock is taken. skilldb uses none; a "
+        "test checks that.",
         shows="taken",
     ),
     harmless(
         "row locks as a probe",
         "SELECT name FROM skills WHERE id = '{theirs}' FOR UPDATE NOWAIT",
         globex=("BEGIN", "SELECT name FROM skills FOR UPDATE"),
-        why="a row that is not seen is not waited for",
+        why="a query does not wait for the lock of a row that it cannot see",
     ),
     remains(
         "LOCK TABLE",
         "BEGIN",
         "LOCK TABLE skills IN ACCESS EXCLUSIVE MODE",
         "SELECT 'locked'",
-        why="Who may delete may lock, for all: a delay, of no more than the others' lock_timeout, and no row is shown.",
+        why="DELETE includes LOCK TABLE. Other calls wait at most their lock_timeout, and no row becomes visible.",
         shows="locked",
     ),
     remains(
@@ -283,23 +311,31 @@ WAYS = (
         "SELECT pg_cancel_backend(pid) FROM (SELECT pid FROM pg_stat_activity WHERE application_name = 'globex' "
         "OFFSET 0) AS s",
         globex=("SET application_name = 'globex'",),
-        why="A login may cancel its own sessions: an error for them, and no row is shown.",
+        why="A login may cancel queries of its own sessions. They get an error, and no row becomes visible.",
         shows="True",
     ),
     refused(
         "ALTER ROLE itself",
         "ALTER ROLE skilldb_service SET app.current_tenant_id = 'globex'",
-        why="only a superuser sets what PostgreSQL does not know as a default",
+        why="only a superuser may store a setting that PostgreSQL does not know",
     ),
-    refused("two-phase commit", "BEGIN", "PREPARE TRANSACTION 'kept'", why="off by default", states=("55000",)),
     refused(
-        "logical decoding", "SELECT pg_create_logical_replication_slot('spy', 'test_decoding')", why="no REPLICATION"
+        "two-phase commit",
+        "BEGIN",
+        "PREPARE TRANSACTION 'kept'",
+        why="off by default: max_prepared_transactions is 0",
+        states=("55000",),
+    ),
+    refused(
+        "logical decoding",
+        "SELECT pg_create_logical_replication_slot('spy', 'test_decoding')",
+        why="the service role lacks REPLICATION",
     ),
     harmless(
         "definitions",
         "SELECT pg_get_constraintdef(oid) FROM pg_constraint",
         "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy",
-        why="the schema is no secret, and holds no row",
+        why="definitions are not secret and contain no rows",
     ),
 )
 
@@ -309,15 +345,15 @@ def section() -> str:
     lines = [
         HEADING,
         "",
-        "Each was tried by a test, as the service's login on a connection of its own, with an organisation set and",
-        "another one's rows to find. `refused` names the SQLSTATE. What `remains` needs SQL of one's own, run as the",
-        "service: no function of skilldb leads there, and giving the service no SQL but skilldb's closes it.",
+        "A test tries each way as the service role, with one organisation set and rows of another one in the tables.",
+        "`refused` names the SQLSTATE. A way that `remains` needs custom SQL that runs as the service role. No",
+        "function of skilldb runs such SQL. The way is closed if the service role runs only skilldb's SQL.",
         "",
-        "What migration 0001 revokes is the database's own: only its owner can revoke it, and a copy made with",
-        "CREATE DATABASE ... TEMPLATE, or from a dump without --create, needs it again:",
+        "Migration 0001 revokes TEMPORARY on the database. Only the database's owner or a superuser can do that. A",
+        "copy made with CREATE DATABASE ... TEMPLATE, or from a dump without --create, needs it again:",
         "`REVOKE TEMPORARY ON DATABASE ... FROM PUBLIC`.",
         "",
-        "| way | what becomes of it | because |",
+        "| way | outcome | reason |",
         "|---|---|---|",
         *(f"| {way.name} | {way.outcome} | {way.why[:1].upper()}{way.why[1:].rstrip('.')}. |" for way in WAYS),
         "",
