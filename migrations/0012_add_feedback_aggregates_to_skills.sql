@@ -4,18 +4,21 @@
 SET LOCAL lock_timeout = '5s';
 
 ALTER TABLE skills
-ADD COLUMN IF NOT EXISTS total_feedback INTEGER NOT NULL DEFAULT 0,
-ADD COLUMN IF NOT EXISTS thumbs_up_count INTEGER NOT NULL DEFAULT 0,
-ADD COLUMN IF NOT EXISTS thumbs_down_count INTEGER NOT NULL DEFAULT 0,
+ADD COLUMN IF NOT EXISTS total_feedback BIGINT NOT NULL DEFAULT 0,
+ADD COLUMN IF NOT EXISTS thumbs_up_count BIGINT NOT NULL DEFAULT 0,
+ADD COLUMN IF NOT EXISTS thumbs_down_count BIGINT NOT NULL DEFAULT 0,
 ADD COLUMN IF NOT EXISTS priced_measurement_count BIGINT NOT NULL DEFAULT 0,
 ADD COLUMN IF NOT EXISTS token_cost_sum_microcents BIGINT NOT NULL DEFAULT 0,
 -- squawk-ignore adding-field-with-default -- rewritten once for all columns, one row a skill
 ADD COLUMN IF NOT EXISTS positive_feedback_pct INTEGER GENERATED ALWAYS AS (
-    round(thumbs_up_count * 100.0 / nullif(thumbs_up_count::BIGINT + thumbs_down_count, 0))::INTEGER
+    -- Not round(), which would round a quotient that was rounded before.
+    div(
+        201 * thumbs_up_count::NUMERIC + thumbs_down_count,
+        2 * nullif(thumbs_up_count + thumbs_down_count, 0)::NUMERIC
+    )::INTEGER
 ) STORED,
 -- squawk-ignore adding-field-with-default -- rewritten once for all columns, one row a skill
 ADD COLUMN IF NOT EXISTS avg_token_cost_microcents BIGINT GENERATED ALWAYS AS (
-    -- Not round(), which would round a quotient that was rounded before.
     div(
         2 * token_cost_sum_microcents::NUMERIC + priced_measurement_count,
         2 * nullif(priced_measurement_count, 0)::NUMERIC
@@ -31,7 +34,7 @@ BEGIN
         ALTER TABLE skills ADD CONSTRAINT skills_feedback_counts_check CHECK (
             thumbs_up_count >= 0
             AND thumbs_down_count >= 0
-            AND total_feedback >= thumbs_up_count::BIGINT + thumbs_down_count
+            AND total_feedback >= thumbs_up_count + thumbs_down_count
         );
     END IF;
 
