@@ -54,13 +54,13 @@ CREATE TABLE public.benchmark_results (
     matches_expected boolean,
     error_message text,
     created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT benchmark_results_estimated_cost_microcents_check CHECK ((estimated_cost_microcents >= 0)),
-    CONSTRAINT benchmark_results_input_tokens_check CHECK ((input_tokens >= 0)),
+    CONSTRAINT benchmark_results_estimated_cost_microcents_check CHECK (((estimated_cost_microcents >= 0) AND (estimated_cost_microcents <= '10000000000000'::bigint))),
+    CONSTRAINT benchmark_results_input_tokens_check CHECK (((input_tokens >= 0) AND (input_tokens <= 1000000000))),
     CONSTRAINT benchmark_results_latency_ms_check CHECK ((latency_ms >= 0)),
-    CONSTRAINT benchmark_results_output_tokens_check CHECK ((output_tokens >= 0)),
+    CONSTRAINT benchmark_results_output_tokens_check CHECK (((output_tokens >= 0) AND (output_tokens <= 1000000000))),
     CONSTRAINT benchmark_results_quality_score_check CHECK (((quality_score >= 0) AND (quality_score <= 100))),
     CONSTRAINT benchmark_results_test_case_index_check CHECK ((test_case_index >= 0)),
-    CONSTRAINT benchmark_results_total_tokens_check CHECK ((total_tokens >= 0))
+    CONSTRAINT benchmark_results_total_tokens_check CHECK (((total_tokens >= 0) AND (total_tokens <= 1000000000)))
 );
 
 ALTER TABLE ONLY public.benchmark_results FORCE ROW LEVEL SECURITY;
@@ -77,7 +77,7 @@ COMMENT ON COLUMN public.benchmark_results.total_tokens IS 'Tokens read and writ
 
 COMMENT ON COLUMN public.benchmark_results.latency_ms IS 'Milliseconds from request to answer; NULL if not measured.';
 
-COMMENT ON COLUMN public.benchmark_results.estimated_cost_microcents IS 'In microcents, millionths of a cent: $1 is 100,000,000. NULL for a model without a price.';
+COMMENT ON COLUMN public.benchmark_results.estimated_cost_microcents IS 'In microcents, millionths of a cent: $1 is 100,000,000. At most $100,000. NULL for a model without a price.';
 
 COMMENT ON COLUMN public.benchmark_results.quality_score IS '0 to 100; NULL if not judged.';
 
@@ -272,22 +272,22 @@ CREATE TABLE public.skills (
     updated_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     edited_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     metrics_updated_at timestamp(3) with time zone,
-    total_uses integer DEFAULT 0 NOT NULL,
-    rating_count integer DEFAULT 0 NOT NULL,
+    total_uses bigint DEFAULT 0 NOT NULL,
+    rating_count bigint DEFAULT 0 NOT NULL,
     rating_sum bigint DEFAULT 0 NOT NULL,
-    average_rating integer GENERATED ALWAYS AS ((round((((rating_sum)::numeric * 100.0) / (NULLIF(rating_count, 0))::numeric)))::integer) STORED,
-    total_feedback integer DEFAULT 0 NOT NULL,
-    thumbs_up_count integer DEFAULT 0 NOT NULL,
-    thumbs_down_count integer DEFAULT 0 NOT NULL,
+    average_rating integer GENERATED ALWAYS AS ((div((((200)::numeric * (rating_sum)::numeric) + (rating_count)::numeric), ((2)::numeric * (NULLIF(rating_count, 0))::numeric)))::integer) STORED,
+    total_feedback bigint DEFAULT 0 NOT NULL,
+    thumbs_up_count bigint DEFAULT 0 NOT NULL,
+    thumbs_down_count bigint DEFAULT 0 NOT NULL,
     priced_measurement_count bigint DEFAULT 0 NOT NULL,
     token_cost_sum_microcents bigint DEFAULT 0 NOT NULL,
-    positive_feedback_pct integer GENERATED ALWAYS AS ((round((((thumbs_up_count)::numeric * 100.0) / (NULLIF(((thumbs_up_count)::bigint + thumbs_down_count), 0))::numeric)))::integer) STORED,
+    positive_feedback_pct integer GENERATED ALWAYS AS ((div((((201)::numeric * (thumbs_up_count)::numeric) + (thumbs_down_count)::numeric), ((2)::numeric * (NULLIF((thumbs_up_count + thumbs_down_count), 0))::numeric)))::integer) STORED,
     avg_token_cost_microcents bigint GENERATED ALWAYS AS ((div((((2)::numeric * (token_cost_sum_microcents)::numeric) + (priced_measurement_count)::numeric), ((2)::numeric * (NULLIF(priced_measurement_count, 0))::numeric)))::bigint) STORED,
-    CONSTRAINT skills_feedback_counts_check CHECK (((thumbs_up_count >= 0) AND (thumbs_down_count >= 0) AND (total_feedback >= ((thumbs_up_count)::bigint + thumbs_down_count)))),
+    CONSTRAINT skills_feedback_counts_check CHECK (((thumbs_up_count >= 0) AND (thumbs_down_count >= 0) AND (total_feedback >= (thumbs_up_count + thumbs_down_count)))),
     CONSTRAINT skills_hours_saved_check CHECK ((hours_saved >= 0)),
     CONSTRAINT skills_published_version_check CHECK ((published_version >= 1)),
     CONSTRAINT skills_rating_count_check CHECK ((rating_count >= 0)),
-    CONSTRAINT skills_rating_sum_check CHECK (((rating_sum >= rating_count) AND (rating_sum <= (5 * (rating_count)::bigint)))),
+    CONSTRAINT skills_rating_sum_check CHECK (((rating_sum >= rating_count) AND (rating_sum <= (5 * rating_count)))),
     CONSTRAINT skills_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'pending_review'::text, 'published'::text, 'archived'::text]))),
     CONSTRAINT skills_tags_check CHECK ((array_position(tags, NULL::text) IS NULL)),
     CONSTRAINT skills_token_cost_check CHECK (((priced_measurement_count >= 0) AND (token_cost_sum_microcents >= 0))),
@@ -372,11 +372,11 @@ CREATE TABLE public.token_measurements (
     latency_ms integer,
     source text DEFAULT 'hook'::text NOT NULL,
     created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT token_measurements_estimated_cost_microcents_check CHECK ((estimated_cost_microcents >= 0)),
-    CONSTRAINT token_measurements_input_tokens_check CHECK ((input_tokens >= 0)),
+    CONSTRAINT token_measurements_estimated_cost_microcents_check CHECK (((estimated_cost_microcents >= 0) AND (estimated_cost_microcents <= '10000000000000'::bigint))),
+    CONSTRAINT token_measurements_input_tokens_check CHECK (((input_tokens >= 0) AND (input_tokens <= 1000000000))),
     CONSTRAINT token_measurements_latency_ms_check CHECK ((latency_ms >= 0)),
-    CONSTRAINT token_measurements_output_tokens_check CHECK ((output_tokens >= 0)),
-    CONSTRAINT token_measurements_total_tokens_check CHECK ((total_tokens >= 0))
+    CONSTRAINT token_measurements_output_tokens_check CHECK (((output_tokens >= 0) AND (output_tokens <= 1000000000))),
+    CONSTRAINT token_measurements_total_tokens_check CHECK (((total_tokens >= 0) AND (total_tokens <= 1000000000)))
 );
 
 ALTER TABLE ONLY public.token_measurements FORCE ROW LEVEL SECURITY;
@@ -393,7 +393,7 @@ COMMENT ON COLUMN public.token_measurements.output_tokens IS 'Tokens written; NU
 
 COMMENT ON COLUMN public.token_measurements.total_tokens IS 'Tokens read and written; NULL if not measured.';
 
-COMMENT ON COLUMN public.token_measurements.estimated_cost_microcents IS 'In microcents, millionths of a cent: $1 is 100,000,000. NULL for a model without a price.';
+COMMENT ON COLUMN public.token_measurements.estimated_cost_microcents IS 'In microcents, millionths of a cent: $1 is 100,000,000. At most $100,000. NULL for a model without a price.';
 
 COMMENT ON COLUMN public.token_measurements.latency_ms IS 'Milliseconds from request to answer; NULL if not measured.';
 
@@ -430,7 +430,7 @@ CREATE TABLE public.user_skill_views (
     skill_id text NOT NULL,
     last_viewed_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     last_viewed_version integer,
-    view_count integer DEFAULT 1 NOT NULL,
+    view_count bigint DEFAULT 1 NOT NULL,
     CONSTRAINT user_skill_views_last_viewed_version_check CHECK ((last_viewed_version >= 1)),
     CONSTRAINT user_skill_views_view_count_check CHECK ((view_count >= 1))
 )

@@ -19,11 +19,12 @@ CREATE TABLE IF NOT EXISTS skills (
     updated_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     edited_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     metrics_updated_at TIMESTAMPTZ (3),
-    total_uses INTEGER NOT NULL DEFAULT 0,
-    rating_count INTEGER NOT NULL DEFAULT 0,
+    total_uses BIGINT NOT NULL DEFAULT 0,
+    rating_count BIGINT NOT NULL DEFAULT 0,
     rating_sum BIGINT NOT NULL DEFAULT 0,
     average_rating INTEGER GENERATED ALWAYS AS (
-        round(rating_sum * 100.0 / nullif(rating_count, 0))::INTEGER
+        -- Not round(), which would round a quotient that was rounded before.
+        div(200 * rating_sum::NUMERIC + rating_count, 2 * nullif(rating_count, 0)::NUMERIC)::INTEGER
     ) STORED,
     CONSTRAINT skills_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT skills_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
@@ -35,7 +36,7 @@ CREATE TABLE IF NOT EXISTS skills (
     CONSTRAINT skills_published_version_check CHECK (published_version >= 1),
     CONSTRAINT skills_total_uses_check CHECK (total_uses >= 0),
     CONSTRAINT skills_rating_count_check CHECK (rating_count >= 0),
-    CONSTRAINT skills_rating_sum_check CHECK (rating_sum BETWEEN rating_count AND 5 * rating_count::BIGINT)
+    CONSTRAINT skills_rating_sum_check CHECK (rating_sum BETWEEN rating_count AND 5 * rating_count)
 )
 -- PostgreSQL updates counters in place ("Heap-Only Tuples" in its documentation): it then writes no index, and frees
 -- the old row's space without VACUUM. This needs free space on the page, and no index on a counter.

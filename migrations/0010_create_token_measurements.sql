@@ -22,10 +22,13 @@ CREATE TABLE IF NOT EXISTS token_measurements (
     CONSTRAINT token_measurements_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES users (tenant_id, id),
     CONSTRAINT token_measurements_skill_fk FOREIGN KEY (tenant_id, skill_id)
     REFERENCES skills (tenant_id, id) ON DELETE CASCADE,
-    CONSTRAINT token_measurements_input_tokens_check CHECK (input_tokens >= 0),
-    CONSTRAINT token_measurements_output_tokens_check CHECK (output_tokens >= 0),
-    CONSTRAINT token_measurements_total_tokens_check CHECK (total_tokens >= 0),
-    CONSTRAINT token_measurements_estimated_cost_microcents_check CHECK (estimated_cost_microcents >= 0),
+    -- Bounded, so that no few rows can overflow a sum.
+    CONSTRAINT token_measurements_input_tokens_check CHECK (input_tokens BETWEEN 0 AND 1000000000),
+    CONSTRAINT token_measurements_output_tokens_check CHECK (output_tokens BETWEEN 0 AND 1000000000),
+    CONSTRAINT token_measurements_total_tokens_check CHECK (total_tokens BETWEEN 0 AND 1000000000),
+    CONSTRAINT token_measurements_estimated_cost_microcents_check CHECK (
+        estimated_cost_microcents BETWEEN 0 AND 10000000000000
+    ),
     CONSTRAINT token_measurements_latency_ms_check CHECK (latency_ms >= 0)
 );
 
@@ -45,7 +48,7 @@ COMMENT ON COLUMN token_measurements.input_tokens IS 'Tokens read; NULL if not m
 COMMENT ON COLUMN token_measurements.output_tokens IS 'Tokens written; NULL if not measured.';
 COMMENT ON COLUMN token_measurements.total_tokens IS 'Tokens read and written; NULL if not measured.';
 COMMENT ON COLUMN token_measurements.estimated_cost_microcents IS
-'In microcents, millionths of a cent: $1 is 100,000,000. NULL for a model without a price.';
+'In microcents, millionths of a cent: $1 is 100,000,000. At most $100,000. NULL for a model without a price.';
 COMMENT ON COLUMN token_measurements.latency_ms IS 'Milliseconds from request to answer; NULL if not measured.';
 COMMENT ON COLUMN token_measurements.source IS 'Where the measurement came from: hook, api, ...';
 

@@ -82,11 +82,14 @@ CREATE TABLE IF NOT EXISTS benchmark_results (
     -- The run comes first after the tenant: this key also finds the results of a run.
     CONSTRAINT benchmark_results_case_key UNIQUE (tenant_id, benchmark_run_id, model_name, test_case_index),
     CONSTRAINT benchmark_results_test_case_index_check CHECK (test_case_index >= 0),
-    CONSTRAINT benchmark_results_input_tokens_check CHECK (input_tokens >= 0),
-    CONSTRAINT benchmark_results_output_tokens_check CHECK (output_tokens >= 0),
-    CONSTRAINT benchmark_results_total_tokens_check CHECK (total_tokens >= 0),
+    -- Bounded, so that no few rows can overflow a sum.
+    CONSTRAINT benchmark_results_input_tokens_check CHECK (input_tokens BETWEEN 0 AND 1000000000),
+    CONSTRAINT benchmark_results_output_tokens_check CHECK (output_tokens BETWEEN 0 AND 1000000000),
+    CONSTRAINT benchmark_results_total_tokens_check CHECK (total_tokens BETWEEN 0 AND 1000000000),
     CONSTRAINT benchmark_results_latency_ms_check CHECK (latency_ms >= 0),
-    CONSTRAINT benchmark_results_estimated_cost_microcents_check CHECK (estimated_cost_microcents >= 0),
+    CONSTRAINT benchmark_results_estimated_cost_microcents_check CHECK (
+        estimated_cost_microcents BETWEEN 0 AND 10000000000000
+    ),
     CONSTRAINT benchmark_results_quality_score_check CHECK (quality_score BETWEEN 0 AND 100)
 );
 
@@ -97,7 +100,7 @@ COMMENT ON COLUMN benchmark_results.output_tokens IS 'Tokens written; NULL if no
 COMMENT ON COLUMN benchmark_results.total_tokens IS 'Tokens read and written; NULL if not measured.';
 COMMENT ON COLUMN benchmark_results.latency_ms IS 'Milliseconds from request to answer; NULL if not measured.';
 COMMENT ON COLUMN benchmark_results.estimated_cost_microcents IS
-'In microcents, millionths of a cent: $1 is 100,000,000. NULL for a model without a price.';
+'In microcents, millionths of a cent: $1 is 100,000,000. At most $100,000. NULL for a model without a price.';
 COMMENT ON COLUMN benchmark_results.quality_score IS '0 to 100; NULL if not judged.';
 COMMENT ON COLUMN benchmark_results.matches_expected IS 'Whether the output is the expected one; NULL if not judged.';
 COMMENT ON COLUMN benchmark_results.error_message IS 'Why the model gave no output; NULL if it gave one.';

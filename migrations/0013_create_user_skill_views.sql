@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS user_skill_views (
     skill_id TEXT NOT NULL,
     last_viewed_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     last_viewed_version INTEGER,
-    view_count INTEGER NOT NULL DEFAULT 1,
+    view_count BIGINT NOT NULL DEFAULT 1,
     CONSTRAINT user_skill_views_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT user_skill_views_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
     CONSTRAINT user_skill_views_user_fk FOREIGN KEY (tenant_id, user_id)

@@ -13,6 +13,15 @@ from skilldb.errors import InvalidValueError, shown
 MAX_DAYS = 36_525
 """The longest time that a query looks back: a hundred years."""
 
+# What one call may add to a stored number. A BIGINT then takes nine million million increments, a hundred thousand
+# million events, or a million measurements of the highest cost for one skill.
+MAX_INCREMENT = 1_000_000
+"""The most uses that one call counts."""
+MAX_TOKENS = 1_000_000_000
+"""The most tokens of one measurement or result. The tables' CHECKs have the same number."""
+MAX_COST_MICROCENTS = 10_000_000_000_000
+"""The highest cost of one measurement or result: $100,000. The tables' CHECKs have the same number."""
+
 Adapt = Callable[[str, Any], Any]
 
 

@@ -156,13 +156,14 @@ FROM recorded;
 
 -- name: complete_benchmark_run(run_id)
 -- After lock_benchmark_run. The ranking uses the unrounded means; the stored means are rounded half up.
+-- avg() keeps 16 digits, which are too few for high costs. With twenty decimals any two means differ as the exact ones.
 -- Example: run_id = 'skilldb-explain'
 -- Run first: create_benchmark_run, start_benchmark_run, record_benchmark_results
 WITH means AS (
     SELECT
         model_name,
         avg(quality_score) AS mean_quality,
-        avg(estimated_cost_microcents) AS mean_cost
+        sum(estimated_cost_microcents) * 1.00000000000000000000 / count(estimated_cost_microcents) AS mean_cost
     FROM benchmark_results
     WHERE tenant_id = %(tenant_id)s AND benchmark_run_id = %(run_id)s
     GROUP BY model_name
@@ -286,17 +287,27 @@ LIMIT 1;
 
 -- name: compare_models(run_id)
 -- The ranking is that of complete_benchmark_run. A model without a quality score comes last.
+WITH means AS (
+    SELECT
+        model_name,
+        count(*) AS cases,
+        avg(quality_score) AS mean_quality,
+        sum(estimated_cost_microcents) * 1.00000000000000000000 / count(estimated_cost_microcents) AS mean_cost,
+        avg(total_tokens) AS mean_tokens,
+        avg(latency_ms) AS mean_latency,
+        100.0 * count(*) FILTER (WHERE matches_expected) / nullif(count(matches_expected), 0) AS matches
+    FROM benchmark_results
+    WHERE tenant_id = %(tenant_id)s AND benchmark_run_id = %(run_id)s
+    GROUP BY model_name
+)
+
 SELECT
     model_name,
-    count(*) AS cases,
-    round(avg(quality_score))::integer AS avg_quality_score,
-    round(avg(estimated_cost_microcents))::bigint AS avg_cost_microcents,
-    round(avg(total_tokens))::integer AS avg_total_tokens,
-    round(avg(latency_ms))::integer AS avg_latency_ms,
-    round(
-        100.0 * count(*) FILTER (WHERE matches_expected) / nullif(count(matches_expected), 0)
-    )::integer AS matches_expected_pct
-FROM benchmark_results
-WHERE tenant_id = %(tenant_id)s AND benchmark_run_id = %(run_id)s
-GROUP BY model_name
-ORDER BY avg(quality_score) DESC NULLS LAST, avg(estimated_cost_microcents) ASC NULLS LAST, model_name ASC;
+    cases,
+    round(mean_quality)::integer AS avg_quality_score,
+    round(mean_cost)::bigint AS avg_cost_microcents,
+    round(mean_tokens)::integer AS avg_total_tokens,
+    round(mean_latency)::integer AS avg_latency_ms,
+    round(matches)::integer AS matches_expected_pct
+FROM means
+ORDER BY mean_quality DESC NULLS LAST, mean_cost ASC NULLS LAST, model_name ASC;

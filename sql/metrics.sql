@@ -14,7 +14,7 @@ WITH changed AS (
 SELECT
     coalesce(
         (SELECT changed.total_uses FROM changed),
-        raise_not_found('skill', %(skill_id)s)::integer
+        raise_not_found('skill', %(skill_id)s)::bigint
     ) AS total_uses;
 
 -- name: update_skill_rating(skill_id)
@@ -77,7 +77,7 @@ SET
     total_uses = greatest(s.total_uses, e.events),
     metrics_updated_at = now()
 FROM (
-    SELECT count(*)::integer AS events
+    SELECT count(*) AS events
     FROM usage_events
     WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
 ) AS e
@@ -139,13 +139,13 @@ LEFT JOIN measured ON measured.skill_id = s.id
 CROSS JOIN
     LATERAL (
         VALUES
-        ('rating_count', s.rating_count::bigint, coalesce(rated.ratings, 0)),
+        ('rating_count', s.rating_count, coalesce(rated.ratings, 0)),
         ('rating_sum', s.rating_sum, coalesce(rated.rating_sum, 0)),
         -- A use may be counted without an event, so only a lower count is drift.
-        ('total_uses', s.total_uses::bigint, greatest(s.total_uses, coalesce(used.events, 0))),
-        ('total_feedback', s.total_feedback::bigint, coalesce(commented.feedback, 0)),
-        ('thumbs_up_count', s.thumbs_up_count::bigint, coalesce(commented.up, 0)),
-        ('thumbs_down_count', s.thumbs_down_count::bigint, coalesce(commented.down, 0)),
+        ('total_uses', s.total_uses, greatest(s.total_uses, coalesce(used.events, 0))),
+        ('total_feedback', s.total_feedback, coalesce(commented.feedback, 0)),
+        ('thumbs_up_count', s.thumbs_up_count, coalesce(commented.up, 0)),
+        ('thumbs_down_count', s.thumbs_down_count, coalesce(commented.down, 0)),
         ('priced_measurement_count', s.priced_measurement_count, coalesce(measured.priced, 0)),
         ('token_cost_sum_microcents', s.token_cost_sum_microcents, coalesce(measured.cost_sum, 0)::bigint)
     ) AS m (metric, stored, actual)

@@ -153,7 +153,7 @@ WITH recorded AS (
 uses AS (
     SELECT
         skill_id,
-        count(*)::integer AS events
+        count(*) AS events
     FROM recorded
     GROUP BY skill_id
 ),

@@ -15,7 +15,7 @@ from skilldb.models import (
     NewBenchmarkRun,
 )
 from skilldb.statement import VALUE, Reader, Statement, dicts, many, one
-from skilldb.values import ADAPT, bounded, optional_bounded
+from skilldb.values import ADAPT, MAX_COST_MICROCENTS, MAX_TOKENS, bounded, optional_bounded
 
 _SQL = queries.load("benchmarks")
 _LOCKS = queries.load("locks")
@@ -64,8 +64,10 @@ def record_benchmark_results(run_id: str, results: Iterable[NewBenchmarkResult])
     cases: dict[tuple[str, int], NewBenchmarkResult] = {}
     for result in results:
         case = (ADAPT["text"]("model_name", result.model_name), bounded("test_case_index", result.test_case_index, 0))
-        for name in ("input_tokens", "output_tokens", "total_tokens", "latency_ms", "estimated_cost_microcents"):
-            optional_bounded(name, getattr(result, name))
+        for name in ("input_tokens", "output_tokens", "total_tokens"):
+            optional_bounded(name, getattr(result, name), 0, MAX_TOKENS)
+        optional_bounded("latency_ms", result.latency_ms)
+        optional_bounded("estimated_cost_microcents", result.estimated_cost_microcents, 0, MAX_COST_MICROCENTS)
         optional_bounded("quality_score", result.quality_score, 0, 100)
         cases[case] = result
     found = list(cases.values())

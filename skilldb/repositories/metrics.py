@@ -3,7 +3,7 @@
 from skilldb import queries
 from skilldb.models import MetricDrift, Skill
 from skilldb.statement import VALUE, Statement, many, one
-from skilldb.values import bounded
+from skilldb.values import MAX_INCREMENT, bounded
 
 _SQL = queries.load("metrics")
 _LOCKS = queries.load("locks")
@@ -13,9 +13,9 @@ _SKILLS = queries.load("skills")
 def increment_skill_uses(skill_id: str, by: int = 1) -> Statement[int]:
     """Count `by` more uses without recording an event. Returns the new total.
 
-    NotFoundError: no such skill. InvalidValueError: `by` below 1, or a total beyond 2**31 - 1.
+    NotFoundError: no such skill. InvalidValueError: `by` below 1 or above 1,000,000.
     """
-    return Statement(VALUE, _SQL["increment_skill_uses"](skill_id=skill_id, by=bounded("by", by)))
+    return Statement(VALUE, _SQL["increment_skill_uses"](skill_id=skill_id, by=bounded("by", by, 1, MAX_INCREMENT)))
 
 
 def update_skill_rating(skill_id: str) -> Statement[int | None]:

@@ -8,7 +8,7 @@ from skilldb.models import DailyCost, NewTokenMeasurement, SkillCostStats, Token
 from skilldb.prices import DEFAULT_PRICES, Price, estimate_cost_microcents
 from skilldb.query import Step
 from skilldb.statement import Reader, Statement, many, one
-from skilldb.values import ADAPT, MAX_DAYS, bounded, optional_bounded
+from skilldb.values import ADAPT, MAX_COST_MICROCENTS, MAX_DAYS, MAX_TOKENS, bounded, optional_bounded
 
 __all__ = [
     "estimate_cost_microcents",
@@ -28,7 +28,7 @@ def record_token_measurement(
     """Record the tokens, cost and latency of one run, and add its cost to the skill's.
 
     A total or a cost that is None is computed if possible. NotFoundError: no such skill or user. InvalidValueError: a
-    negative number, or one out of range. AlreadyExistsError: the id is taken.
+    negative number, more than 1,000,000,000 tokens, or more than $100,000. AlreadyExistsError: the id is taken.
     """
     return Statement(one(TokenMeasurement), *_steps([measurement], prices))
 
@@ -69,14 +69,15 @@ def _steps(measurements: Sequence[NewTokenMeasurement], prices: Mapping[str, Pri
 def _filled(measurement: NewTokenMeasurement, prices: Mapping[str, Price]) -> NewTokenMeasurement:
     """The measurement with its total and cost, if they can be computed. Checks the numbers that it adds up."""
     ADAPT["text"]("skill_id", measurement.skill_id)
-    tokens_in = optional_bounded("input_tokens", measurement.input_tokens)
-    tokens_out = optional_bounded("output_tokens", measurement.output_tokens)
-    total = optional_bounded("total_tokens", measurement.total_tokens)
-    cost = optional_bounded("estimated_cost_microcents", measurement.estimated_cost_microcents)
+    tokens_in = optional_bounded("input_tokens", measurement.input_tokens, 0, MAX_TOKENS)
+    tokens_out = optional_bounded("output_tokens", measurement.output_tokens, 0, MAX_TOKENS)
+    total, cost = measurement.total_tokens, measurement.estimated_cost_microcents
     optional_bounded("latency_ms", measurement.latency_ms)
     if tokens_in is not None and tokens_out is not None:
         total = tokens_in + tokens_out if total is None else total
         cost = estimate_cost_microcents(measurement.model_name, tokens_in, tokens_out, prices) if cost is None else cost
+    optional_bounded("total_tokens", total, 0, MAX_TOKENS)
+    optional_bounded("estimated_cost_microcents", cost, 0, MAX_COST_MICROCENTS)
     return replace(measurement, total_tokens=total, estimated_cost_microcents=cost)
 
 

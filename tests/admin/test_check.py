@@ -11,9 +11,9 @@ from typer.testing import CliRunner, Result
 import skilldb
 from skilldb import cli
 from skilldb.errors import PermissionDeniedError
-from skilldb.models import NewSkillFeedback, NewTokenMeasurement, NewUsageEvent, Skill
-from skilldb.repositories import feedback, metrics, ratings, skills, tenants, tokens, usage
-from tests.support.api import new_skill, new_user
+from skilldb.models import Skill
+from skilldb.repositories import metrics, skills, tenants
+from tests.support.api import fill, new_user
 from tests.support.database import contents, rows
 from tests.support.server import Addresses
 
@@ -62,22 +62,6 @@ def without_time(skill: Skill | None) -> Skill:
     """The skill, but for when its counters moved."""
     assert skill is not None
     return replace(skill, metrics_updated_at=None)
-
-
-def fill(tenant: skilldb.Tenant, skill: str) -> None:
-    """A skill with something to count for each counter, by the user u1."""
-    new_skill(tenant, skill)
-    tenant.execute(
-        ratings.rate_skill("u1", skill, 3),
-        usage.record_usage_events([NewUsageEvent(tool_name="t", skill_id=skill)] * 2),
-        *(
-            feedback.submit_feedback(NewSkillFeedback(skill_id=skill, feedback_type=kind))
-            for kind in ("thumbs_up", "thumbs_down", "suggestion")
-        ),
-        tokens.record_token_measurement(
-            NewTokenMeasurement(skill_id=skill, model_name="m", estimated_cost_microcents=1_050_000)
-        ),
-    )
 
 
 def falsify(addresses: Addresses, tenant: str, skill: str, **false: int) -> None:

@@ -238,6 +238,8 @@ def test_every_migration_takes_the_locks_that_its_dry_run_claims_and_its_header_
             file = queries.folder("migrations") / (f"{id}.sql" if direction == "up" else f"{id}.rollback.sql")
             directives, _, statements = read_sql_migration(str(file))
             before = locks.catalogue(observer).tables
+            if "tenants" in before:  # What is done for each organisation takes no lock where there is none.
+                observer.execute("INSERT INTO tenants (id, name, slug) VALUES ('a', 'A', 'a') ON CONFLICT DO NOTHING")
             conn.autocommit = directives.get("transactional") == "false"
             whole = locks.Locks()
             for statement in statements:

@@ -284,10 +284,10 @@ def test_results_are_recorded_and_read_back_whole(addresses: Addresses, acme: Ap
         output_produced="très bien 🎉",
         expected_output="",
         input_tokens=0,
-        output_tokens=2**31 - 1,
+        output_tokens=10**9,
         total_tokens=7,
         latency_ms=1200,
-        estimated_cost_microcents=2**63 - 1,
+        estimated_cost_microcents=10**13,
         quality_score=100,
         quality_notes="good",
         matches_expected=False,
@@ -355,12 +355,17 @@ def test_results_of_one_bad_one_are_all_refused(addresses: Addresses, acme: Api)
         (case("a", 0, 101), "101", None),
         (case("a", 0, 1.5), "quality_score", None),  # type: ignore[arg-type]
         (case("a", 0, 50, -2), "-2", None),
-        (case("a", 0, 50, 2**63), "estimated_cost_microcents 9223372036854775808", None),
+        (case("a", 0, 50, 10**13 + 1), "estimated_cost_microcents must be at most 10000000000000, not 1000", None),
+        (case("a", 0, 50, 2**63), "estimated_cost_microcents must be at most 10000000000000, not 9223372036", None),
         (case("a", matches_expected=1), "matches_expected", None),
         (case("a", input_used="a\0"), "input_used", None),
         (case("a", model_provider=None), "model_provider", pg.NotNullViolation),
         *((case("a", **{name: -3}), f"{name} must be at least 0, not -3", None) for name in COUNTS),
-        *((case("a", **{name: 2**31}), f"{name} 2147483648", None) for name in COUNTS),
+        *(
+            (case("a", **{name: 10**9 + 1}), f"{name} must be at most 1000000000, not 1000", None)
+            for name in COUNTS[:3]
+        ),
+        (case("a", latency_ms=2**31), "latency_ms 2147483648", None),
     ]
     for bad, named, cause in refusals:
         with refused(addresses, InvalidValueError, named, cause=cause):
@@ -380,6 +385,22 @@ def test_the_offending_value_is_named_among_however_many_results(addresses: Addr
 
 
 # Winners
+
+
+def test_the_means_of_many_results_are_exact(acme: Api) -> None:
+    """The mean costs are 9 * 10**12 and less than a half. 16 digits show neither which is the least, nor the half."""
+    running(acme, "r1", "a", "b", "c")
+    many = [
+        case(model, n, None, 9 * 10**12 + (n < more))
+        for model, more, of in (("a", 71, 143), ("b", 70, 141), ("c", 5_000, 10_001))
+        for n in range(of)
+    ]
+    acme.execute(benchmarks.record_benchmark_results("r1", many))
+    compared = acme.execute(benchmarks.compare_models("r1"))
+    assert [(m.model_name, m.avg_cost_microcents) for m in compared] == [(model, 9 * 10**12) for model in "bac"]
+    done = acme.execute(benchmarks.complete_benchmark_run("r1"))
+    assert (done.cheapest_model, done.cheapest_cost_microcents) == ("b", 9 * 10**12)
+
 
 WINNERS: list[tuple[str, list[NewBenchmarkResult], tuple[Any, ...]]] = [
     ("nothing was recorded", [], (None, None, None, None)),
@@ -412,8 +433,8 @@ WINNERS: list[tuple[str, list[NewBenchmarkResult], tuple[Any, ...]]] = [
     ),
     (
         "nothing overflows",
-        [*cases("a", (100, 2**63 - 1), (100, 2**63 - 1)), *cases("b", (99, 2**63 - 1))],
-        ("a", 100, "a", 2**63 - 1),
+        [*cases("a", (100, 10**13), (100, 10**13)), *cases("b", (99, 10**13))],
+        ("a", 100, "a", 10**13),
     ),
 ]
 
@@ -505,8 +526,8 @@ def test_models_are_compared_by_their_means_best_first(acme: Api) -> None:
         case("a", 2, matches_expected=False),
         case("a", 3, error_message="timeout"),
         # Above a by less than rounding shows.
-        case("g", 0, 91, 10**15, total_tokens=2**31 - 1, latency_ms=2**31 - 1, matches_expected=True),
-        case("g", 1, None, 10**15, total_tokens=2**31 - 1, latency_ms=2**31 - 1),
+        case("g", 0, 91, 10**13, total_tokens=10**9, latency_ms=2**31 - 1, matches_expected=True),
+        case("g", 1, None, 10**13, total_tokens=10**9, latency_ms=2**31 - 1),
         # Of equal quality: the cheaper, then by name, then without a cost.
         *cases("b", (50, None)),
         *cases("e", (50, 2)),
@@ -520,7 +541,7 @@ def test_models_are_compared_by_their_means_best_first(acme: Api) -> None:
 
     # Model, cases, quality, cost, tokens, latency, share as expected.
     expected: list[tuple[Any, ...]] = [
-        ("g", 2, 91, 10**15, 2**31 - 1, 2**31 - 1, 100),
+        ("g", 2, 91, 10**13, 10**9, 2**31 - 1, 100),
         ("a", 4, 91, 1, 3, 2, 33),
         ("f", 1, 50, 1, None, None, None),
         ("d", 1, 50, 2, None, None, None),

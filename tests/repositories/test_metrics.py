@@ -10,7 +10,8 @@ import pytest
 from psycopg import errors as pg
 
 from skilldb.errors import InvalidValueError, NotFoundError
-from skilldb.models import MetricDrift, NewUsageEvent
+from skilldb.models import MetricDrift, NewSkillFeedback, NewUsageEvent
+from skilldb.repositories import feedback as feedback_repository
 from skilldb.repositories import metrics, ratings, skills, usage
 from skilldb.statement import Statement
 from tests.support.api import Api, new_skill, new_user
@@ -63,8 +64,57 @@ def test_uses_are_counted_by_any_positive_number(acme: Api) -> None:
     assert [acme.execute(skills.get_skill(skill)).total_uses for skill in ("s1", "s2")] == [42, 0]
 
 
-def test_uses_are_counted_up_to_the_last_integer_and_no_further(addresses: Addresses, acme: Api) -> None:
-    assert acme.execute(metrics.increment_skill_uses("s1", 2**31 - 1)) == 2**31 - 1
+def test_one_increment_counts_a_million_at_most(addresses: Addresses, acme: Api) -> None:
+    assert acme.execute(metrics.increment_skill_uses("s1", 1_000_000)) == 1_000_000
+    for by in (1_000_001, 2**31 - 1, 2**63):
+        with refused(addresses, InvalidValueError, f"by must be at most 1000000, not {by}"):
+            acme.execute(metrics.increment_skill_uses("s1", by))
+    assert acme.execute(usage.record_usage_event(NewUsageEvent(tool_name="t", skill_id="s1"))) is True
+    assert acme.execute(skills.get_skill("s1")).total_uses == 1_000_001
+
+
+def test_every_counter_of_a_skill_goes_on_after_the_last_32_bit_integer(addresses: Addresses, acme: Api) -> None:
+    most = 2**31 - 1
+    falsify(addresses, f"rating_sum = 5::bigint * {most}, total_feedback = {most}, rating_count", most)
+    falsify(addresses, f"thumbs_up_count = {most - 1}, total_uses", most)
+    acme.execute(
+        metrics.increment_skill_uses("s1"),
+        ratings.rate_skill("u1", "s1", 5),
+        feedback_repository.submit_feedback(NewSkillFeedback(skill_id="s1", feedback_type="thumbs_up")),
+        feedback_repository.submit_feedback(NewSkillFeedback(skill_id="s1", feedback_type="thumbs_up")),
+        usage.record_usage_event(NewUsageEvent(tool_name="t", skill_id="s1")),
+        usage.record_usage_events([NewUsageEvent(tool_name="t", skill_id="s1")]),
+    )
+    found = acme.execute(skills.get_skill("s1"))
+    assert (found.total_uses, found.rating_count, found.total_feedback) == (most + 3, most + 1, most + 2)
+    assert (found.average_rating, found.positive_feedback_pct) == (500, 100)
+    drift = {d.metric: d.stored for d in acme.execute(metrics.find_metric_drift())}
+    assert drift["thumbs_up_count"] == most + 1
+    assert drift["rating_sum"] == 5 * (most + 1)
+    assert acme.execute(metrics.increment_skill_uses("s1")) == most + 4
+    assert acme.execute(metrics.repair_metrics("s1")).total_uses == most + 4
+
+
+@pytest.mark.parametrize(
+    ("count", "above", "rating", "positive"),
+    [
+        # Means of 450 and a half, or 50 and a half, and of less than that by a part that 16 digits do not show.
+        (10**18, 0, 451, 51),
+        (10**18, -1, 450, 50),
+    ],
+)
+def test_averages_of_any_number_of_rows_are_rounded_from_the_exact_quotient(
+    addresses: Addresses, acme: Api, count: int, above: int, rating: int, positive: int
+) -> None:
+    total, up = count * 901 // 200 + above, count * 101 // 200 + above
+    falsify(addresses, f"rating_sum = {total}, rating_count", count)
+    falsify(addresses, f"total_feedback = {count}, thumbs_down_count = {count - up}, thumbs_up_count", up)
+    found = acme.execute(skills.get_skill("s1"))
+    assert (found.average_rating, found.positive_feedback_pct) == (rating, positive)
+
+
+def test_the_last_count_of_all_is_refused_by_name(addresses: Addresses, acme: Api) -> None:
+    falsify(addresses, "total_uses", 2**63 - 1)
     with refused(addresses, InvalidValueError, "by=1", "'s1'", cause=pg.NumericValueOutOfRange):
         acme.execute(metrics.increment_skill_uses("s1"))
 
@@ -73,7 +123,7 @@ def test_an_increment_that_cannot_be_is_refused(addresses: Addresses, acme: Api)
     for by in (0, -1, -(2**40)):
         with refused(addresses, InvalidValueError, f"by must be at least 1, not {by}"):
             acme.execute(metrics.increment_skill_uses("s1", by))
-    for wrong in (2**31, True, 1.5):
+    for wrong in (True, 1.5):
         with refused(addresses, InvalidValueError, "by", str(wrong)):
             acme.execute(metrics.increment_skill_uses("s1", wrong))  # type: ignore[arg-type]
 

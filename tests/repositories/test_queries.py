@@ -287,7 +287,7 @@ WRONG_PARAMETERS = [
         "skills.get_skill",
         "id = %(skill_id)s",
         "total_uses = %(skill_id)s",
-        "parameter skill_id is integer, not text",
+        "parameter skill_id is bigint, not text",
     ),
     (
         "usage.record_usage_events",

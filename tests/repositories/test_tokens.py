@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
@@ -290,12 +291,12 @@ def test_a_measurement_that_cannot_be_is_refused_and_nothing_of_its_batch_is_kep
     for name in numbers:
         with refused(addresses, InvalidValueError, name, "-1"):
             acme.execute(record(measured(**{name: -1})))
-        above = 2**63 if name == "estimated_cost_microcents" else 2**31
-        for value in (above, -above - 1, True, 1.5, "1"):
+        most = {"estimated_cost_microcents": 10**13, "latency_ms": 2**31 - 1}.get(name, 10**9)
+        for value in (most + 1, 2**63, -(2**63) - 1, True, 1.5, "1"):
             with refused(addresses, InvalidValueError, name, str(value)):
                 acme.execute(record(measured(**{name: value})))
-    with refused(addresses, InvalidValueError, "total_tokens", str(2**31)):
-        acme.execute(record(measured(input_tokens=2**31 - 1, output_tokens=1)))
+    with refused(addresses, InvalidValueError, "total_tokens must be at most 1000000000, not 1000000001"):
+        acme.execute(record(measured(input_tokens=10**9, output_tokens=1)))
     both = {"output_tokens": 1, "model_name": "claude-sonnet-4-5"}
     with refused(addresses, InvalidValueError, "input_tokens", "-1"):
         acme.execute(record(measured(input_tokens=-1, **both)))
@@ -382,14 +383,47 @@ def test_a_thousand_million_measurements_of_20_dollars_still_add_up_exactly(
     assert repaired.avg_token_cost_microcents == 20 * DOLLAR + more
 
 
+def test_the_largest_measurements_do_not_close_a_skill_for_the_next(addresses: Addresses, acme: Api) -> None:
+    largest = measured(10**13, input_tokens=10**9, output_tokens=0, total_tokens=10**9, latency_ms=2**31 - 1)
+    assert acme.execute(tokens.record_token_measurements([largest] * 1_000)) == 1_000
+    acme.execute(tokens.record_token_measurement(measured(1)))
+    stats = acme.execute(tokens.get_skill_cost_stats("s1"))
+    assert stats.total_cost_microcents == 10**16 + 1
+    assert acme.execute(tokens.get_cost_trend("s1", days=2))[-1].cost_microcents == 10**16 + 1
+    assert average(acme, "s1") == stats.avg_cost_microcents
+
+
+def test_a_cost_computed_from_a_price_is_bounded_too(addresses: Addresses, acme: Api) -> None:
+    table = price("100001", "0")  # Dollars per million tokens.
+    with refused(addresses, InvalidValueError, "estimated_cost_microcents must be at most 10000000000000, not 1000010"):
+        acme.execute(
+            tokens.record_token_measurement(measured(model_name="m", input_tokens=10**6, output_tokens=0), prices=table)
+        )
+
+
+@pytest.mark.parametrize(("column", "value"), [("estimated_cost_microcents", 10**13), ("total_tokens", 10**9)])
+@pytest.mark.parametrize("table", ["token_measurements", "benchmark_results"])
+def test_the_database_bounds_a_measurement_as_python_does(
+    addresses: Addresses, acme: Api, table: str, column: str, value: int
+) -> None:
+    found = rows(
+        addresses.admin,
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = %s",
+        f"{table}_{column}_check",
+    )
+    assert re.search(rf"{column} <= '?{value}\b", found[0][0])
+
+
 def test_a_sum_beyond_its_range_is_refused(addresses: Addresses, acme: Api) -> None:
     most = 2**63 - 1
-    acme.execute(tokens.record_token_measurement(measured(most)))
-    assert average(acme, "s1") == most
+    rows(
+        addresses.admin,
+        "UPDATE skills SET priced_measurement_count = 1, token_cost_sum_microcents = %s WHERE id = 's1' RETURNING 1",
+        most,
+    )
+    assert acme.execute(skills.get_skill("s1")).avg_token_cost_microcents == most
     with refused(addresses, InvalidValueError, "out of range", cause=pg.NumericValueOutOfRange):
         acme.execute(tokens.record_token_measurement(measured(1)))
-    with refused(addresses, InvalidValueError, "out of range", cause=pg.NumericValueOutOfRange):
-        acme.execute(tokens.record_token_measurements([measured(most, "s2"), measured(most, "s2")]))
 
 
 def test_the_cost_stats_count_every_measurement_and_name_the_predominant_model(acme: Api) -> None:

@@ -114,7 +114,7 @@ def test_uses_move_metrics_updated_at_and_never_updated_at(addresses: Addresses,
 
 def test_an_event_that_cannot_be_is_refused_and_so_is_any_batch_with_it(addresses: Addresses, acme: Api) -> None:
     acme.execute(usage.record_usage_event(event()))
-    rows(addresses.admin, "UPDATE skills SET total_uses = %s WHERE id = 's3' RETURNING id", 2**31 - 1)
+    rows(addresses.admin, "UPDATE skills SET total_uses = %s WHERE id = 's3' RETURNING id", 2**63 - 1)
 
     def check(bad: NewUsageEvent, error: type[skilldb.SkilldbError], *named: str, cause: Any = None) -> None:
         with refused(addresses, error, *named, cause=cause):

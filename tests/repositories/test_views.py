@@ -103,6 +103,13 @@ def test_a_first_view_counts_one_and_a_repeat_adds_one(addresses: Addresses, acm
     assert acme.execute(views.get_user_view("u2", "s1"), views.get_user_view("u1", "s2")) == (None, None)
 
 
+def test_views_are_counted_beyond_the_last_32_bit_integer(addresses: Addresses, acme: Api) -> None:
+    acme.execute(views.record_skill_view("u1", "s1", 1))
+    rows(addresses.admin, "UPDATE user_skill_views SET view_count = %s RETURNING id", 2**31 - 1)
+    acme.execute(views.record_skill_view("u1", "s1", 1), views.open_skill("u1", "s1"))
+    assert acme.execute(views.get_user_view("u1", "s1")).view_count == 2**31 + 1
+
+
 def test_the_skills_viewed_last_come_newest_first_with_their_names(addresses: Addresses, acme: Api) -> None:
     assert acme.execute(views.list_recently_viewed("u1")) == []
     for skill in ("s2", "s1", "s3"):

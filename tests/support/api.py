@@ -11,8 +11,8 @@ import pytest
 
 import skilldb
 from skilldb import queries
-from skilldb.models import NewSkill, Skill, User
-from skilldb.repositories import skills, tenants, users
+from skilldb.models import NewSkill, NewSkillFeedback, NewTokenMeasurement, NewUsageEvent, Skill, User
+from skilldb.repositories import feedback, ratings, skills, tenants, tokens, usage, users
 from skilldb.statement import VALUE, Statement
 
 APIS = pytest.mark.parametrize("api", ["blocking", "async"])
@@ -80,6 +80,22 @@ def new_skill(tenant: skilldb.Tenant | Api, id: str, **more: Any) -> Skill:
     given = {"name": id.title(), "slug": id, "description": f"What {id} does", "category": "testing"} | more
     skill: Skill = tenant.execute(skills.create_skill(NewSkill(id=id, **given)))
     return skill
+
+
+def fill(tenant: skilldb.Tenant | Api, skill: str) -> None:
+    """A skill with something to count for each counter, by the user u1."""
+    new_skill(tenant, skill)
+    tenant.execute(
+        ratings.rate_skill("u1", skill, 3),
+        usage.record_usage_events([NewUsageEvent(tool_name="t", skill_id=skill)] * 2),
+        *(
+            feedback.submit_feedback(NewSkillFeedback(skill_id=skill, feedback_type=kind))
+            for kind in ("thumbs_up", "thumbs_down", "suggestion")
+        ),
+        tokens.record_token_measurement(
+            NewTokenMeasurement(skill_id=skill, model_name="m", estimated_cost_microcents=1_050_000)
+        ),
+    )
 
 
 def ask(sql: str, **params: Any) -> Statement[Any]:

@@ -69,7 +69,8 @@ Reason = tuple[type[SkilldbError], str]
 MOST = 2**31 - 1
 DAY = timedelta(days=1)
 COST = "estimated_cost_microcents"
-TOKENS = ("input_tokens", "output_tokens", "total_tokens", "latency_ms")
+TOKENS = ("input_tokens", "output_tokens", "total_tokens")
+MOST_TOKENS, MOST_COST, MOST_USES = 10**9, 10**13, 10**6
 STATUSES = ("draft", "pending_review", "published", "archived")
 THUMBS = {"thumbs_up": 1, "thumbs_down": -1}
 FEEDBACK_TYPES = (*THUMBS, "suggestion", "training_example", "bug_report")
@@ -94,9 +95,18 @@ def refuse(*reasons: tuple[bool, type[SkilldbError], str]) -> None:
         raise Refused(*found)
 
 
-def below(least: int, **numbers: int | None) -> list[tuple[bool, type[SkilldbError], str]]:
-    """The numbers that are too small, or too large for an INTEGER."""
-    return [(n is not None and not least <= n <= MOST, InvalidValueError, name) for name, n in numbers.items()]
+def outside(least: int, most: int = MOST, **numbers: int | None) -> list[tuple[bool, type[SkilldbError], str]]:
+    """The numbers that are too small or too large."""
+    return [(n is not None and not least <= n <= most, InvalidValueError, name) for name, n in numbers.items()]
+
+
+def unlikely(row: NewTokenMeasurement | NewBenchmarkResult) -> list[tuple[bool, type[SkilldbError], str]]:
+    """The numbers of a measurement or result that it cannot have."""
+    return [
+        *outside(0, MOST_TOKENS, **{name: getattr(row, name) for name in TOKENS}),
+        *outside(0, latency_ms=row.latency_ms),
+        *outside(0, MOST_COST, estimated_cost_microcents=row.estimated_cost_microcents),
+    ]
 
 
 def half_up(number: Fraction) -> int:
@@ -259,7 +269,7 @@ class Organisation:
     def create_skill(self, skill: NewSkill) -> Skill:
         refuse(
             (skill.status not in STATUSES, InvalidValueError, "status"),
-            *below(0, hours_saved=skill.hours_saved),
+            *outside(0, hours_saved=skill.hours_saved),
             (skill.id in self.skills, AlreadyExistsError, "id"),
             (self.get_skill_by_slug(skill.slug) is not None, AlreadyExistsError, "slug"),
             (skill.author_id is not None and skill.author_id not in self.users, NotFoundError, "user"),
@@ -332,7 +342,7 @@ class Organisation:
         refuse(
             self.no_skill(skill_id),
             (changes.get("status", "draft") not in STATUSES, InvalidValueError, "status"),
-            *below(0, hours_saved=changes.get("hours_saved")),
+            *outside(0, hours_saved=changes.get("hours_saved")),
             (other is not None and other.id != skill_id, AlreadyExistsError, "slug"),
         )
         old = self.skills[skill_id]
@@ -400,8 +410,7 @@ class Organisation:
     # Counters.
 
     def increment_skill_uses(self, skill_id: str, by: int = 1) -> int:
-        refuse(*below(1, by=by), self.no_skill(skill_id))
-        refuse((self.skills[skill_id].total_uses + by > MOST, InvalidValueError, "by"))
+        refuse(*outside(1, MOST_USES, by=by), self.no_skill(skill_id))
         self.count(skill_id, by)
         return self.skills[skill_id].total_uses
 
@@ -485,7 +494,7 @@ class Organisation:
             self.no_user(user_id),
             self.no_skill(skill_id),
             (not 1 <= rating <= 5, InvalidValueError, "rating"),
-            *below(0, hours_saved_estimate=hours_saved_estimate),
+            *outside(0, hours_saved_estimate=hours_saved_estimate),
         )
         former = self.ratings.get((user_id, skill_id))
         found = self.ratings[user_id, skill_id] = Rating(
@@ -514,7 +523,7 @@ class Organisation:
     # Views.
 
     def record_skill_view(self, user_id: str, skill_id: str, current_version: int | None) -> None:
-        refuse(self.no_user(user_id), self.no_skill(skill_id), *below(1, current_version=current_version))
+        refuse(self.no_user(user_id), self.no_skill(skill_id), *outside(1, current_version=current_version))
         former = self.views.get((user_id, skill_id))
         self.views[user_id, skill_id] = UserSkillView(
             id=ANY,  # Made up, and never needed to find the view.
@@ -701,8 +710,7 @@ class Organisation:
         refuse(
             *(self.no_user(m.user_id) for m in added),
             *(self.no_skill(m.skill_id) for m in added),
-            *(reason for m in added for reason in below(0, **{n: getattr(m, n) for n in TOKENS})),
-            *((not 0 <= (m.estimated_cost_microcents or 0) < 2**63, InvalidValueError, COST) for m in added),
+            *(reason for m in added for reason in unlikely(m)),
             (any(id in self.measurements or ids.count(id) > 1 for id in ids), AlreadyExistsError, "id"),
         )
         for m in added:
@@ -773,10 +781,8 @@ class Organisation:
 
     def record_benchmark_results(self, run_id: str, results: Iterable[NewBenchmarkResult]) -> int:
         results = list(results)
-        numbers = [{name: getattr(r, name) for name in (*TOKENS, "test_case_index")} for r in results]
         refuse(
-            *(reason for each in numbers for reason in below(0, **each)),
-            *((not 0 <= (r.estimated_cost_microcents or 0) < 2**63, InvalidValueError, COST) for r in results),
+            *(reason for r in results for reason in (*unlikely(r), *outside(0, test_case_index=r.test_case_index))),
             *(((r.quality_score or 0) not in range(101), InvalidValueError, "quality_score") for r in results),
             self.no_run(run_id),
         )
