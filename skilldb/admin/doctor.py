@@ -235,7 +235,7 @@ def _isolated(check: isolation.Check, advice: str) -> Check:
 
 
 def _owner(patient: Patient) -> Iterator[tuple[Level, str, str]]:
-    role, bypasses = patient.owner.execute(_MIGRATE["get_role"].sql).fetchall()[0]
+    role, bypasses, _ = patient.owner.execute(_MIGRATE["get_role"].sql).fetchall()[0]
     if not bypasses:
         yield (
             "failure",
