@@ -1,5 +1,6 @@
 -- The versions of a skill, which are never changed, and the foreign key from a skill to its published version.
--- Locks: SHARE ROW EXCLUSIVE on tenants, users and skills for the foreign keys, to the end of the transaction.
+-- Locks: SHARE ROW EXCLUSIVE on tenants and users for the foreign keys, ACCESS EXCLUSIVE on skills for NO FORCE, to the
+-- end of the transaction.
 -- Adding skills_published_version_fk reads skills once. No skill refers to a version yet, so the key needs no separate
 -- VALIDATE.
 SET LOCAL lock_timeout = '5s';
@@ -76,8 +77,14 @@ BEGIN
         SELECT 1 FROM pg_constraint
         WHERE conname = 'skills_published_version_fk' AND conrelid = 'skills'::REGCLASS
     ) THEN
+        -- PostgreSQL validates a foreign key with a query, to which the policies apply: an owner without BYPASSRLS would
+        -- be refused. Until the end of this transaction nobody else sees the tables without FORCE.
+        ALTER TABLE skills NO FORCE ROW LEVEL SECURITY;
+        ALTER TABLE skill_versions NO FORCE ROW LEVEL SECURITY;
         ALTER TABLE skills ADD CONSTRAINT skills_published_version_fk
         FOREIGN KEY (tenant_id, published_version_id) REFERENCES skill_versions (tenant_id, id);
+        ALTER TABLE skill_versions FORCE ROW LEVEL SECURITY;
+        ALTER TABLE skills FORCE ROW LEVEL SECURITY;
     END IF;
 END
 $$;

@@ -27,7 +27,7 @@ from tests.support.pooler import pooler
 from tests.support.proxy import Proxy, proxy
 from tests.support.reliability import FIGURES
 from tests.support.reuse import Reused
-from tests.support.server import POOLER, TEST_DSN, Addresses, Admin, server_folder
+from tests.support.server import POOLER, SUBJECT_OWNER, TEST_DSN, Addresses, Admin, server_folder
 
 if POOLER:
     skilldb.connect.__kwdefaults__["prepare_threshold"] = None  # type: ignore[index]
@@ -133,6 +133,38 @@ def addresses(admin: Admin, entrance: Admin, reused: Reused) -> Iterator[Address
             service=entrance.dsn(dbname, "skilldb_service"),
         )
         yield found
+
+
+@pytest.fixture(scope="session")
+def subject_template(admin: Admin, template: Any) -> Iterator[str]:
+    """The name of a database that an owner without BYPASSRLS has migrated."""
+    dbname = f"{template.template_dbname}_subject"
+    with psycopg.connect(admin.dsn("postgres"), autocommit=True) as conn:
+        conn.execute(
+            f"DO $$ BEGIN CREATE ROLE {SUBJECT_OWNER} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEROLE; "
+            "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$".encode()
+        )
+        conn.execute(f"DROP DATABASE IF EXISTS {dbname} WITH (FORCE)".encode())
+        conn.execute(f"CREATE DATABASE {dbname} OWNER {SUBJECT_OWNER}".encode())
+    list(migrate.migrate(admin.dsn(dbname, SUBJECT_OWNER)))
+    yield dbname
+    with psycopg.connect(admin.dsn("postgres"), autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE {dbname} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def subject(admin: Admin, entrance: Admin, subject_template: str) -> Iterator[Addresses]:
+    """The same as `addresses`, of a database whose owner has no BYPASSRLS: it is subject to the policies itself."""
+    dbname = f"{subject_template}_copy"
+    with psycopg.connect(admin.dsn("postgres"), autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {dbname} OWNER {SUBJECT_OWNER} TEMPLATE {subject_template}".encode())
+        conn.execute(f"REVOKE TEMPORARY ON DATABASE {dbname} FROM PUBLIC".encode())
+        yield Addresses(
+            admin=admin.dsn(dbname),
+            owner=admin.dsn(dbname, SUBJECT_OWNER),
+            service=entrance.dsn(dbname, "skilldb_service"),
+        )
+        conn.execute(f"DROP DATABASE {dbname} WITH (FORCE)".encode())
 
 
 @pytest.fixture

@@ -185,6 +185,9 @@ def _creation(examined: Examined) -> Iterator[tuple[Level, str, str]]:
             yield "failure", f"{reason}: it could replace what skilldb calls; nothing else was examined", remedy
 
 
+_KEYS = "an owner without BYPASSRLS first takes FORCE ROW LEVEL SECURITY off both tables of the key, and puts it back"
+"""PostgreSQL validates a key by a query. Under the policies it sees no rows, and accepts any key."""
+
 # For each check: what holds if it finds nothing, and what to do if it finds something (as the owner unless it says so).
 _ISOLATION: dict[isolation.Check, tuple[str, str]] = {
     isolation.opening: (
@@ -206,7 +209,8 @@ _ISOLATION: dict[isolation.Check, tuple[str, str]] = {
     ),
     isolation.foreign_keys: (
         "every foreign key stays within the organisation and is validated",
-        "ALTER TABLE ... VALIDATE CONSTRAINT, or drop the key and add it with tenant_id first, as in migrations/",
+        "ALTER TABLE ... VALIDATE CONSTRAINT, or drop the key and add it with tenant_id first, as in migrations/; "
+        f"{_KEYS}",
     ),
     isolation.unique_keys: (
         "every unique key is unique within an organisation",
@@ -238,15 +242,29 @@ def _isolated(check: isolation.Check, advice: str) -> Check:
 
 
 def _owner(examined: Examined) -> Iterator[tuple[Level, str, str]]:
-    role, bypasses = examined.owner.execute(_MIGRATE["get_role"].sql).fetchall()[0]
-    if not bypasses:
+    """Which mode the owner works in, with BYPASSRLS or without, and whether all tables are its own."""
+    role, bypasses, lists_tenants = examined.owner.execute(_MIGRATE["get_role"].sql).fetchall()[0]
+    tables = [table.oid for table in isolation.tables(examined.owner)]
+    foreign = examined.owner.execute(_SQL["list_foreign_owners"].sql, {"tables": tables}).fetchall()
+    name = role if foreign else f"{role} owns every table and"
+    if bypasses:
+        yield "ok", f"{name} bypasses the policies: it sees all rows", ""
+    elif lists_tenants:
+        yield (
+            "ok",
+            f"{name} is subject to the policies (no BYPASSRLS): it sees one organisation's rows at a time. "
+            "Back up as docs/operations.md says under Without BYPASSRLS",
+            "",
+        )
+    else:
         yield (
             "failure",
-            f"{role} is subject to the policies: migrations and dumps would miss rows",
-            f"as a superuser: ALTER ROLE {role} BYPASSRLS",
+            f"{role} cannot list the organisations: it has no BYPASSRLS and does not own the table tenants, or that "
+            "table forces row-level security",
+            "use the owner of the tables in SKILLDB_OWNER_DSN, or as that owner: "
+            "ALTER TABLE tenants NO FORCE ROW LEVEL SECURITY",
         )
-    tables = [table.oid for table in isolation.tables(examined.owner)]
-    for table, owner in examined.owner.execute(_SQL["list_foreign_owners"].sql, {"tables": tables}).fetchall():
+    for table, owner in foreign:
         yield (
             "warning",
             f"{table} belongs to {owner}: {role} cannot migrate it",
@@ -384,7 +402,7 @@ def _definitions(examined: Examined) -> Iterator[tuple[Level, str, str]]:
 _MAKE_AGAIN = {
     "column": "ALTER TABLE ... ALTER ... TYPE, SET or DROP NOT NULL, SET or DROP DEFAULT, or ADD COLUMN, as expected",
     "constraint": "ALTER TABLE ... DROP the constraint that differs, then ADD CONSTRAINT as expected; add a key or "
-    "check NOT VALID and then VALIDATE CONSTRAINT, so that nobody waits",
+    f"check NOT VALID and then VALIDATE CONSTRAINT, so that nobody waits; {_KEYS}",
     "index": "DROP INDEX CONCURRENTLY the index that differs, then create it as expected, CONCURRENTLY",
 }
 
@@ -554,7 +572,7 @@ def _statements(examined: Examined) -> Iterator[tuple[Level, str, str]]:
 
 # The checks after those of isolation, each with what holds if it finds nothing.
 _CHECKS: tuple[tuple[str, Check, str], ...] = (
-    ("owner", _owner, "the owner owns every table and sees all rows"),
+    ("owner", _owner, ""),
     (
         "other roles",
         _other_roles,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +28,10 @@ from skilldb.settings import Secret, owner_search_path, parse, schema_name
 _SQL = queries.load("admin/migrate")
 _BEFORE_0_2 = "0002_create_raise_not_found"
 """A migration that only skilldb before 0.2 has. The first migration has the same name before and after."""
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", flags=re.DOTALL)
+_ROW_SECURITY = re.compile(r"\brow_security\b\W*(?:to\b\W*)?(\w*)")
+"""Finds the values that the setting is given: `= on`, `TO off`, `', 'on'`."""
+_TENANT, _OFF = "app.current_tenant_id", {"off"}
 _TO_LINTER = re.compile(rb"^[ \t]*-- squawk-.*\n?", flags=re.MULTILINE)
 
 
@@ -123,14 +127,15 @@ def migrate(dsn: str | Secret, *, schema: str | None = None, wait: float = 10.0)
 
     `schema`: default SKILLDB_SCHEMA, else `public`. `wait`: seconds to wait for another process that migrates.
 
-    MigrationError: an applied migration was edited or has no file, another process migrates, or the role lacks
-    BYPASSRLS. Without it a migration would not see the rows that it must change.
+    MigrationError: an applied migration was edited or has no file, another process migrates, the role cannot list the
+    organisations, or a pending migration leaves row_security on.
     """
     dsn = Secret(dsn)
     files = read()
     with _locked(dsn, schema, wait) as backend:
         applied = _applied(backend.connection)
         _refuse_edited(files, applied)
+        _refuse_row_security(id for id in files if id not in applied)
         for migration in backend.to_apply(yoyo.read_migrations(str(queries.folder("migrations")))):
             start = perf_counter()
             _one(backend, migration.id, lambda m=migration: backend.apply_one(m))
@@ -145,7 +150,7 @@ def migrate(dsn: str | Secret, *, schema: str | None = None, wait: float = 10.0)
 def plan(dsn: str | Secret, *, schema: str | None = None) -> list[PlannedMigration]:
     """The statements that migrate() would run, with their locks. Arguments as there. Writes nothing, takes no lock.
 
-    MigrationError: an applied migration was edited or has no file.
+    MigrationError: an applied migration was edited or has no file, or a pending one leaves row_security on.
     """
     dsn = Secret(dsn)
     files = read()
@@ -153,11 +158,12 @@ def plan(dsn: str | Secret, *, schema: str | None = None) -> list[PlannedMigrati
         applied = _applied(conn)
         catalogue = locks.catalogue(conn)
     _refuse_edited(files, applied)
+    _refuse_row_security(id for id in files if id not in applied)
     return [_planned(id, catalogue) for id in files if id not in applied]
 
 
 def _planned(id: str, catalogue: locks.Catalogue) -> PlannedMigration:
-    directives, _, statements = read_sql_migration(str(queries.folder("migrations") / f"{id}.sql"))
+    directives, statements = _read(id)
     return PlannedMigration(
         id=id,
         transactional=directives.get("transactional", "true").lower() == "true",
@@ -165,13 +171,19 @@ def _planned(id: str, catalogue: locks.Catalogue) -> PlannedMigration:
     )
 
 
+def _read(id: str) -> tuple[dict[str, str], list[str]]:
+    """The directives and the statements of a file."""
+    directives, _, statements = read_sql_migration(str(queries.folder("migrations") / f"{id}.sql"))
+    return directives, statements
+
+
 def rollback(
     dsn: str | Secret, count: int | None = 1, *, schema: str | None = None, wait: float = 10.0
 ) -> Iterator[MigrationDone]:
     """Roll back the last `count` migrations (None: all), and yield each when it is done. Arguments as migrate().
 
-    Drops the tables that the migrations created, with their rows. MigrationError: another process migrates, or a
-    migration has no file.
+    Drops the tables that the migrations created, with their rows. MigrationError: another process migrates, a
+    migration has no file, the role cannot list the organisations, or a rollback leaves row_security on.
     """
     dsn = Secret(dsn)
     files = read()
@@ -181,7 +193,9 @@ def rollback(
                 f"Migration {', '.join(sorted(gone))} is applied to this database, but this version of skilldb has no "
                 "such file. Install the version that applied it."
             )
-        for migration in backend.to_rollback(yoyo.read_migrations(str(queries.folder("migrations"))))[:count]:
+        found = backend.to_rollback(yoyo.read_migrations(str(queries.folder("migrations"))))[:count]
+        _refuse_row_security(f"{migration.id}.rollback" for migration in found)
+        for migration in found:
             start = perf_counter()
             _one(backend, migration.id, lambda m=migration: backend.rollback_one(m))
             yield MigrationDone(id=migration.id, seconds=perf_counter() - start)
@@ -263,6 +277,25 @@ def _refuse_edited(files: dict[str, str], applied: dict[str, tuple[datetime, str
             )
 
 
+def _refuse_row_security(ids: Iterable[str]) -> None:
+    """Refuse a statement that sees no rows, without an error, for an owner without BYPASSRLS.
+
+    With row_security on, a query without an organisation finds nothing. So what switches it on must set the
+    organisation as well, and the same statement of the file must switch row_security off again.
+    """
+    for id in ids:
+        for statement in _read(id)[1]:
+            text = _COMMENT.sub("", statement).lower()
+            values = _ROW_SECURITY.findall(text)
+            switching = [part for part in text.split(";") if {*_ROW_SECURITY.findall(part)} - _OFF]
+            if any(_TENANT not in part for part in switching) or values[-1:] not in ([], [*_OFF]):
+                raise MigrationError(
+                    f"{id} switches row_security on without setting the organisation, or does not switch it off again: "
+                    "an owner without BYPASSRLS would miss rows. Write it like the DO block in CONTRIBUTING.md under "
+                    '"Change rows in a migration"'
+                )
+
+
 def _lock(conn: psycopg.Connection[Any]) -> MigrationLock | None:
     if conn.execute(_SQL["has_lock_table"].sql).fetchone() != (True,):
         return None
@@ -303,6 +336,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         """yoyo calls this after connecting, and after each rollback, which undoes settings.
 
         With row_security off, a role that is subject to policies gets an error from PostgreSQL, not an empty result.
+        A migration switches it on for one organisation at a time: see CONTRIBUTING.md.
         """
         try:
             guards.pin_transactions(connection)
@@ -335,11 +369,12 @@ def _opened(dsn: str | Secret, schema: str | None) -> Iterator[Any]:
 @contextmanager
 def _locked(dsn: str | Secret, schema: str | None, wait: float) -> Iterator[Any]:
     with _opened(dsn, schema) as backend:
-        role, bypasses = backend.connection.execute(_SQL["get_role"].sql).fetchone()
-        if not bypasses:
+        role, _, lists_tenants = backend.connection.execute(_SQL["get_role"].sql).fetchone()
+        if not lists_tenants:
             raise MigrationError(
-                f"role {role} is subject to the policies: a migration would miss rows without an error. "
-                f"As a superuser, run: ALTER ROLE {role} BYPASSRLS. Or migrate as another role"
+                f"{role} cannot list the organisations: it has no BYPASSRLS and does not own the table tenants, or "
+                "that table forces row-level security. Migrate as the owner of the tables, or as that owner run: "
+                "ALTER TABLE tenants NO FORCE ROW LEVEL SECURITY"
             )
         try:
             with backend.lock(timeout=wait):

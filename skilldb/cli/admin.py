@@ -126,7 +126,9 @@ def unlock(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fal
 @app.command()
 def psql(
     tenant: Annotated[str | None, typer.Option(help="See this organisation's rows. Without it, none are seen.")] = None,
-    owner: Annotated[bool, typer.Option("--owner", help="As the owner, who sees all rows.")] = False,
+    owner: Annotated[
+        bool, typer.Option("--owner", help="As the owner, who sees all rows if it has BYPASSRLS.")
+    ] = False,
     schema: Schema = None,
 ) -> None:
     """Open psql on the database, as the service or as the owner."""

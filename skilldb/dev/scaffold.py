@@ -14,6 +14,7 @@ _LONGEST = 53  # PostgreSQL cuts a constraint's name after 63 bytes. The longest
 
 _UP = """\
 -- What this is for.
+-- If it reads or changes rows, or adds a foreign key: CONTRIBUTING.md, "Change rows in a migration", has the pattern.
 -- Locks: which, on which tables, and for how long.
 SET LOCAL lock_timeout = '5s';
 """

@@ -1,10 +1,12 @@
 -- Queries of migrate.py on yoyo's own tables. The owner runs them; they do not name a tenant.
 
 -- name: get_role()
--- Whether the role is subject to policies. If it is, it does not see all rows that a migration must change.
+-- Whether the role is subject to policies, and whether it sees all organisations: without BYPASSRLS it then owns
+-- `tenants`, which must not force row-level security. Without that table nothing hides an organisation.
 SELECT
     rolname,
-    rolsuper OR rolbypassrls AS bypasses
+    rolsuper OR rolbypassrls AS bypasses,
+    to_regclass('tenants') IS NULL OR NOT row_security_active(to_regclass('tenants')) AS lists_tenants
 FROM pg_roles
 WHERE rolname = current_user;
 

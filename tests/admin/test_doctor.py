@@ -264,11 +264,18 @@ def test_a_fault_is_named_by_its_check_and_by_no_other(
 
 
 @direct_only
-def test_a_role_that_may_bypass_isolation_and_an_owner_that_may_not_are_named(addresses: Addresses) -> None:
+def test_a_role_that_may_bypass_isolation_and_an_owner_without_tables_are_named(addresses: Addresses) -> None:
     swapped = list(doctor.examine(addresses.service, addresses.owner))
     found = {(finding.check, finding.level) for finding in swapped}
     assert {("opening", "failure"), ("roles", "failure"), ("owner", "failure")} <= found
-    assert any("skilldb_service is subject to the policies" in finding.found for finding in swapped)
+    assert any("skilldb_service cannot list the organisations" in finding.found for finding in swapped)
+
+
+def test_an_owner_with_bypassrls_is_named_as_such(addresses: Addresses) -> None:
+    (owner,) = [finding for finding in examine(addresses) if finding.check == "owner"]
+    assert owner == Finding(
+        check="owner", level="ok", found="skilldb_owner owns every table and bypasses the policies: it sees all rows"
+    )
 
 
 def test_a_database_made_before_0_2_has_that_one_finding(addresses: Addresses) -> None:

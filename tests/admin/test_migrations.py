@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,9 +14,12 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typer.testing import CliRunner
 
+import skilldb
 from skilldb import cli, queries
 from skilldb.admin import migrate
 from skilldb.admin.migrate import MigrationError
+from skilldb.repositories import ratings, tenants
+from tests.support.api import new_skill, new_user
 from tests.support.database import contents, rows, until
 from tests.support.schema import LAST, dump
 from tests.support.server import CHECKOUT, Addresses, Admin
@@ -292,9 +296,156 @@ def test_a_killed_run_is_explained_unlocked_and_ended_by_the_next(addresses: Add
     assert [done.id for done in migrate.migrate(addresses.owner)] == sorted(migrate.read())[11:]
 
 
-def test_a_role_that_policies_hold_may_not_migrate(addresses: Addresses) -> None:
-    with pytest.raises(MigrationError, match="skilldb_service is subject to the policies"):
+def test_a_role_that_cannot_list_the_organisations_may_not_migrate(addresses: Addresses) -> None:
+    with pytest.raises(MigrationError, match="skilldb_service cannot list the organisations"):
         list(migrate.migrate(make_conninfo(addresses.owner, user="skilldb_service")))
+
+
+def blocks(section: str) -> list[str]:
+    """The SQL blocks under a heading of CONTRIBUTING.md."""
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text().split(f"## {section}\n")[1].split("\n## ")[0]
+    return re.findall(r"^```sql\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_an_owner_without_bypassrls_migrates_to_the_same_schema_and_back(
+    subject: Addresses, addresses: Addresses
+) -> None:
+    before = dump(addresses.admin)
+    assert dump(subject.admin) == before
+    assert len(list(migrate.rollback(subject.owner, None))) == LAST
+    assert len(list(migrate.migrate(subject.owner))) == LAST
+    assert dump(subject.admin) == before
+    assert states(subject.owner) == {"applied"}
+
+
+def test_without_bypassrls_tenants_must_not_be_forced(subject: Addresses) -> None:
+    """Its organisations would be an empty list, and each backfill would change nothing."""
+    with psycopg.connect(subject.owner) as conn:
+        conn.execute("ALTER TABLE tenants FORCE ROW LEVEL SECURITY")
+    with pytest.raises(MigrationError, match="ALTER TABLE tenants NO FORCE ROW LEVEL SECURITY"):
+        list(migrate.migrate(subject.owner))
+
+
+FORGETFUL = "UPDATE skills SET category = 'changed';"
+RIGHT, KEY = blocks("Change rows in a migration")
+RIGHT = RIGHT.replace("lower(category)", "'changed'")
+
+
+@pytest.fixture(params=["addresses", "subject"], ids=["with BYPASSRLS", "without BYPASSRLS"])
+def either(request: pytest.FixtureRequest) -> Addresses:
+    """A database with two organisations of one skill each, whose owner has BYPASSRLS or does not."""
+    found: Addresses = request.getfixturevalue(request.param)
+    with skilldb.connect(found.service) as db:
+        for id in ("acme", "globex"):
+            db.tenant(id).execute(tenants.create_tenant(id, id))
+            new_skill(db.tenant(id), "s1")
+    return found
+
+
+def categories(addresses: Addresses) -> list[tuple[str, ...]]:
+    return rows(addresses.admin, "SELECT tenant_id, category FROM skills ORDER BY 1")
+
+
+def write(files: Path, up: str, down: str = "SELECT 1;", *, transactional: bool = True) -> str:
+    """Write the next migration, and return its id."""
+    id = f"{LAST + 1:04}_backfill"
+    for name, text in ((f"{id}.sql", up), (f"{id}.rollback.sql", down)):
+        (files / name).write_text(text if transactional else f"-- transactional: false\n{text}")
+    return id
+
+
+def test_a_backfill_from_organisation_to_organisation_reaches_every_row(either: Addresses, files: Path) -> None:
+    id = write(files, RIGHT, RIGHT.replace("changed", "and back"))
+    assert [done.id for done in migrate.migrate(either.owner)] == [id]
+    assert categories(either) == [("acme", "changed"), ("globex", "changed")]
+    assert [done.id for done in migrate.rollback(either.owner)] == [id]
+    assert categories(either) == [("acme", "and back"), ("globex", "and back")]
+
+
+def test_a_backfill_without_the_setting_is_an_error_without_bypassrls(
+    either: Addresses, files: Path, request: pytest.FixtureRequest
+) -> None:
+    """Even where the table is empty: PostgreSQL refuses it when it plans it."""
+    id = write(files, FORGETFUL)
+    before = categories(either)
+    if "with BYPASSRLS" in request.node.name:
+        assert [done.id for done in migrate.migrate(either.owner)] == [id]
+        assert categories(either) == [("acme", "changed"), ("globex", "changed")]
+    else:
+        with pytest.raises(MigrationError, match=f"{id} failed and was undone: query would be affected by row-level"):
+            list(migrate.migrate(either.owner))
+        assert categories(either) == before
+        assert {m.id for m in migrate.status(either.owner) if m.state == "pending"} == {id}
+
+
+def test_a_statement_behind_a_backfill_is_refused_as_before(subject: Addresses, files: Path) -> None:
+    """The backfill has switched row_security off again, for the rest of its transaction."""
+    write(files, RIGHT + FORGETFUL)
+    with pytest.raises(MigrationError, match="query would be affected by row-level"):
+        list(migrate.migrate(subject.owner))
+
+
+def test_a_foreign_key_is_validated_over_all_rows_where_force_is_off(either: Addresses, files: Path) -> None:
+    with skilldb.connect(either.service) as db:
+        new_user(db.tenant("acme"), "u1")
+        db.tenant("acme").execute(ratings.rate_skill("u1", "s1", 5))
+    write(files, KEY, "ALTER TABLE ratings DROP CONSTRAINT ratings_again_fk;")
+    assert len(list(migrate.migrate(either.owner))) == 1
+    validated = "SELECT convalidated FROM pg_constraint WHERE conname = 'ratings_again_fk'"
+    assert rows(either.admin, validated) == [(True,)]
+    forced = "SELECT bool_and(relforcerowsecurity) FROM pg_class WHERE relname IN ('ratings', 'users')"
+    assert rows(either.admin, forced) == [(True,)]
+    list(migrate.rollback(either.owner))
+    write(files, KEY.replace("(tenant_id, user_id)", "(tenant_id, skill_id)"))
+    with pytest.raises(MigrationError, match="violates foreign key constraint"):
+        list(migrate.migrate(either.owner))
+
+
+def test_a_foreign_key_with_force_on_is_refused_without_bypassrls(subject: Addresses, files: Path) -> None:
+    """Outside migrate(), where row_security is on, PostgreSQL accepts the key without looking at a row."""
+    with skilldb.connect(subject.service) as db:
+        tenant = db.tenant("acme")
+        tenant.execute(tenants.create_tenant("acme", "acme"))
+        new_skill(tenant, "s1")
+        new_user(tenant, "u1")
+        tenant.execute(ratings.rate_skill("u1", "s1", 5))
+    add = next(line for line in KEY.splitlines() if "ADD CONSTRAINT" in line)
+    write(files, add)
+    with pytest.raises(MigrationError, match="query would be affected by row-level"):
+        list(migrate.migrate(subject.owner))
+    with psycopg.connect(subject.owner) as conn:
+        conn.execute(add.replace("(tenant_id, user_id)", "(tenant_id, skill_id)").encode())
+        conn.rollback()
+
+
+@pytest.mark.parametrize("transactional", [True, False])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"SET LOCAL row_security = on; {FORGETFUL}",
+        f"SET row_security TO true; {FORGETFUL}",
+        f"SELECT set_config('row_security', 'on', true); {FORGETFUL}",
+        f"DO $$ BEGIN SET LOCAL row_security = on; {FORGETFUL} SET LOCAL row_security = off; END $$;",
+        RIGHT.replace("set_config('row_security', 'off', true)", "1"),
+        RIGHT.replace("set_config('app.current_tenant_id', organisation, true)", "1"),
+        "-- app.current_tenant_id, row_security = off\n" + FORGETFUL.replace("UPDATE", "SET row_security = on; UPDATE"),
+    ],
+    ids=["SET LOCAL", "SET", "set_config", "no organisation", "not off again", "too late", "in a comment"],
+)
+def test_row_security_is_on_for_one_organisation_only(
+    either: Addresses, files: Path, statement: str, transactional: bool
+) -> None:
+    """Else the rest of the migration would see no rows, without an error. Both owners refuse it, before it runs."""
+    id = write(files, statement, transactional=transactional)
+    before = categories(either)
+    for attempt in (migrate.migrate, migrate.plan):
+        with pytest.raises(MigrationError, match=f"{id} switches row_security on"):
+            list(attempt(either.owner))
+    assert categories(either) == before
+    write(files, "SELECT 1;", statement, transactional=transactional)
+    assert [done.id for done in migrate.migrate(either.owner)] == [id]
+    with pytest.raises(MigrationError, match=f"{id}.rollback switches row_security on"):
+        list(migrate.rollback(either.owner))
 
 
 def test_the_role_stays_while_logins_or_other_databases_use_it(addresses: Addresses) -> None:

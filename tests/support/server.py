@@ -20,6 +20,8 @@ CHECKOUT = Path(__file__).parent.parent.parent
 TEST_DSN = os.environ.get("SKILLDB_TEST_DSN")
 # Set, the service's connections run through a pgbouncer in transaction mode.
 POOLER = os.environ.get("SKILLDB_TEST_POOLER")
+SUBJECT_OWNER = "skilldb_subject_owner"
+"""An owner without BYPASSRLS, which is subject to the policies."""
 direct_only = pytest.mark.skipif(bool(POOLER), reason="is about connections that no pooler shares")
 
 
