@@ -134,10 +134,10 @@ def test_repair_mends_every_counter_and_the_next_check_is_clean(
     assert repaired.exit_code == 0
     assert drift(repaired) == drift(falsified) != []
     assert repaired.output.splitlines()[-1] == "2 organisations checked, 17 counters drifted. 17 repaired."
-    repaired = [t.execute(skills.get_skill(skill)) for t in both for skill in ("s1", "s2")]
-    assert [without_time(skill) for skill in repaired] == [without_time(skill) for skill in right]
+    present = [t.execute(skills.get_skill(skill)) for t in both for skill in ("s1", "s2")]
+    assert [without_time(skill) for skill in present] == [without_time(skill) for skill in right]
     # What had not drifted was left alone, its time included.
-    assert repaired[0] == right[0]
+    assert present[0] == right[0]
     before = contents(addresses.admin)
     for arguments in ((), ("--repair",)):
         again = check(*arguments)
