@@ -14,7 +14,7 @@ from psycopg.pq.abc import PGconn
 
 from skilldb import queries
 from skilldb.errors import SkilldbError, UnsafePoolerError, UnsafeRoleError, UnsafeSchemaError
-from skilldb.settings import NOTHING_TRUSTED
+from skilldb.settings import NOTHING_TRUSTED, quoted
 from skilldb.statement import ROWS, Statement
 
 _SQL = queries.load("guards")
@@ -110,11 +110,6 @@ def _refuse_unusable(schema: str, role: str, usable: bool | None) -> None:
             f"role {role} may not use the schema {schema!r}. "
             f"Run: GRANT USAGE ON SCHEMA {quoted(schema)} TO skilldb_app, and GRANT skilldb_app TO {quoted(role)}"
         )
-
-
-def quoted(name: str) -> str:
-    """An identifier in double quotes, for a statement to be pasted."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 # The pooler.
