@@ -119,6 +119,8 @@ types: $(READY) ## Check types with mypy --strict
 check: lint types test ## All of lint, types and test
 
 clean: ## Stop the embedded PostgreSQL and remove what can be made again; .skilldb/ stays
-	@test ! -e $(READY) || $(BIN)/python -m skilldb.cli db-stop
+	@if ! test -e .skilldb; then :; \
+	elif $(BIN)/python -c 'import skilldb.cli' > /dev/null 2>&1; then $(BIN)/python -m skilldb.cli db-stop; \
+	else echo "$(VENV) cannot run skilldb. If the embedded PostgreSQL still runs, stop it: make db-stop"; fi
 	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache dist
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -77,7 +77,7 @@ class ForkedError(SkilldbError):
 
 
 class DatabaseClosedError(SkilldbError):
-    """The call came after close()."""
+    """The call came after close(), or close() ended it while it waited for a connection."""
 
 
 class PermissionDeniedError(SkilldbError):

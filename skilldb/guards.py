@@ -23,7 +23,7 @@ from skilldb.errors import (
     UnsuitableSettingError,
 )
 from skilldb.query import Query
-from skilldb.settings import NOTHING_TRUSTED, PINNED
+from skilldb.settings import NOTHING_TRUSTED, PINNED, quoted
 from skilldb.statement import ROWS, Statement
 
 _SQL = queries.load("guards")
@@ -155,11 +155,6 @@ def refuse_unusable(sessions: Rows, schema: str) -> None:
             f"permission denied for schema {schema}: role {role} may not use it. "
             f"Run: GRANT USAGE ON SCHEMA {quoted(schema)} TO skilldb_app, and GRANT skilldb_app TO {quoted(role)}"
         )
-
-
-def quoted(name: str) -> str:
-    """An identifier in double quotes, for a statement to be pasted."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 # The pooler.

@@ -190,7 +190,7 @@ def schema_name(schema: str | None = None) -> str:
 
 def search_path(schema: str) -> str:
     """The search_path of a call: PostgreSQL's own names first, then the schema, then temporary objects."""
-    return f"pg_catalog, {_quoted(schema)}, pg_temp"
+    return f"pg_catalog, {quoted(schema)}, pg_temp"
 
 
 def owner_search_path(schema: str) -> str:
@@ -199,10 +199,11 @@ def owner_search_path(schema: str) -> str:
     If the path does not name pg_catalog, PostgreSQL searches it first (documentation, "search_path"). So
     current_schema() is the schema.
     """
-    return f"{_quoted(schema)}, pg_temp"
+    return f"{quoted(schema)}, pg_temp"
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """An identifier in double quotes."""
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -27,7 +27,7 @@ from tests.support.pooler import pooler
 from tests.support.proxy import Proxy, proxy
 from tests.support.reliability import FIGURES
 from tests.support.reuse import Reused
-from tests.support.server import POOLER, SUBJECT_OWNER, TEST_DSN, Addresses, Admin, server_folder
+from tests.support.server import POOLER, RUN, SUBJECT_OWNER, TEST_DSN, Addresses, Admin, created, server_folder
 
 if POOLER:
     skilldb.connect.__kwdefaults__["prepare_threshold"] = None  # type: ignore[index]
@@ -98,7 +98,7 @@ def migrate_template(*, host: str, port: int, user: str, dbname: str, password: 
     list(migrate.migrate(owner.dsn(dbname, "skilldb_owner")))
 
 
-template = factories.postgresql_noproc(depends_on="admin", dbname="skilldb_tests", load=[migrate_template])
+template = factories.postgresql_noproc(depends_on="admin", dbname=f"skilldb_tests_{RUN}", load=[migrate_template])
 
 
 @pytest.fixture(scope="session")
@@ -127,12 +127,7 @@ def reused(admin: Admin, template: Any) -> Iterator[Reused]:
 def addresses(admin: Admin, entrance: Admin, reused: Reused) -> Iterator[Addresses]:
     """The addresses of a migrated database without rows."""
     with reused.lent() as dbname:
-        found = Addresses(
-            admin=admin.dsn(dbname),
-            owner=admin.dsn(dbname, "skilldb_owner"),
-            service=entrance.dsn(dbname, "skilldb_service"),
-        )
-        yield found
+        yield admin.addresses(dbname, entrance)
 
 
 @pytest.fixture(scope="session")
@@ -195,18 +190,12 @@ def scaled_addresses(admin: Admin) -> Iterator[Addresses]:
 
     Tests that use it stay on one worker: pytest.mark.xdist_group("scaled").
     """
-    dbname = "skilldb_scaled"
-    with psycopg.connect(admin.dsn("postgres"), autocommit=True) as conn:
-        conn.execute(f"DROP DATABASE IF EXISTS {dbname}".encode())
-        conn.execute(f"CREATE DATABASE {dbname} OWNER skilldb_owner".encode())
-    found = Addresses(
-        admin=admin.dsn(dbname), owner=admin.dsn(dbname, "skilldb_owner"), service=admin.dsn(dbname, "skilldb_service")
-    )
-    list(migrate.migrate(found.owner))
-    scaled.load(found.admin)
-    yield found
-    with psycopg.connect(admin.dsn("postgres"), autocommit=True) as conn:
-        conn.execute(f"DROP DATABASE {dbname} WITH (FORCE)".encode())
+    dbname = f"skilldb_scaled_{RUN}"
+    with created(admin.dsn("postgres"), dbname):
+        found = admin.addresses(dbname)
+        list(migrate.migrate(found.owner))
+        scaled.load(found.admin)
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skilldb import connection, guards, queries
 from skilldb.errors import SkilldbError
-from skilldb.settings import Secret, schema_name
+from skilldb.settings import Secret, quoted, schema_name
 
 _SQL = queries.load("admin/harden")
 _STEPS = (
@@ -31,7 +31,7 @@ def statements(dsn: str | Secret, *, schema: str | None = None) -> list[str]:
         if conn.execute(_SQL["has_citus"].sql).fetchone() == (True,):
             raise SkilldbError("a Citus cluster cannot be hardened: the setter's values do not reach the workers")
         users = conn.execute(_SQL["list_set_config_users"].sql, {"schema": schema}).fetchall()
-    grants = [f"GRANT EXECUTE ON FUNCTION pg_catalog.set_config TO {guards.quoted(name)}" for (name,) in users]
+    grants = [f"GRANT EXECUTE ON FUNCTION pg_catalog.set_config TO {quoted(name)}" for (name,) in users]
     steps = [_SQL[name].sql.decode() for name in _STEPS]
     # The last statement closes the door: until then the service goes on as before.
     return [*steps, *grants, _SQL["revoke_set_config"].sql.decode()]

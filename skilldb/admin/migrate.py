@@ -14,11 +14,15 @@ from time import perf_counter
 from typing import Any, Literal
 
 import psycopg
-import yoyo
-from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
-from yoyo.connections import DatabaseURI
-from yoyo.exceptions import LockTimeout
-from yoyo.migrations import default_migration_table, read_sql_migration
+
+try:
+    import yoyo
+    from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
+    from yoyo.connections import DatabaseURI
+    from yoyo.exceptions import LockTimeout
+    from yoyo.migrations import default_migration_table, read_sql_migration
+except ImportError:
+    raise ImportError("skilldb.admin.migrate needs yoyo-migrations: pip install 'skilldb[cli]'") from None
 
 from skilldb import connection, guards, process, queries
 from skilldb.admin import locks

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import sys
 
+from skilldb.cli.shared import app, err  # First, because it says what to install.
+
+# isort: split
+
 from skilldb.admin import doctor
 from skilldb.cli import admin, dev, skills
-from skilldb.cli.shared import app, err
 from skilldb.errors import DatabaseUnavailableError, SkilldbError
 
 __all__ = ["admin", "app", "dev", "main", "skills"]

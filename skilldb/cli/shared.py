@@ -7,6 +7,7 @@ from typing import Annotated
 
 try:
     import typer
+    import yoyo  # noqa: F401
     from rich.console import Console
 except ImportError:
     raise SystemExit("the command line is not installed: pip install 'skilldb[cli]'") from None

@@ -1,9 +1,13 @@
--- Queries of embedded.py on the server that it started. The superuser runs them; they do not name a tenant.
+-- What embedded.py asks of the server it has started. The superuser runs these queries. They do not name a tenant.
 
 -- name: create_logins()
--- Creates the two logins, owner and service, if they are missing.
+-- The two logins: the owner migrates, the service works. Creates only what is missing.
 DO $$
 BEGIN
+    -- Another session of this server, in any database, may be running this too, or migrating: wait until it has ended.
+    -- Otherwise both find that a role is missing, and the second one fails. Logging in does not wait for this lock.
+    PERFORM set_config('lock_timeout', '60s', true);
+    LOCK TABLE pg_authid IN SHARE ROW EXCLUSIVE MODE;
     IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'skilldb_app') THEN
         CREATE ROLE skilldb_app NOLOGIN NOSUPERUSER NOBYPASSRLS;
     END IF;

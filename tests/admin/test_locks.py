@@ -15,7 +15,7 @@ from skilldb import cli, queries
 from skilldb.admin import locks, migrate
 from skilldb.admin.locks import ACTIONS, ALTER_TABLE, MODES, STATEMENTS, Kind, match_kind
 from tests.support.database import contents, rows, until
-from tests.support.server import Addresses, Admin
+from tests.support.server import RUN, Addresses, Admin, created
 from tests.support.waits import ended, started
 
 Conn = psycopg.Connection[Any]
@@ -313,20 +313,16 @@ def test_a_dry_run_with_nothing_pending_says_so(addresses: Addresses) -> None:
 
 
 def test_a_dry_run_on_an_empty_database_plans_all_and_writes_nothing(addresses: Addresses, admin: Admin) -> None:
-    with psycopg.connect(addresses.admin, autocommit=True) as conn:
-        dbname = f"{conn.info.dbname}_empty"
-        conn.execute(f"CREATE DATABASE {dbname} OWNER skilldb_owner TEMPLATE template0".encode())
-        try:
-            planned = migrate.plan(admin.dsn(dbname, "skilldb_owner"))
-            assert [migration.id for migration in planned] == sorted(migrate.read())
-            unknown = {(m.id, part) for m in planned for s in m.statements for part in s.locks.unknown}
-            assert unknown == {
-                ("0001_create_app_role", "EXECUTE format('', current_schema())"),
-                ("0001_create_app_role", "EXECUTE format('', current_database())"),
-            }
-            assert rows(admin.dsn(dbname), "SELECT relname FROM pg_class WHERE relname ~ 'yoyo'") == []
-        finally:
-            conn.execute(f"DROP DATABASE {dbname}".encode())
+    dbname = f"skilldb_empty_{RUN}"
+    with created(addresses.admin, dbname, "template0"):
+        planned = migrate.plan(admin.dsn(dbname, "skilldb_owner"))
+        assert [migration.id for migration in planned] == sorted(migrate.read())
+        unknown = {(m.id, part) for m in planned for s in m.statements for part in s.locks.unknown}
+        assert unknown == {
+            ("0001_create_app_role", "EXECUTE format('', current_schema())"),
+            ("0001_create_app_role", "EXECUTE format('', current_database())"),
+        }
+        assert rows(admin.dsn(dbname), "SELECT relname FROM pg_class WHERE relname ~ 'yoyo'") == []
 
 
 def test_a_dry_run_refuses_an_edited_migration_as_migrate_does(addresses: Addresses, files: Path) -> None:

@@ -22,7 +22,7 @@ from skilldb.repositories import ratings, tenants
 from tests.support.api import new_skill, new_user
 from tests.support.database import contents, rows, until
 from tests.support.schema import LAST, dump
-from tests.support.server import CHECKOUT, Addresses, Admin
+from tests.support.server import CHECKOUT, RUN, Addresses, Admin, created
 from tests.support.waits import running
 
 
@@ -461,13 +461,9 @@ def test_a_dsn_with_options_of_its_own_keeps_them(addresses: Addresses) -> None:
 
 
 def test_status_of_an_empty_database_is_all_pending_and_writes_nothing(addresses: Addresses, admin: Admin) -> None:
-    with psycopg.connect(addresses.admin, autocommit=True) as conn:
-        conn.execute("CREATE DATABASE empty_one OWNER skilldb_owner TEMPLATE template0")
-    try:
-        assert states(admin.dsn("empty_one", "skilldb_owner")) == {"pending"}
-        assert rows(admin.dsn("empty_one"), "SELECT to_regclass('_yoyo_migration'), to_regclass('yoyo_lock')") == [
+    dbname = f"skilldb_empty_{RUN}"
+    with created(addresses.admin, dbname, "template0"):
+        assert states(admin.dsn(dbname, "skilldb_owner")) == {"pending"}
+        assert rows(admin.dsn(dbname), "SELECT to_regclass('_yoyo_migration'), to_regclass('yoyo_lock')") == [
             (None, None)
         ]
-    finally:
-        with psycopg.connect(addresses.admin, autocommit=True) as conn:
-            conn.execute("DROP DATABASE empty_one")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
@@ -23,9 +22,9 @@ from skilldb.errors import SkilldbError
 from skilldb.repositories import tenants, views
 from tests.support.api import new_skill, new_user
 from tests.support.database import rows
-from tests.support.server import TEST_DSN, Addresses
+from tests.support.server import RUN, TEST_DSN, Addresses, created
 
-NAME = "skilldb_top"
+NAME = f"skilldb_top_{RUN}"
 
 
 def programs() -> Path | None:
@@ -73,19 +72,24 @@ def server() -> Iterator[str]:
 @pytest.fixture
 def on_server(server: str) -> Iterator[Addresses]:
     """A migrated database there, without the extension, and with an owner who may not read all statistics."""
-    name = sql.Identifier(NAME)
     with psycopg.connect(server, autocommit=True) as conn:
         conn.execute(queries.load("admin/embedded")["create_logins"].sql)
+        # The statistics and the owner's right to read them are the server's: another run waits until the test ends.
+        conn.execute("SELECT pg_advisory_lock(hashtext('tests of skilldb top'))")
         conn.execute("REVOKE pg_read_all_stats FROM skilldb_owner")
-        conn.execute(sql.SQL("CREATE DATABASE {} OWNER skilldb_owner").format(name))
-        found = Addresses(
-            admin=make_conninfo(server, dbname=NAME),
-            owner=make_conninfo(server, dbname=NAME, user="skilldb_owner"),
-            service=make_conninfo(server, dbname=NAME, user="skilldb_service"),
-        )
-        list(migrate.migrate(found.owner))
-        yield found
-        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+        with created(server, NAME):
+            yield migrated(server)
+
+
+def migrated(server: str) -> Addresses:
+    """The addresses of the database on that server, after the migrations."""
+    found = Addresses(
+        admin=make_conninfo(server, dbname=NAME),
+        owner=make_conninfo(server, dbname=NAME, user="skilldb_owner"),
+        service=make_conninfo(server, dbname=NAME, user="skilldb_service"),
+    )
+    list(migrate.migrate(found.owner))
+    return found
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -316,6 +317,19 @@ def test_make_lists_every_target_with_a_line() -> None:
         "test test-quick schema lint types check clean"
     )
     assert set(promised.split()) <= listed
+
+
+def test_make_clean_works_without_an_interpreter(tmp_path: Path) -> None:
+    """An upgrade of Python leaves a virtual environment whose interpreter is gone."""
+    shutil.copy(CHECKOUT / "Makefile", tmp_path)
+    for folder in (".skilldb", ".venv/bin", "dist", "skilldb/__pycache__"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").symlink_to("/nowhere/python3")
+    (tmp_path / ".venv/.ready").touch()
+    command = ["make", "-C", str(tmp_path), "clean"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "stop it: make db-stop" in said
+    assert {path.name for path in tmp_path.rglob("*")} == {"Makefile", ".skilldb", "skilldb"}
 
 
 def test_a_sparkline_scales_to_its_highest_value() -> None:

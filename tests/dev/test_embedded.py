@@ -10,6 +10,8 @@ import stat
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from skilldb.dev import embedded
 from skilldb.errors import DatabaseUnavailableError
 from tests.support.database import rows
 from tests.support.reliability import record
-from tests.support.server import CHECKOUT
+from tests.support.server import CHECKOUT, RUN, Admin
 
 LOCK = Path("postgres/postmaster.pid")
 
@@ -88,6 +90,21 @@ def test_a_server_that_cannot_start_says_why(folder: Path) -> None:
     (folder / "postgres/postgresql.auto.conf").write_text("shared_buffers = 'much'\n")
     with pytest.raises(DatabaseUnavailableError, match="shared_buffers"):
         embedded.start(folder)
+
+
+def test_the_logins_may_be_created_by_many_at_once(admin: Admin) -> None:
+    """Two runs of these tests begin at the same time on one server."""
+    prefix = f"race_{RUN}_"
+    create = queries.load("admin/embedded")["create_logins"].sql.replace(b"skilldb_", prefix.encode())
+    with ExitStack() as stack, ThreadPoolExecutor(8) as threads:
+        conns = [stack.enter_context(psycopg.connect(admin.dsn("postgres"), autocommit=True)) for _ in range(8)]
+        for _ in range(20):
+            try:
+                for done in [threads.submit(conn.execute, create) for conn in conns]:
+                    done.result(timeout=60)
+            finally:
+                for role in ("service", "owner", "app"):
+                    conns[0].execute(f"DROP ROLE IF EXISTS {prefix}{role}".encode())
 
 
 # Who gets in, and where.

@@ -46,23 +46,18 @@ from tests.support.functions import (
     naming,
 )
 from tests.support.isolation import BEHAVIOUR, NOWHERE, PEER, A, B, closed_to_others, closed_without_tenant, undetected
-from tests.support.server import Addresses, Admin
+from tests.support.server import Addresses, Admin, created
 
 
 @contextmanager
 def database(admin: Admin, entrance: Admin, template: Any, name: str) -> Iterator[Addresses]:
-    """A database for many tests, each of which sees to it that no other feels what it did."""
+    """A database for many tests. Each test undoes what it did."""
     dbname = f"{template.dbname}_{name}"
-    with psycopg.connect(admin.dsn("postgres"), autocommit=True) as conn:
-        names = sql.Identifier(dbname), sql.Identifier(template.template_dbname)
-        conn.execute(sql.SQL("CREATE DATABASE {} OWNER skilldb_owner TEMPLATE {}").format(*names))
-        conn.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(names[0]))
-        yield Addresses(
-            admin=admin.dsn(dbname),
-            owner=admin.dsn(dbname, "skilldb_owner"),
-            service=entrance.dsn(dbname, "skilldb_service"),
-        )
-        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(dbname)))
+    with created(admin.dsn("postgres"), dbname, template.template_dbname):
+        with psycopg.connect(admin.dsn(dbname), autocommit=True) as conn:
+            # A copy of a database has privileges of its own, whatever the original has.
+            conn.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(sql.Identifier(dbname)))
+        yield admin.addresses(dbname, entrance)
 
 
 @pytest.fixture(scope="module")

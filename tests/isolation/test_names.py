@@ -302,7 +302,7 @@ SCHEMA = "Odd \"schema\" with %s, \\ and 'quotes'"
 @pytest.fixture
 def odd(addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """A function that runs a command in a schema of an odd name, by --schema."""
-    execute(addresses.owner, f"CREATE SCHEMA {settings._quoted(SCHEMA)}")
+    execute(addresses.owner, f"CREATE SCHEMA {settings.quoted(SCHEMA)}")
     monkeypatch.setenv("SKILLDB_OWNER_DSN", addresses.owner)
     monkeypatch.setenv("SKILLDB_DSN", addresses.service)
 
@@ -343,7 +343,7 @@ def test_another_schema_works_for_every_command(odd: Callable[..., str], address
 
 @direct_only
 def test_psql_looks_at_the_schema_and_keeps_the_users_options(addresses: Addresses, acme: skilldb.Tenant) -> None:
-    execute(addresses.owner, f"CREATE SCHEMA {settings._quoted(SCHEMA)}")
+    execute(addresses.owner, f"CREATE SCHEMA {settings.quoted(SCHEMA)}")
     env = {**os.environ, "SKILLDB_OWNER_DSN": addresses.owner, "SKILLDB_DSN": addresses.service}
     env |= {"PGOPTIONS": "-c work_mem=7MB -c search_path=nowhere", "PSQLRC": os.devnull}
     asked = "SELECT current_schema(), current_setting('work_mem'), current_setting('app.current_tenant_id')"

@@ -8,7 +8,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 
 import skilldb
 from skilldb import queries
@@ -19,7 +18,7 @@ from skilldb.statement import VALUE, Statement
 from tests.support import isolation
 from tests.support.isolation import B
 from tests.support.reliability import record
-from tests.support.server import Addresses, Admin, direct_only
+from tests.support.server import Addresses, Admin, created, direct_only
 from tests.support.ways import PAGE, WAYS, Way, parts, section
 
 pytestmark = direct_only
@@ -31,14 +30,8 @@ THEIRS = "globex-7"
 def owned(admin: Admin, template: Any) -> Iterator[Addresses]:
     """A database that belongs to the owner, as in production, with 50 skills of acme and 150 of globex."""
     dbname = f"{template.dbname}_owned"
-    name = sql.Identifier(dbname)
-    with psycopg.connect(admin.dsn("postgres"), autocommit=True) as conn:
-        conn.execute(sql.SQL("CREATE DATABASE {} OWNER skilldb_owner").format(name))
-        addresses = Addresses(
-            admin=admin.dsn(dbname),
-            owner=admin.dsn(dbname, "skilldb_owner"),
-            service=admin.dsn(dbname, "skilldb_service"),
-        )
+    with created(admin.dsn("postgres"), dbname):
+        addresses = admin.addresses(dbname)
         list(migrate.migrate(addresses.owner))
         with skilldb.connect(addresses.service) as db:
             for of, text, number in (("acme", "acme's own", 50), ("globex", SECRET, 150)):
@@ -56,7 +49,6 @@ def owned(admin: Admin, template: Any) -> Iterator[Addresses]:
                     superuser.execute(isolation.insertion(table, values), values)
             superuser.execute("ANALYZE")
         yield addresses
-        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
 def filled(text: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import venv
@@ -12,19 +13,27 @@ from skilldb import queries
 from skilldb.admin import migrate
 from tests.support.server import CHECKOUT, Addresses, direct_only
 
-SCRIPT = """
+SERVICE = """
+import sys
+import skilldb
+from skilldb.repositories import tenants
+
+assert "site-packages" in skilldb.__file__, skilldb.__file__
+with skilldb.connect(sys.argv[1]) as db:
+    print(db.tenant("acme").execute(tenants.create_tenant("Acme", "acme")).name)
+try:
+    from skilldb.admin import migrate
+except ImportError as error:
+    print(error)
+"""
+OWNER = """
 import sys
 import skilldb
 from skilldb.admin import migrate
 from skilldb.dev import scaffold
-from skilldb.repositories import tenants
 
-assert "site-packages" in skilldb.__file__, skilldb.__file__
-owner, service = sys.argv[1:]
-list(migrate.rollback(owner, None))
-print(len(list(migrate.migrate(owner))))
-with skilldb.connect(service) as db:
-    print(db.tenant("acme").execute(tenants.create_tenant("Acme", "acme")).name)
+list(migrate.rollback(sys.argv[1], None))
+print(len(list(migrate.migrate(sys.argv[1]))))
 try:
     scaffold.new_migration("add_x")
 except skilldb.SkilldbError as error:
@@ -33,9 +42,15 @@ except skilldb.SkilldbError as error:
 
 
 @direct_only
-def test_a_wheel_installed_alone_migrates_and_runs_a_query(tmp_path: Path, addresses: Addresses) -> None:
-    def run(*command: str | Path) -> str:
-        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, timeout=240).stdout
+def test_a_wheel_installed_alone_serves_and_with_its_extra_migrates(tmp_path: Path, addresses: Addresses) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(*command: str | Path, status: int = 0) -> str:
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, cwd=tmp_path, timeout=240, env=environment
+        )
+        assert done.returncode == status, done.stderr
+        return done.stderr if status else done.stdout
 
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", CHECKOUT)
     (wheel,) = tmp_path.glob("skilldb-*.whl")
@@ -50,10 +65,27 @@ def test_a_wheel_installed_alone_migrates_and_runs_a_query(tmp_path: Path, addre
 
     venv.create(tmp_path / "alone", with_pip=True)
     python = tmp_path / "alone" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
-    answer = run(python, "-c", SCRIPT, addresses.owner, addresses.service)
-    assert answer.splitlines() == [
-        str(len(migrate.read())),
+    pip: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check"]
+    run(*pip, "install", "--quiet", wheel)
+    installed = {line.partition("==")[0].lower() for line in run(*pip, "list", "--format=freeze").splitlines()}
+    # pip and setuptools are venv's; psycopg needs typing-extensions on some versions of Python.
+    assert installed - {"pip", "setuptools", "typing-extensions", "typing_extensions"} == {
+        "skilldb",
+        "psycopg",
+        "psycopg-binary",
+        "psycopg-pool",
+    }
+    assert run(python, "-c", SERVICE, addresses.service).splitlines() == [
         "Acme",
+        "skilldb.admin.migrate needs yoyo-migrations: pip install 'skilldb[cli]'",
+    ]
+    said = run(python, "-m", "skilldb.cli", "status", status=1)
+    assert said == "the command line is not installed: pip install 'skilldb[cli]'\n"
+
+    run(*pip, "install", "--quiet", f"{wheel}[cli]")
+    assert run(python, "-c", OWNER, addresses.owner).splitlines() == [
+        str(len(migrate.read())),
         "skilldb is installed without its checkout: new migrations are written in a clone of it",
     ]
+    environment.update(SKILLDB_OWNER_DSN=addresses.owner, SKILLDB_DSN=addresses.service)
+    assert "applied" in run(python, "-m", "skilldb.cli", "status")

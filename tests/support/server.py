@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,11 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from skilldb.dev import embedded
 
+RUN = secrets.token_hex(4)
+"""In the name of each database of this process: other runs may use the same server at the same time."""
 CHECKOUT = Path(__file__).parent.parent.parent
 # Any other server, as a superuser, who creates databases and logins there. The logins get in without a password.
 TEST_DSN = os.environ.get("SKILLDB_TEST_DSN")
@@ -42,6 +47,14 @@ class Admin:
         password = self.password if user is None else None
         return make_conninfo(host=self.host, port=self.port, user=user or self.user, password=password, dbname=dbname)
 
+    def addresses(self, dbname: str, entrance: Admin | None = None) -> Addresses:
+        """The addresses of a database of this server; `entrance`: the service's way to it."""
+        return Addresses(
+            admin=self.dsn(dbname),
+            owner=self.dsn(dbname, "skilldb_owner"),
+            service=(entrance or self).dsn(dbname, "skilldb_service"),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Addresses:
@@ -50,6 +63,20 @@ class Addresses:
     admin: str
     owner: str
     service: str
+
+
+@contextmanager
+def created(dsn: str, dbname: str, template: str = "template1") -> Iterator[None]:
+    """The owner's database of this name, which is dropped at the end of the block. `dsn`: a superuser's."""
+    name = sql.Identifier(dbname)
+    try:
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            made = sql.SQL("CREATE DATABASE {} OWNER skilldb_owner TEMPLATE {}")
+            conn.execute(made.format(name, sql.Identifier(template)))
+        yield
+    finally:
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
 
 
 @contextmanager
