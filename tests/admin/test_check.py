@@ -17,7 +17,7 @@ from tests.support.api import new_skill, new_user
 from tests.support.database import contents, rows
 from tests.support.server import Addresses
 
-# Each counter of a skill that `fill` filled, and what it is falsified to. None of the false ones breaks a CHECK.
+# Each counter of a skill after `fill`, and a wrong value for it. No wrong value violates a CHECK.
 TRUE = {
     "rating_count": 1,
     "rating_sum": 3,
@@ -43,7 +43,7 @@ FALSIFIED = (("acme", "s2"), ("globex", "s1"))
 
 @pytest.fixture(autouse=True)
 def environment(addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command uses the test's own database, by the variables that a service uses."""
+    """Set the variables that a service uses, so that the command uses the test's own database."""
     monkeypatch.setenv("SKILLDB_OWNER_DSN", addresses.owner)
     monkeypatch.setenv("SKILLDB_DSN", addresses.service)
 
@@ -53,19 +53,19 @@ def check(*arguments: str) -> Result:
 
 
 def drift(result: Result) -> list[tuple[str, ...]]:
-    """What was printed of each counter: organisation, skill, counter, stored, by its rows."""
+    """The printed lines: organisation, skill, counter, stored value, value computed from the rows."""
     lines = [tuple(line.replace("│", " ").split()) for line in result.output.splitlines()]
     return [line for line in lines if set(line) & set(TRUE)]
 
 
 def without_time(skill: Skill | None) -> Skill:
-    """The skill, but for when its counters moved."""
+    """The skill without the time of its last counter change."""
     assert skill is not None
     return replace(skill, metrics_updated_at=None)
 
 
 def fill(tenant: skilldb.Tenant, skill: str) -> None:
-    """A skill with something to count for each counter, by the user u1."""
+    """A skill for which the user u1 has changed each counter."""
     new_skill(tenant, skill)
     tenant.execute(
         ratings.rate_skill("u1", skill, 3),
@@ -81,7 +81,7 @@ def fill(tenant: skilldb.Tenant, skill: str) -> None:
 
 
 def falsify(addresses: Addresses, tenant: str, skill: str, **false: int) -> None:
-    """Let counters of the skill say something else."""
+    """Set counters of the skill to wrong values."""
     columns = ", ".join(f"{column} = {value}" for column, value in false.items())
     where = "WHERE tenant_id = %s AND id = %s RETURNING id"
     assert rows(addresses.admin, f"UPDATE skills SET {columns} {where}", tenant, skill) == [(skill,)]  # noqa: S608
@@ -89,7 +89,7 @@ def falsify(addresses: Addresses, tenant: str, skill: str, **false: int) -> None
 
 @pytest.fixture
 def both(acme: skilldb.Tenant, globex: skilldb.Tenant) -> tuple[skilldb.Tenant, skilldb.Tenant]:
-    """Two organisations with the skills s1 and s2, and something counted on them."""
+    """Two organisations with the skills s1 and s2, whose counters are not zero."""
     for tenant in (acme, globex):
         new_user(tenant, "u1")
         for skill in ("s1", "s2"):
@@ -152,7 +152,7 @@ def test_repair_mends_every_counter_and_the_next_check_is_clean(
     assert repaired.output.splitlines()[-1] == "2 organisations checked, 17 counters drifted. 17 repaired."
     repaired = [t.execute(skills.get_skill(skill)) for t in both for skill in ("s1", "s2")]
     assert [without_time(skill) for skill in repaired] == [without_time(skill) for skill in right]
-    # What had not drifted was left alone, its time included.
+    # Counters without drift are unchanged, and so is their time.
     assert repaired[0] == right[0]
     before = contents(addresses.admin)
     for arguments in ((), ("--repair",)):

@@ -29,7 +29,7 @@ NAME = "skilldb_top"
 
 
 def programs() -> Path | None:
-    """Where an installed PostgreSQL has its server's programs, the newest one of several."""
+    """The folder of the server programs of the newest installed PostgreSQL."""
     found = shutil.which("initdb")
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
     return Path(found).parent if found else folders[-1] if folders else None
@@ -37,14 +37,14 @@ def programs() -> Path | None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """A superuser's address on a server that has loaded pg_stat_statements."""
+    """The superuser's DSN on a server that has loaded pg_stat_statements."""
     if TEST_DSN and rows(TEST_DSN, "SELECT FROM pg_settings WHERE name = 'pg_stat_statements.max'"):
         yield TEST_DSN
         return
     installed = programs()
     if installed is None:
         pytest.skip("no PostgreSQL is installed that has pg_stat_statements; the embedded one has not")
-    # Not pytest's folder, which only its owner may enter: a server does not run as root.
+    # Not pytest's folder: only its owner may enter it, and a server does not run as root.
     folder = Path(tempfile.mkdtemp(prefix="skilldb-"))
     as_postgres = []
     if os.geteuid() == 0:
@@ -52,7 +52,7 @@ def server() -> Iterator[str]:
         shutil.chown(folder, "postgres")
 
     def control(program: str, *arguments: str) -> int:
-        # Not captured: a server that was started would keep the pipe open.
+        # Do not capture the output: the started server would keep the pipe open.
         command = [*as_postgres, str(installed / program), "-D", str(folder / "data"), *arguments]
         with (folder / "said").open("a") as said:
             return subprocess.run(command, check=False, stdout=said, stderr=said, cwd=folder).returncode
@@ -72,7 +72,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def on_server(server: str) -> Iterator[Addresses]:
-    """A migrated database there, without the extension, and with an owner who may not read all statistics."""
+    """A migrated database on that server, without the extension. Its owner may not read all statistics."""
     name = sql.Identifier(NAME)
     with psycopg.connect(server, autocommit=True) as conn:
         conn.execute(queries.load("admin/embedded")["create_logins"].sql)
@@ -90,7 +90,7 @@ def on_server(server: str) -> Iterator[Addresses]:
 
 @pytest.fixture
 def ready(on_server: Addresses) -> Addresses:
-    """The same with all that is needed, and nothing counted yet."""
+    """The same database with the extension and all rights, and with empty statistics."""
     admin(on_server, "CREATE EXTENSION pg_stat_statements", "GRANT pg_read_all_stats TO skilldb_owner")
     admin(on_server, "SELECT pg_stat_statements_reset()")
     return on_server
@@ -103,7 +103,7 @@ def admin(addresses: Addresses, *statements: str) -> None:
 
 
 def work(addresses: Addresses) -> None:
-    """Seven views of a skill, and three times the look at one."""
+    """Record seven views of a skill, and read a view three times."""
     with skilldb.connect(addresses.service) as db:
         tenant = db.tenant("acme")
         tenant.execute(tenants.create_tenant("Acme", "acme"))
@@ -174,7 +174,7 @@ def test_each_thing_that_is_missing_is_said_until_nothing_is(on_server: Addresse
     (finding,) = (f for f in doctor.examine(on_server.owner, on_server.service) if f.check == "statements")
     assert (finding.level, finding.advice) == ("warning", f"{create}; then {grant}")
 
-    # In any schema, of any name.
+    # The extension may be in a schema of any name.
     admin(on_server, 'CREATE SCHEMA "Statistics and more"')
     admin(on_server, 'CREATE EXTENSION pg_stat_statements SCHEMA "Statistics and more"')
     with pytest.raises(SkilldbError, match=f"To get it: {grant}$"):

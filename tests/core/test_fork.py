@@ -44,7 +44,7 @@ SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'fork
 
 @pytest.fixture
 def dsn(addresses: Addresses) -> str:
-    """The service's address. In each of two organisations the user u1 has the organisation's name."""
+    """The service's DSN. In each of two organisations the user u1 has the organisation's name."""
     with skilldb.connect(addresses.service) as db:
         for name in NAMES:
             created = tenants.create_tenant(name, name), users.create_user(f"u1@{name}.example", name=name, id="u1")
@@ -53,10 +53,12 @@ def dsn(addresses: Addresses) -> str:
 
 
 def forked(work: Callable[[], Any], fork: Callable[[], int] = os.fork) -> Callable[[], Any]:
-    """Run `work` in a child of this process, at once. What is returned waits for its result, or raises its error."""
+    """Start `work` in a child of this process. The returned function waits for its result or raises its error."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # From Python 3.12 on, where there are threads.
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # From Python 3.12 on, Python warns about fork() with several threads.
         child = fork()
     if child == 0:
         try:
@@ -87,7 +89,7 @@ def forked(work: Callable[[], Any], fork: Callable[[], int] = os.fork) -> Callab
 
 
 class Blocking:
-    """A Database, and many calls on it at once. Returns how many answers were another organisation's."""
+    """Runs many calls on a Database at once. Returns how many answers were another organisation's."""
 
     def __init__(self, dsn: str, **settings: Any) -> None:
         self.database = skilldb.connect(dsn, application_name="forking", **settings)
@@ -104,7 +106,7 @@ class Blocking:
             return sum(threads.map(of, NAMES * 2))
 
     def during(self, number: int, work: Callable[[], Any]) -> tuple[int, Any]:
-        """Calls, with `work` done in their midst."""
+        """Run calls, and run `work` during them."""
         with ThreadPoolExecutor(1) as thread:
             calls = thread.submit(self.calls, number)
             time.sleep(0.02)
@@ -116,7 +118,7 @@ class Blocking:
 
 
 class Async(Blocking):
-    """An AsyncDatabase, with an event loop for each process."""
+    """Runs calls on an AsyncDatabase, with one event loop per process."""
 
     def __init__(self, dsn: str, **settings: Any) -> None:
         self.opened = skilldb.connect_async(dsn, application_name="forking", **settings)
@@ -153,7 +155,7 @@ class Async(Blocking):
     def during(self, number: int, work: Callable[[], Any]) -> tuple[int, Any]:
         async def both() -> tuple[int, Any]:
             calls = asyncio.create_task(self._calls(number))
-            await asyncio.sleep(0.02)  # Forked here, the child has tasks that wait on inherited sockets.
+            await asyncio.sleep(0.02)  # Fork here: the child has tasks that wait on inherited sockets.
             answer = work()
             return await calls, answer
 
@@ -179,7 +181,7 @@ def opened(api: type[Blocking], dsn: str, **settings: Any) -> Iterator[Blocking]
 
 
 def strays(addresses: Addresses, expected: int) -> int:
-    """How many sessions more than expected there are, once the server had time to end what is gone."""
+    """The number of sessions above `expected`, after the server had time to end closed ones."""
     for _ in range(200):
         ((left,),) = rows(addresses.admin, SESSIONS)
         if left <= expected:
@@ -198,7 +200,7 @@ def test_after_a_fork_parent_and_child_get_their_own_answers(
         for _ in range(forks):
             of_parent, result = db.during(calls, lambda: forked(lambda: db.calls(calls)))
             wrong += of_parent + result()
-        # A child of a child, which inherits a second pool.
+        # A child of the child inherits a second pool.
         if api is Blocking:
             wrong += forked(lambda: db.calls(40) + forked(lambda: db.calls(40))())()
         wrong += db.calls(40)
@@ -230,7 +232,7 @@ def test_a_transaction_belongs_to_the_parent(dsn: str, addresses: Addresses) -> 
             tx.execute(users.create_user("u2@acme.example", id="u2"))
             with pytest.raises(ForkedError, match="in the parent process alone"):
                 forked(lambda: tx.execute(users.create_user("u3@acme.example", id="u3")))()
-            assert forked(lambda: acme.execute(users.get_user("u2")))() is None  # Not committed yet.
+            assert forked(lambda: acme.execute(users.get_user("u2")))() is None  # The transaction is not committed yet.
             tx.execute(users.create_user("u4@acme.example", id="u4"))
         # The child leaves the block.
         parent = os.getpid()
@@ -250,7 +252,7 @@ def test_a_transaction_belongs_to_the_parent(dsn: str, addresses: Addresses) -> 
         except BaseException:
             os._exit(1)
         if os.getpid() != parent:
-            os._exit(3)  # The child took the block for committed.
+            os._exit(3)  # The child believes that the block was committed.
         assert os.waitpid(child or 0, 0)[1] == 0
         assert {id for (id,) in rows(addresses.admin, "SELECT id FROM users WHERE tenant_id = 'acme'")} == {
             "u1",
@@ -283,7 +285,7 @@ def test_an_async_transaction_belongs_to_the_parent(dsn: str, addresses: Address
 
 @contextmanager
 def forking_at_a_signal(then: Callable[[], Any]) -> Iterator[list[int]]:
-    """At SIGUSR1 this process forks, amid whatever it does; the child does `then` first. Yields the children."""
+    """At SIGUSR1 this process forks, whatever it is doing. The child runs `then` first. Yields the children."""
     children: list[int] = []
 
     def fork(*_: Any) -> None:
@@ -324,7 +326,7 @@ def test_a_call_in_flight_is_refused_in_the_child_and_answered_in_the_parent(
             os.kill(parent, signal.SIGUSR1)
             until(lambda: bool(children))
             os.waitpid(children[0], os.WNOHANG)
-            time.sleep(0.3)  # Longer than psycopg waits before it looks around.
+            time.sleep(0.3)  # Longer than psycopg's polling interval.
             locker.rollback()
 
         releasing = threading.Thread(target=release)
@@ -347,7 +349,7 @@ def test_a_call_in_flight_is_refused_in_the_child_and_answered_in_the_parent(
 
 @API
 def test_to_open_is_refused_in_the_child_and_goes_on_in_the_parent(api: type[Blocking], dsn: str) -> None:
-    """A signal handler forks while the parent waits for a server that takes the connection, and says nothing yet."""
+    """A signal handler forks while the parent connects to a server that accepts and does not answer yet."""
     parent = os.getpid()
     with forking_at_a_signal(int) as children, socket.create_server(("127.0.0.1", 0)) as server:
         db = api(f"host=127.0.0.1 port={server.getsockname()[1]} user=nobody dbname=none sslmode=disable")
@@ -381,7 +383,7 @@ def test_to_open_is_refused_in_the_child_and_goes_on_in_the_parent(api: type[Blo
 
 @API
 def test_a_fork_that_runs_no_hook_of_python_is_noticed(api: type[Blocking], dsn: str, addresses: Addresses) -> None:
-    """Such is a fork by a C library."""
+    """A fork by a C library runs no Python hooks."""
     with opened(api, dsn, min_size=2, max_size=4) as db:
         fork = ctypes.PyDLL(None).fork
         fork.restype = ctypes.c_int
@@ -440,7 +442,7 @@ def cancelled(call: Any) -> None:
 def test_the_child_changes_nothing_in_the_parents_event_loop(
     end: Callable[[Any], None], dsn: str, addresses: Addresses
 ) -> None:
-    """Deleting a task that waits takes its socket out of the epoll set, which parent and child share.
+    """Deleting a waiting task removes its socket from the epoll set, which parent and child share.
 
     Cancelling one would cancel the parent's query on the server.
     """
@@ -549,7 +551,7 @@ def wrong(number):
 def test_workers_of_multiprocessing_get_their_own_answers(
     method: str, dsn: str, addresses: Addresses, tmp_path: Path
 ) -> None:
-    """With forkserver the module that connects is loaded in the server, of which each worker is a fork."""
+    """With forkserver the fork server loads the module that connects, and each worker is a fork of it."""
     (tmp_path / "forking_worker.py").write_text(_WORKER)
     script = f"""
 import multiprocessing, sys
@@ -604,7 +606,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def _answers(path: Path) -> bool:
-    """Whether the server listens: the socket's file is there before that."""
+    """Whether the server listens. The socket's file exists before that."""
     with closing(_UnixConnection(path)) as client, suppress(FileNotFoundError, ConnectionRefusedError):
         client.connect()
         return True

@@ -1,4 +1,4 @@
-"""Tests the commands as a person types them, and runs the README's examples unchanged."""
+"""Tests the commands as users type them, and runs the README's examples unchanged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SNAPSHOTS = CHECKOUT.parent / "shared" / "data" / "skills"
 
 @pytest.fixture(autouse=True)
 def environment(addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands use the test's own database, by the variables that a service uses."""
+    """Set the variables that a service uses, so that the commands use the test's own database."""
     monkeypatch.setenv("SKILLDB_OWNER_DSN", addresses.owner)
     monkeypatch.setenv("SKILLDB_DSN", addresses.service)
 
@@ -215,7 +215,7 @@ def test_an_error_is_one_line_and_exit_status_1(monkeypatch: pytest.MonkeyPatch)
     assert "Traceback" not in result.stderr
 
 
-# What each command is given besides its name, and the commands that need no database.
+# The arguments of each command, and the commands that need no database.
 ARGUMENTS = {
     "import": ["."],
     "rollback": ["--yes"],

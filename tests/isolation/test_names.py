@@ -30,7 +30,7 @@ from tests.support.reliability import record
 from tests.support.server import Addresses, direct_only
 
 MALLORY = "mallory"
-# What would be run in place of PostgreSQL's own.
+# Functions that PostgreSQL would run in place of its own.
 TRAP = "LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''hijacked''; END'"
 TRAPS = (
     f"CREATE FUNCTION public.cardinality(text[]) RETURNS integer {TRAP}",
@@ -177,7 +177,7 @@ def test_an_untrusted_roles_grants_and_objects_are_reported_with_a_remedy(
 
 
 def test_a_table_that_was_there_before_is_not_taken_for_ours(addresses: Addresses) -> None:
-    """Where `tenants` is another role's, that role would read each organisation that the migrated database gets."""
+    """If another role owns `tenants`, it could read every organisation after the migration."""
     role = f"{MALLORY}_{os.getpid()}"
     execute(addresses.admin, f"CREATE ROLE {role}; CREATE SCHEMA fresh AUTHORIZATION skilldb_owner")
     try:
@@ -235,7 +235,7 @@ def test_the_owner_and_the_doctor_run_no_planted_function(addresses: Addresses, 
 
 @direct_only
 def test_no_search_path_of_role_database_or_address_is_followed(addresses: Addresses, acme: skilldb.Tenant) -> None:
-    """Schemas named like the login, and first in every search_path, hold other tables and functions of our names."""
+    """Schemas named like the login, and first in every search_path, contain tables and functions with our names."""
     new_user(acme, "u1")
     new_skill(acme, "s1")
     dbname = psycopg.conninfo.conninfo_to_dict(addresses.admin)["dbname"]
@@ -301,7 +301,7 @@ SCHEMA = "Odd \"schema\" with %s, \\ and 'quotes'"
 
 @pytest.fixture
 def odd(addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """A function that runs a command in a schema of an odd name, by --schema."""
+    """A function that runs a command with --schema on a schema with an unusual name."""
     execute(addresses.owner, f"CREATE SCHEMA {settings._quoted(SCHEMA)}")
     monkeypatch.setenv("SKILLDB_OWNER_DSN", addresses.owner)
     monkeypatch.setenv("SKILLDB_DSN", addresses.service)

@@ -1,4 +1,4 @@
-"""Tests who may import whom, and what `import skilldb` loads."""
+"""Tests which module may import which, and the modules that `import skilldb` loads."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import skilldb
 PACKAGE = Path(skilldb.__file__).parent
 REPOSITORIES = ("models", "statement", "queries", "query", "values", "paging", "prices", "errors")
 CORE = "the core"
-# Each room of skilldb/, with the rooms that it may import. A module directly in skilldb/ is in the core, as models are.
+# The packages that each package of skilldb/ may import. Modules directly in skilldb/ and the models are the core.
 MAY_IMPORT = {
     CORE: {CORE},
-    "repositories": {"repositories"},  # And, of the core, REPOSITORIES alone.
+    "repositories": {"repositories"},  # Of the core it may import REPOSITORIES only.
     "admin": {CORE, "repositories", "admin"},
     "importer": {CORE, "repositories", "importer"},
     "dev": {CORE, "repositories", "admin", "importer", "dev"},
@@ -35,7 +35,7 @@ HOLDS = {
 
 
 def room(module: str) -> str:
-    """The room of a module such as skilldb.admin.migrate."""
+    """The package of a module such as skilldb.admin.migrate."""
     first = module.split(".")[1] if "." in module else ""
     return first if first in MAY_IMPORT else CORE
 
@@ -50,7 +50,7 @@ def modules() -> dict[str, Path]:
 
 
 def imported(name: str, text: str, known: set[str]) -> Iterator[str]:
-    """The modules of the package that a module imports, wherever the import stands in it."""
+    """The modules of the package that a module imports, at any place in its code."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "skilldb")
@@ -61,7 +61,7 @@ def imported(name: str, text: str, known: set[str]) -> Iterator[str]:
 
 
 def complaints(files: dict[str, str]) -> list[str]:
-    """A sentence for each import that the table does not allow, and where the code belongs."""
+    """One message per import that the table forbids, with the right place for the code."""
     found = []
     for name, text in files.items():
         own = room(name)
@@ -107,7 +107,7 @@ def test_an_import_that_is_not_allowed_is_named_with_its_place(module: str, line
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:
-    """A circle of imports, by the names of its modules; empty where there is none."""
+    """The module names of an import cycle; empty if there is none."""
     done: set[str] = set()
 
     def walk(name: str, path: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from tests.support.server import CHECKOUT
 
 
 def forgotten(functions: Mapping[str, object], model: type, tests: str, readme: str) -> list[str]:
-    """A sentence for each step that a function lacks, with what to do."""
+    """One message per step that a function lacks, with advice."""
     found = []
     for name in functions:
         module, _, function = name.partition(".")

@@ -24,7 +24,7 @@ MEASURED = NewTokenMeasurement(
     skill_id="s1", model_name="m", input_tokens=1, output_tokens=1, estimated_cost_microcents=1
 )
 
-# What each function moves, by the table whose rows it updates.
+# The function to call, by the table whose rows it updates.
 MOVES: dict[str, tuple[str, Callable[[int], Statement[Any]]]] = {
     "increment_skill_uses": ("skills", lambda n: metrics.increment_skill_uses("s1")),
     "record_usage_event": ("skills", lambda n: usage.record_usage_event(EVENT)),
@@ -42,13 +42,13 @@ MOVES: dict[str, tuple[str, Callable[[int], Statement[Any]]]] = {
 
 
 def updates(addresses: Addresses, table: str, move: Callable[[int], Statement[Any]]) -> tuple[int, int]:
-    """How often rows of the table were updated by twelve calls, and how often in place."""
+    """The number of updates by twelve calls, and how many of them were in place."""
     asked = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = %s"
     ((before, before_in_place),) = rows(addresses.admin, asked, table)
     with skilldb.connect(addresses.service, max_size=1) as db:
         for number in range(TIMES):
             db.tenant("acme").execute(move(number + 1))
-    # A session reports its statistics when it ends, which close() does not wait for.
+    # A session reports its statistics when it ends. close() does not wait for that.
     for _ in range(200):
         ((after, in_place),) = rows(addresses.admin, asked, table)
         if after - before >= TIMES - 1:

@@ -46,13 +46,13 @@ def acme(api: Callable[[str], Api]) -> Api:
 
 
 def publish(tenant: Api | skilldb.Transaction, skill_id: str, hash: str) -> None:
-    """Publish content of that digit's hash."""
+    """Publish content whose hash repeats that digit."""
     version = NewSkillVersion(content_url=f"file:{hash}", content_hash=hash * 64)
     tenant.execute(skills.publish_skill_version(skill_id, version))
 
 
 def an_hour_passes(addresses: Addresses) -> None:
-    """Let all that was done lie an hour back, so that the next change is later, not in the same millisecond."""
+    """Move all times an hour back, so that the next change is later and not in the same millisecond."""
     for table, column in (
         ("skills", "updated_at"),
         ("skill_versions", "created_at"),
@@ -64,7 +64,7 @@ def an_hour_passes(addresses: Addresses) -> None:
 
 
 def feedback(addresses: Addresses, skill_id: str) -> None:
-    """Feedback on the skill, given now."""
+    """Submit a feedback item on the skill."""
     rows(
         addresses.admin,
         "INSERT INTO skill_feedback (tenant_id, skill_id, feedback_type) "
@@ -465,7 +465,7 @@ def test_versions_alone_are_no_change_of_other_content_whichever_transaction_beg
     with db.tenant("acme").transaction() as early:
         early.execute(skills.get_skill("s1"))
         publish(acme, "s1", "2")
-        # The early transaction began a minute before, however fast this is.
+        # The early transaction began a minute before, however fast the test is.
         rows(addresses.admin, "UPDATE skills SET updated_at = updated_at + interval '1 minute' RETURNING 1")
         rows(
             addresses.admin,

@@ -1,4 +1,4 @@
-"""Tests too many callers: each gets an answer or an error within the timeout, and none starves."""
+"""Tests too many callers: each gets an answer or an error within the timeout, in the order of arrival."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def acme(addresses: Addresses) -> None:
 def crowd(
     execute: Execute, pool: Any, addresses: Addresses, *, until_served: bool
 ) -> tuple[list[int], list[str], float]:
-    """Callers who come one after the other while a lock holds the first ones up.
+    """Start callers one after another while the first ones wait for a lock.
 
-    Returns in which order they were served, what the others were told, and the seconds of the longest call.
+    Returns the order in which they were served, the errors, and the seconds of the longest call.
     """
     told: list[str] = []
     longest = 0.0
@@ -60,21 +60,21 @@ def crowd(
             for caller in range(CALLERS):
                 before = pool.get_stats().get("requests_num", 0)
                 calls.append(threads.submit(call, caller))
-                while pool.get_stats().get("requests_num", 0) == before:  # Until it stands in the queue.
+                while pool.get_stats().get("requests_num", 0) == before:  # Wait until it is in the queue.
                     pass
             if not until_served:
                 for done in calls:
                     done.result()
         for done in calls:
             done.result()
-    # created_at is when the transaction began.
+    # created_at is the start of the transaction.
     query = "SELECT id::text FROM usage_events ORDER BY created_at"
     served = [int(id.replace("-", ""), 16) for (id,) in rows(addresses.admin, query)]
     return served, told, longest
 
 
 def most_overtaken(served: list[int]) -> int:
-    """By how many later callers the unluckiest one was overtaken."""
+    """The highest number of later callers who were served before an earlier one."""
     return max(sum(later > caller for later in served[:place]) for place, caller in enumerate(served))
 
 
