@@ -333,13 +333,13 @@ CHANGED = {
 }
 
 
-@pytest.mark.parametrize(("statements", "told"), CHANGED.values(), ids=CHANGED)
+@pytest.mark.parametrize(("statements", "expected"), CHANGED.values(), ids=CHANGED)
 def test_a_definition_that_is_not_what_the_migrations_made_is_named(
-    addresses: Addresses, statements: str, told: str
+    addresses: Addresses, statements: str, expected: str
 ) -> None:
     change(addresses, *statements.split(";"))
     (found,) = (finding for finding in bad(addresses) if finding.check == "definitions")
-    assert (found.level, found.found[: len(told)]) == ("failure", told)
+    assert (found.level, found.found[: len(expected)]) == ("failure", expected)
 
 
 def test_what_an_operator_adds_is_no_fault(addresses: Addresses) -> None:
@@ -366,16 +366,16 @@ LOCKED = {
 
 
 @pytest.mark.parametrize("table", LOCKED)
-def test_a_locked_table_is_a_warning_that_names_who_holds_it_and_keeps_nobody_waiting(
+def test_a_locked_table_is_a_warning_that_names_the_holder_and_does_not_wait(
     addresses: Addresses, acme: skilldb.Tenant, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "LOCK_TIMEOUT", 0.2)
     with psycopg.connect(addresses.owner) as conn:
         conn.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
         found = bad(addresses)
-        told = f"cannot be checked: {table} is locked by process {conn.info.backend_pid} since "
+        expected = f"cannot be checked: {table} is locked by process {conn.info.backend_pid} since "
     assert [(finding.check, finding.level) for finding in found] == [(check, "warning") for check in LOCKED[table]]
-    assert [finding.found for finding in found if not finding.found.startswith(told)] == []
+    assert [finding.found for finding in found if not finding.found.startswith(expected)] == []
     assert bad(addresses) == []
 
 
@@ -454,9 +454,9 @@ ROLES = {
 }
 
 
-@pytest.mark.parametrize(("statements", "level", "told"), ROLES.values(), ids=ROLES)
+@pytest.mark.parametrize(("statements", "level", "expected"), ROLES.values(), ids=ROLES)
 def test_another_role_that_reaches_the_tables_is_named(
-    addresses: Addresses, statements: str, level: str, told: str
+    addresses: Addresses, statements: str, level: str, expected: str
 ) -> None:
     role = f"{conninfo_to_dict(addresses.owner)['dbname']}_other"
     try:
@@ -465,8 +465,8 @@ def test_another_role_that_reaches_the_tables_is_named(
     finally:
         change(addresses, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
     (named,) = [finding for finding in found if finding.check == "other roles"]
-    assert (named.level, role in named.found) == (level, bool(told))
-    assert told.replace("{role}", role) in named.found
+    assert (named.level, role in named.found) == (level, bool(expected))
+    assert expected.replace("{role}", role) in named.found
     assert bool(named.advice) == (level != "ok")
     assert {finding.check for finding in found if finding.level != "ok"} == (
         {"other roles"} if level != "ok" else set()
@@ -618,7 +618,7 @@ def test_the_queries_are_planned_and_not_run_and_leave_no_statement_behind(addre
 # Without a database to examine
 
 
-def test_an_empty_database_is_told_to_migrate(addresses: Addresses) -> None:
+def test_the_finding_for_an_empty_database_says_to_migrate(addresses: Addresses) -> None:
     list(migrate.rollback(addresses.owner, None))
     result = run()
     assert result.exit_code == 2

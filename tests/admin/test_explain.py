@@ -220,7 +220,7 @@ def example(acme: Api, globex: Api) -> None:
 
 
 @pytest.mark.usefixtures("example")
-def test_the_command_prints_who_asks_what_the_parameters_are_and_that_it_was_rolled_back(addresses: Addresses) -> None:
+def test_the_command_prints_the_role_the_parameters_and_the_rollback(addresses: Addresses) -> None:
     before = contents(addresses.admin)
     result = run("ratings.rate_skill")
     assert result.exit_code == 0, result.output

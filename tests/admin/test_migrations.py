@@ -269,8 +269,8 @@ def test_a_killed_run_is_explained_unlocked_and_ended_by_the_next(addresses: Add
         assert lock is not None
         assert lock.process == crashed.pid
         assert "a session of `skilldb migrate` is connected from " in str(lock)
-        told = CliRunner().invoke(cli.app, ["unlock", "--yes"], env=env)
-        assert told.exit_code == 1
+        unlocked = CliRunner().invoke(cli.app, ["unlock", "--yes"], env=env)
+        assert unlocked.exit_code == 1
         assert migrate.get_lock(addresses.owner) == lock
         with pytest.raises(MigrationError, match=r"wait for it\. If"):
             migrate.unlock(addresses.owner, lock)

@@ -135,7 +135,7 @@ def test_queries_are_listed_by_name_with_calls_rows_and_share_and_the_others_las
         assert use.share == pytest.approx(use.total_ms / sum(other.total_ms for other in found))
 
 
-def test_a_name_is_one_line_whatever_its_text_and_who_ran_it_in_this_database_only(ready: Addresses) -> None:
+def test_a_query_has_one_line_for_all_texts_and_roles_of_this_database(ready: Addresses) -> None:
     work(ready)
     rows(ready.admin, "SELECT /* views.get_user_view */ 1")
     rows(ready.admin, "EXPLAIN SELECT /* views.get_user_view */ 1")

@@ -77,13 +77,13 @@ def test_whatever_the_network_does_a_use_is_counted_once_and_the_pool_stays_whol
                 wire.faults = [fault]
                 failed = False
                 try:
-                    told = execute(READ, event(number), READ)[1]
+                    recorded = execute(READ, event(number), READ)[1]
                 except DatabaseUnavailableError as error:
                     failed = True
                     silent = "did not answer within" in str(error)
                     wrong += silent != (fault.then == "stall")
                 else:
-                    wrong += told is not True
+                    wrong += recorded is not True
                 if fault.share < 1:
                     wrong += failed == (fault.then in ("delay", "crawl"))
                 else:  # The connection is lost after the answer, so the next caller gets the error.

@@ -180,7 +180,7 @@ def opened(api: type[Blocking], dsn: str, **settings: Any) -> Iterator[Blocking]
         found.close()
 
 
-def strays(addresses: Addresses, expected: int) -> int:
+def extra_sessions(addresses: Addresses, expected: int) -> int:
     """The number of sessions above `expected`, after the server had time to end closed ones."""
     for _ in range(200):
         ((left,),) = rows(addresses.admin, SESSIONS)
@@ -204,13 +204,13 @@ def test_after_a_fork_parent_and_child_get_their_own_answers(
         if api is Blocking:
             wrong += forked(lambda: db.calls(40) + forked(lambda: db.calls(40))())()
         wrong += db.calls(40)
-        left = strays(addresses, 4)
-    left += strays(addresses, 0)
+        left = extra_sessions(addresses, 4)
+    left += extra_sessions(addresses, 0)
     record(
         f"A pool used after fork() returns no other organisation's rows ({api.__name__.lower()})",
         tested="a process forks during its own calls; child and parent then call for two organisations at once",
         ablation="the child uses the inherited pool; its sockets are not replaced",
-        figures={"forks": forks + 2, "calls": 2 * forks * calls + 120, "stray sessions": left},
+        figures={"forks": forks + 2, "calls": 2 * forks * calls + 120, "extra sessions": left},
         leaks=wrong + left,
     )
 
@@ -260,7 +260,7 @@ def test_a_transaction_belongs_to_the_parent(dsn: str, addresses: Addresses) -> 
             "u4",
             "u5",
         }
-    assert strays(addresses, 0) == 0
+    assert extra_sessions(addresses, 0) == 0
 
 
 def test_an_async_transaction_belongs_to_the_parent(dsn: str, addresses: Addresses) -> None:
@@ -280,7 +280,7 @@ def test_an_async_transaction_belongs_to_the_parent(dsn: str, addresses: Address
     asyncio.run(run())
     found = {id for (id,) in rows(addresses.admin, "SELECT id FROM users WHERE tenant_id = 'acme'")}
     assert found == {"u1", "u2", "u4"}
-    assert strays(addresses, 0) == 0
+    assert extra_sessions(addresses, 0) == 0
 
 
 @contextmanager
@@ -373,11 +373,11 @@ def test_to_open_is_refused_in_the_child_and_goes_on_in_the_parent(api: type[Blo
         except BaseException as error:
             if os.getpid() != parent:
                 os._exit(1)
-            told = str(error)
+            message = str(error)
         else:
             os._exit(3)
         answering.join()
-        assert (status, told[-7:]) == ([0], "not yet")
+        assert (status, message[-7:]) == ([0], "not yet")
         db.close()
 
 
@@ -389,8 +389,8 @@ def test_a_fork_that_runs_no_hook_of_python_is_noticed(api: type[Blocking], dsn:
         fork.restype = ctypes.c_int
         assert db.during(200, forked(lambda: db.calls(40), fork)) == (0, 0)
         assert db.calls(40) == 0
-        assert strays(addresses, 4) == 0
-    assert strays(addresses, 0) == 0
+        assert extra_sessions(addresses, 4) == 0
+    assert extra_sessions(addresses, 0) == 0
 
 
 _EARLIER = """
@@ -417,7 +417,7 @@ def test_a_hook_that_runs_before_ours_gets_answers_of_its_own(dsn: str, addresse
         [sys.executable, "-W", "ignore", "-c", _EARLIER, dsn], capture_output=True, text=True, timeout=60, check=True
     )
     assert run.stdout == f"{ {name: name for name in NAMES} }\n" * 2
-    assert strays(addresses, 0) == 0
+    assert extra_sessions(addresses, 0) == 0
 
 
 def test_a_migration_goes_on_in_the_parent_alone(addresses: Addresses) -> None:
@@ -502,7 +502,7 @@ def test_a_child_that_ends_leaves_the_parents_connections_alone(dsn: str, addres
         [sys.executable, "-W", "ignore", "-c", _EXITS, dsn], capture_output=True, text=True, timeout=60, check=True
     )
     assert (run.stdout, run.stderr) == ("7\n", "")
-    assert strays(addresses, 0) == 0
+    assert extra_sessions(addresses, 0) == 0
 
 
 _ORPHANS = """
@@ -527,7 +527,7 @@ def test_a_child_does_not_keep_the_sessions_of_a_parent_that_was_killed(dsn: str
         child = psutil.Process(int(parent.stdout.readline()))
         assert rows(addresses.admin, SESSIONS) == [(3,)]
         parent.kill()
-        assert strays(addresses, 0) == 0
+        assert extra_sessions(addresses, 0) == 0
         assert child.is_running()
         child.kill()
 
@@ -574,7 +574,7 @@ if __name__ == "__main__":
         check=False,
     )
     assert run.stdout == "0\n", run.stderr
-    assert strays(addresses, 0) == 0
+    assert extra_sessions(addresses, 0) == 0
 
 
 _APP = """
@@ -623,7 +623,7 @@ def test_gunicorn_with_preload_answers_everybody_with_their_own(dsn: str, addres
         try:
             until(lambda: _answers(path))
 
-            def ask(thread: int) -> list[tuple[str, str, str]]:
+            def call(thread: int) -> list[tuple[str, str, str]]:
                 found = []
                 for number in range(calls // 8):
                     name = NAMES[(thread + number) % 2]
@@ -634,18 +634,18 @@ def test_gunicorn_with_preload_answers_everybody_with_their_own(dsn: str, addres
                 return found  # type: ignore[return-value]
 
             with ThreadPoolExecutor(8) as threads:
-                answers = [answer for found in threads.map(ask, range(8)) for answer in found]
+                answers = [answer for found in threads.map(call, range(8)) for answer in found]
         finally:
             server.terminate()
             server.wait(timeout=60)
-    wrong = sum(asked != answered for asked, answered, _ in answers)
+    wrong = sum(expected != actual for expected, actual, _ in answers)
     assert len({pid for _, _, pid in answers}) == workers
     record(
         "gunicorn --preload with a database opened at import returns only the caller's rows",
         tested="eight clients call two worker processes, for two organisations in turn",
         ablation="the workers use the inherited pool",
-        figures={"answers": len(answers), "stray sessions": strays(addresses, 0)},
-        leaks=wrong + strays(addresses, 0),
+        figures={"answers": len(answers), "extra sessions": extra_sessions(addresses, 0)},
+        leaks=wrong + extra_sessions(addresses, 0),
     )
 
 

@@ -348,8 +348,8 @@ def test_a_server_that_an_earlier_version_left_open_is_closed(folder: Path) -> N
     (folder / "postgres/pg_hba.conf").write_text("local all all trust\n")
     embedded._run(folder, embedded._version(folder / "postgres"), "pg_ctl", "-w", "-l", "postgres/log", "start")
     server = embedded.start(folder)
-    asked = "SELECT auth_method, current_setting('unix_socket_permissions') FROM pg_hba_file_rules"
-    assert set(rows(server.admin_dsn, asked)) == {("peer", "0700")}
+    query = "SELECT auth_method, current_setting('unix_socket_permissions') FROM pg_hba_file_rules"
+    assert set(rows(server.admin_dsn, query)) == {("peer", "0700")}
 
 
 @as_root

@@ -150,7 +150,7 @@ def ids_of(function: Function) -> list[str]:
     return paths
 
 
-def told(tenant: skilldb.Tenant, function: Function, own: str, other: str, others: Iterable[str], free: str) -> str:
+def outcome(tenant: skilldb.Tenant, function: Function, own: str, other: str, others: Iterable[str], free: str) -> str:
     """The result or error of a call as text, with times and ids masked."""
 
     def choose(path: str) -> str:
@@ -184,7 +184,7 @@ def test_the_functions_of_the_repositories_are_found() -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_an_id_of_another_tenant_is_told_from_a_missing_one_by_nothing(seeded: Addresses, name: str) -> None:
+def test_an_id_of_another_tenant_gives_the_outcome_of_a_missing_one(seeded: Addresses, name: str) -> None:
     function = FUNCTIONS[name]
     paths = ids_of(function)
     with skilldb.connect(seeded.service) as db, psycopg.connect(seeded.admin, autocommit=True) as admin:
@@ -196,10 +196,10 @@ def test_an_id_of_another_tenant_is_told_from_a_missing_one_by_nothing(seeded: A
         free = (f"00000000-0000-4000-8000-{n:012}" for n in itertools.count())
         for others in dict.fromkeys([*((path,) for path in paths), tuple(paths)]):
             new = next(free)
-            of_another = told(a, function, A, B, others, new)
-            missing = told(peer, function, PEER, NOWHERE, others, new)
+            of_another = outcome(a, function, A, B, others, new)
+            missing = outcome(peer, function, PEER, NOWHERE, others, new)
             assert of_another == missing, others
-        control = told(a, function, A, B, (), next(free))
+        control = outcome(a, function, A, B, (), next(free))
         # The arguments are valid, so the comparison above is about the ids.
         assert "InvalidValueError" not in control
         assert "<other>" not in control
@@ -211,7 +211,7 @@ def test_an_id_of_another_tenant_is_told_from_a_missing_one_by_nothing(seeded: A
 
 
 def _asked(text: bytes) -> Statement[tuple[int, str]]:
-    return Statement(Reader(EXISTS.rows, lambda rows: rows[0]), Query("asked", text, {})())
+    return Statement(Reader(EXISTS.rows, lambda rows: rows[0]), Query("test", text, {})())
 
 
 # A finished transaction leaves the setting as the empty string; before the first it is NULL.

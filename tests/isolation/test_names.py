@@ -346,7 +346,7 @@ def test_psql_looks_at_the_schema_and_keeps_the_users_options(addresses: Address
     execute(addresses.owner, f"CREATE SCHEMA {settings._quoted(SCHEMA)}")
     env = {**os.environ, "SKILLDB_OWNER_DSN": addresses.owner, "SKILLDB_DSN": addresses.service}
     env |= {"PGOPTIONS": "-c work_mem=7MB -c search_path=nowhere", "PSQLRC": os.devnull}
-    asked = "SELECT current_schema(), current_setting('work_mem'), current_setting('app.current_tenant_id')"
+    query = "SELECT current_schema(), current_setting('work_mem'), current_setting('app.current_tenant_id')"
     command = [
         str(Path(sys.executable).with_name("skilldb")),
         "psql",
@@ -359,7 +359,7 @@ def test_psql_looks_at_the_schema_and_keeps_the_users_options(addresses: Address
     env["PATH"] = f"{embedded.program('psql').parent}:{env['PATH']}"
     run = subprocess.run(
         command,
-        input=f"\\t on\n\\pset format unaligned\n{asked};\n",
+        input=f"\\t on\n\\pset format unaligned\n{query};\n",
         env=env,
         text=True,
         capture_output=True,
@@ -394,12 +394,12 @@ def test_a_name_that_no_schema_can_have_is_refused(name: Any) -> None:
 
 
 def test_the_search_path_is_pinned_in_every_call(api: Callable[..., Any], addresses: Addresses) -> None:
-    asked = queries.parse(
+    parsed = queries.parse(
         "-- name: path()\nSELECT current_setting('search_path');\n"
         "-- name: places()\nSELECT array_to_string(current_schemas(true), ' ');",
         "test",
     )
-    path, places = (Statement(VALUE, query()) for query in asked.values())
+    path, places = (Statement(VALUE, query()) for query in parsed.values())
     assert api("acme").execute(path, places) == ('pg_catalog, "public", pg_temp', "pg_catalog public")
     with connection.owned(addresses.owner) as conn:
         assert conn.execute("SELECT current_schemas(true)").fetchall() == [(["pg_catalog", "public"],)]

@@ -637,10 +637,10 @@ def ending_bursts(race: Race, *ends: End) -> Iterator[list[str]]:
         outcomes = race.burst(*(end(race, f"r{n}") for end in ends))
         ended = [outcome for outcome in outcomes if isinstance(outcome, BenchmarkRun)]
         ((status,),) = race.rows(f"SELECT status FROM benchmark_runs WHERE id = 'r{n}'".encode())  # noqa: S608
-        told = [str(o) for o in outcomes if isinstance(o, InvalidTransitionError) and f"'r{n}' is {status}" in str(o)]
+        named = [str(o) for o in outcomes if isinstance(o, InvalidTransitionError) and f"'r{n}' is {status}" in str(o)]
         wrong = unexpected(outcomes, InvalidTransitionError)
-        if [run.status for run in ended] != [status] or len(told) != len(ends) - 1:
-            wrong.append(f"{len(ended)} winners and {len(told)} losers who were told that it is {status}")
+        if [run.status for run in ended] != [status] or len(named) != len(ends) - 1:
+            wrong.append(f"{len(ended)} winners and {len(named)} losers with the status {status}")
         yield wrong
 
 

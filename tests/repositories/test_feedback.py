@@ -158,9 +158,9 @@ def test_feedback_moves_metrics_updated_at_of_its_skill_and_never_updated_at(add
             *[LONG_AGO] * 3,
         )
         submitted(acme, type_)
-        told, other = acme.execute(skills.get_skill("s1"), skills.get_skill("s2"))
-        assert told.metrics_updated_at > LONG_AGO
-        assert (told.updated_at, other.updated_at, other.metrics_updated_at) == (LONG_AGO,) * 3
+        changed, other = acme.execute(skills.get_skill("s1"), skills.get_skill("s2"))
+        assert changed.metrics_updated_at > LONG_AGO
+        assert (changed.updated_at, other.updated_at, other.metrics_updated_at) == (LONG_AGO,) * 3
     assert rows(addresses.admin, "SELECT DISTINCT edited_at FROM skills") == [(LONG_AGO,)]
 
 
@@ -545,7 +545,7 @@ def reviewing_bursts(race: Race, review: Review) -> Iterator[list[str]]:
         elif not wrong:
             status, reviewer = won[0].status, won[0].reviewed_by
             if f"is {status}: it cannot become" not in lost[0]:
-                wrong.append(f"gap or clash: {status} won, the other was told {lost[0]}")
+                wrong.append(f"gap or clash: {status} won, the other got {lost[0]}")
             kept = race.admin.execute(
                 b"SELECT status, reviewed_by FROM skill_feedback WHERE id = %s", (f"f{n}",)
             ).fetchall()
@@ -554,7 +554,7 @@ def reviewing_bursts(race: Race, review: Review) -> Iterator[list[str]]:
         yield wrong
 
 
-def test_of_two_reviewers_at_once_one_wins_and_the_other_is_told_the_new_status(race: Race) -> None:
+def test_of_two_reviewers_at_once_one_wins_and_the_other_gets_the_new_status(race: Race) -> None:
     def review(id: str, status: str, user: str) -> SkillFeedback:
         return race.acme.execute(feedback.review_feedback(id, status, user))
 
@@ -601,13 +601,13 @@ def writing_bursts(
                 user_id=dice.choice(authors),
             )
 
-        def told(dice: random.Random = dice, authors: list[str | None] = authors) -> NewSkillFeedback:
+        def item(dice: random.Random = dice, authors: list[str | None] = authors) -> NewSkillFeedback:
             return NewSkillFeedback(
                 skill_id=dice.choice(SKILLS), feedback_type=dice.choice(TYPES), user_id=dice.choice(authors)
             )
 
         outcomes = race.execute(
-            *(submit(told()) for _ in range(2)),
+            *(submit(item()) for _ in range(2)),
             *(record(measurement()) for _ in range(2)),
             *(record_batch([measurement() for _ in range(6)]) for _ in range(2)),
             *map(delete_user, leaving),
@@ -627,7 +627,7 @@ def writing_bursts(
         for user in leaving:
             new_user(race.acme, user)
             race.acme.execute(
-                feedback.submit_feedback(replace(told(), user_id=user)),
+                feedback.submit_feedback(replace(item(), user_id=user)),
                 tokens.record_token_measurement(replace(measurement(), user_id=user)),
             )
 

@@ -43,14 +43,14 @@ MOVES: dict[str, tuple[str, Callable[[int], Statement[Any]]]] = {
 
 def updates(addresses: Addresses, table: str, move: Callable[[int], Statement[Any]]) -> tuple[int, int]:
     """The number of updates by twelve calls, and how many of them were in place."""
-    asked = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = %s"
-    ((before, before_in_place),) = rows(addresses.admin, asked, table)
+    query = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = %s"
+    ((before, before_in_place),) = rows(addresses.admin, query, table)
     with skilldb.connect(addresses.service, max_size=1) as db:
         for number in range(TIMES):
             db.tenant("acme").execute(move(number + 1))
     # A session reports its statistics when it ends. close() does not wait for that.
     for _ in range(200):
-        ((after, in_place),) = rows(addresses.admin, asked, table)
+        ((after, in_place),) = rows(addresses.admin, query, table)
         if after - before >= TIMES - 1:
             break
         time.sleep(0.01)

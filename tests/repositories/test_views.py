@@ -402,7 +402,7 @@ def test_changes_tell_versions_feedback_and_other_content_since_the_view(address
     assert acme.execute(views.detect_changes("u2", "s1")).feedback_since == 2
 
 
-def test_each_change_of_content_is_told_without_a_version(addresses: Addresses, acme: Api) -> None:
+def test_each_change_of_content_is_reported_without_a_version(addresses: Addresses, acme: Api) -> None:
     each: list[SkillUpdate] = [
         {"name": "New"},
         {"description": "New"},
@@ -525,19 +525,19 @@ def test_another_tenant_sees_no_view_and_nothing_new(
     globex = api("globex")
     before = contents(addresses.admin)
     nothing: tuple[Any, ...] = (None, {}, [], None)
-    asked = (
+    statements = (
         views.get_user_view("u1", "s1"),
         views.get_user_views_for_skills("u1", ["s1"]),
         views.get_whats_new_for_user("u1"),
         views.detect_changes("u1", "s1"),
     )
-    assert globex.execute(*asked) == nothing
+    assert globex.execute(*statements) == nothing
     for statement in (views.record_skill_view("u1", "s1", 1), views.open_skill("u1", "s1")):
         with pytest.raises(NotFoundError, match="does not exist"):
             globex.execute(statement)
     assert contents(addresses.admin) == before
     new_user(globex, "u1")
     new_skill(globex, "s1")
-    assert globex.execute(*asked) == nothing
+    assert globex.execute(*statements) == nothing
     assert globex.execute(views.open_skill("u1", "s1")) is None
     assert acme.execute(views.get_user_view("u1", "s1")).view_count == 1

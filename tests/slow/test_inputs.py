@@ -255,9 +255,9 @@ def test_what_is_given_is_stored_and_read_back_or_refused_by_its_name(
                         expected = InvalidValueError, path.rpartition(".")[2]
                         assert type(answer) is expected[0], f"{answer!r}, not {expected}"
                         assert expected[1] in str(answer), f"{answer!r}, not {expected}"
-                    told = everything(answer) if isinstance(answer, SkilldbError) else ""
-                    assert "words of globex" not in told, told
-                    if told:
+                    text = everything(answer) if isinstance(answer, SkilldbError) else ""
+                    assert "words of globex" not in text, text
+                    if text:
                         refused += 1
                         with pytest.raises(type(answer)):
                             acme.execute(FUNCTIONS[name](**given))

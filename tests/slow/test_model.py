@@ -93,8 +93,8 @@ class Run:
                     world.answer(other, world.operation(other, Random(seed + n).choice))
                 operation = mine.operation(NAMES[0], Random(seed).choice)
                 found = answer(NAMES[0], operation)
-                told = everything(found) if isinstance(found, Exception) else repr(found)
-                lines.append(masked.of(f"{operation}: {told}"))
+                answer = everything(found) if isinstance(found, Exception) else repr(found)
+                lines.append(masked.of(f"{operation}: {answer}"))
         self.answered += mine.answered
         self.refused += mine.refused
         return lines
@@ -178,7 +178,7 @@ def interference(run: Run, runs: int) -> str:
 
 
 @pytest.mark.torture
-def test_what_an_organisation_is_told_is_the_same_whatever_the_others_do(addresses: Addresses) -> None:
+def test_the_results_of_an_organisation_do_not_depend_on_the_others(addresses: Addresses) -> None:
     operations = size(600, 15_000)
     with opened(addresses) as (db, admin):
         run = Run(db, admin)

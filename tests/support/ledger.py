@@ -78,7 +78,7 @@ class Ledger:
     user: str
     dice: random.Random
     tried: set[str] = field(default_factory=set)
-    told: set[str] = field(default_factory=set)
+    acknowledged: set[str] = field(default_factory=set)
     uses: int = 0
     views_told: Counter[str] = field(default_factory=Counter)
     views_tried: Counter[str] = field(default_factory=Counter)
@@ -119,7 +119,7 @@ class Ledger:
                 )
                 while not self.execute(execute, statement):
                     pass
-                self.told.update(str(event.id) for event in events)
+                self.acknowledged.update(str(event.id) for event in events)
                 self.uses += len(events)
             case 2:
                 rating = self.dice.randint(1, 5)
@@ -147,7 +147,7 @@ class Ledger:
 
     def _once(self, execute: Execute, id: str, statement: Statement[Any]) -> None:
         if self.execute(execute, statement):
-            self.told.add(id)
+            self.acknowledged.add(id)
 
 
 def ledgers(dsn: str, seed: int) -> list[Ledger]:
@@ -192,8 +192,10 @@ def losses(admin_dsn: str, execute: Execute, books: list[Ledger]) -> list[str]:
     """The differences between the rows and the answers to the writers."""
     wrong = [f"drift: {drift}" for drift in execute(metrics.find_metric_drift())]
     found = Counter(id for (id,) in rows(admin_dsn, IDS))
-    told, tried = (set[str]().union(*(getattr(book, name) for book in books)) for name in ("told", "tried"))
-    wrong += [f"lost: {id}" for id in told - found.keys()]
+    acknowledged, tried = (
+        set[str]().union(*(getattr(book, name) for book in books)) for name in ("acknowledged", "tried")
+    )
+    wrong += [f"lost: {id}" for id in acknowledged - found.keys()]
     wrong += [f"more than was tried: {id}" for id in found.keys() - tried]
     wrong += [f"twice: {id}" for id, times in found.items() if times > 1]
     uses = sum(book.uses for book in books)

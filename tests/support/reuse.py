@@ -109,11 +109,11 @@ class Reused:
         )
 
     def _with_rows(self, conn: psycopg.Connection[tuple[str, ...]]) -> set[str]:
-        asked = sql.SQL(" UNION ALL ").join(
+        query = sql.SQL(" UNION ALL ").join(
             sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(table, sql.Identifier(table))
             for table in self._tables
         )
-        return {name for (name,) in conn.execute(asked)}
+        return {name for (name,) in conn.execute(query)}
 
     def _clear(self, conn: psycopg.Connection[tuple[str, ...]]) -> None:
         if written := self._with_rows(conn) - self._filled:

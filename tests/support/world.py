@@ -197,8 +197,8 @@ class World:
             agrees = any(type(answer) is kind and named in str(answer) for kind, named in expected)
         assert agrees, f"{of}: {operation}: {answer!r}, not {expected!r}"
         if isinstance(answer, SkilldbError):
-            told = everything(answer)
-            assert not any(f"words of {other}" in told for other in NAMES if other != of), told
+            text = everything(answer)
+            assert not any(f"words of {other}" in text for other in NAMES if other != of), text
 
 
 def tables(admin: psycopg.Connection[Any]) -> list[tuple[str, str]]:
