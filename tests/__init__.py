@@ -1,4 +1,4 @@
 import pytest
 
-# So that a failing `assert` in tests/support shows its values too. It has to be said before anything there is imported.
+# Makes a failing `assert` in tests/support show its values too. This must run before anything there is imported.
 pytest.register_assert_rewrite("tests.support")

@@ -32,7 +32,7 @@ from tests.support.server import POOLER, RUN, SUBJECT_OWNER, TEST_DSN, Addresses
 if POOLER:
     skilldb.connect.__kwdefaults__["prepare_threshold"] = None  # type: ignore[index]
     skilldb.connect_async.__kwdefaults__["prepare_threshold"] = None  # type: ignore[index]
-# A run in a shell's background is started with this signal ignored. Tests send it.
+# A shell starts background jobs with SIGINT ignored; tests send SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -78,7 +78,7 @@ def admin() -> Iterator[Admin]:
         else:
             dsn = embedded.start(stack.enter_context(server_folder())).admin_dsn
             with psycopg.connect(dsn, autocommit=True) as conn:
-                # Nothing here outlives the session, so nothing waits for the disk.
+                # No data outlives the session, so do not wait for the disk.
                 for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
                     conn.execute(f"ALTER SYSTEM SET {setting}".encode())
                 conn.execute("SELECT pg_reload_conf()")
@@ -103,7 +103,7 @@ template = factories.postgresql_noproc(depends_on="admin", dbname=f"skilldb_test
 
 @pytest.fixture(scope="session")
 def entrance(admin: Admin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
-    """The address for the service: the server, or the pooler."""
+    """The DSN of the service: on the server or on the pooler."""
     if not POOLER:
         yield admin
     else:
@@ -115,7 +115,7 @@ def entrance(admin: Admin, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def reused(admin: Admin, template: Any) -> Iterator[Reused]:
     """The database that the tests of this worker use one after the other."""
     with psycopg.connect(admin.dsn(template.template_dbname, "skilldb_service")) as conn:
-        # Under a role that can bypass the policies every isolation test passes falsely.
+        # If the role can bypass the policies, isolation tests prove nothing.
         assert conn.execute(queries.load("guards")["list_unsafe_roles"].sql).fetchall() == []
         assert conn.execute("SELECT pg_has_role(current_user, 'skilldb_app', 'MEMBER')").fetchone() == (True,)
     found = Reused(admin, template.template_dbname, template.dbname)
@@ -186,9 +186,9 @@ def globex(db: skilldb.Database) -> skilldb.Tenant:
 
 @pytest.fixture(scope="session")
 def scaled_addresses(admin: Admin) -> Iterator[Addresses]:
-    """A database with the data of tests/support/scaled.py, made once: a test that uses it must leave it as it was.
+    """A database with the data of tests/support/scaled.py, made once. Tests must leave it unchanged.
 
-    Tests that use it stay on one worker: pytest.mark.xdist_group("scaled").
+    Its tests must run on one worker: pytest.mark.xdist_group("scaled").
     """
     dbname = f"skilldb_scaled_{RUN}"
     with created(admin.dsn("postgres"), dbname):

@@ -17,7 +17,7 @@ from tests.support.api import fill, new_user
 from tests.support.database import contents, rows
 from tests.support.server import Addresses
 
-# Each counter of a skill that `fill` filled, and what it is falsified to. None of the false ones breaks a CHECK.
+# Each counter of a skill after `fill`, and a wrong value for it. No wrong value violates a CHECK.
 TRUE = {
     "rating_count": 1,
     "rating_sum": 3,
@@ -43,7 +43,7 @@ FALSIFIED = (("acme", "s2"), ("globex", "s1"))
 
 @pytest.fixture(autouse=True)
 def environment(addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command uses the test's own database, by the variables that a service uses."""
+    """Set the variables that a service uses, so that the command uses the test's own database."""
     monkeypatch.setenv("SKILLDB_OWNER_DSN", addresses.owner)
     monkeypatch.setenv("SKILLDB_DSN", addresses.service)
 
@@ -53,19 +53,19 @@ def check(*arguments: str) -> Result:
 
 
 def drift(result: Result) -> list[tuple[str, ...]]:
-    """What was printed of each counter: organisation, skill, counter, stored, by its rows."""
+    """The printed lines: organisation, skill, counter, stored value, value computed from the rows."""
     lines = [tuple(line.replace("│", " ").split()) for line in result.output.splitlines()]
     return [line for line in lines if set(line) & set(TRUE)]
 
 
 def without_time(skill: Skill | None) -> Skill:
-    """The skill, but for when its counters moved."""
+    """The skill without the time of its last counter change."""
     assert skill is not None
     return replace(skill, metrics_updated_at=None)
 
 
 def falsify(addresses: Addresses, tenant: str, skill: str, **false: int) -> None:
-    """Let counters of the skill say something else."""
+    """Set counters of the skill to wrong values."""
     columns = ", ".join(f"{column} = {value}" for column, value in false.items())
     where = "WHERE tenant_id = %s AND id = %s RETURNING id"
     assert rows(addresses.admin, f"UPDATE skills SET {columns} {where}", tenant, skill) == [(skill,)]  # noqa: S608
@@ -73,7 +73,7 @@ def falsify(addresses: Addresses, tenant: str, skill: str, **false: int) -> None
 
 @pytest.fixture
 def both(acme: skilldb.Tenant, globex: skilldb.Tenant) -> tuple[skilldb.Tenant, skilldb.Tenant]:
-    """Two organisations with the skills s1 and s2, and something counted on them."""
+    """Two organisations with the skills s1 and s2, whose counters are not zero."""
     for tenant in (acme, globex):
         new_user(tenant, "u1")
         for skill in ("s1", "s2"):

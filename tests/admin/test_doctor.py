@@ -1,4 +1,4 @@
-"""Tests `skilldb doctor`: it finds nothing in a sound database, and exactly the faults in an unsound one."""
+"""Tests `skilldb doctor`: it finds nothing in a healthy database, and exactly the faults in a faulty one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.server import POOLER, TEST_DSN, Addresses, direct_only
 
 @pytest.fixture(autouse=True)
 def environment(addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command uses the test's own database, by the variables that a service uses."""
+    """Set the variables that a service uses, so that the command uses the test's own database."""
     monkeypatch.setenv("SKILLDB_OWNER_DSN", addresses.owner)
     monkeypatch.setenv("SKILLDB_DSN", addresses.service)
 
@@ -38,7 +38,7 @@ def run(*arguments: str) -> Result:
 
 
 def change(addresses: Addresses, *statements: str) -> None:
-    """Run each as the superuser, on its own."""
+    """Run each statement as the superuser, in its own transaction."""
     with psycopg.connect(addresses.admin, autocommit=True) as conn:
         for statement in statements:
             conn.execute(statement.replace("{database}", f'"{conn.info.dbname}"').encode())
@@ -49,14 +49,14 @@ def examine(addresses: Addresses) -> list[Finding]:
 
 
 def bad(addresses: Addresses) -> list[Finding]:
-    """What is not ok; it always comes with what to do."""
+    """The findings that are not ok. Each must have advice."""
     found = [finding for finding in examine(addresses) if finding.level != "ok"]
     assert all(finding.advice for finding in found)
     return found
 
 
 def fill(addresses: Addresses, count: int) -> None:
-    """An organisation with so many usage events, which autovacuum leaves alone."""
+    """An organisation with so many usage events. Autovacuum is switched off for them."""
     change(
         addresses,
         "ALTER TABLE usage_events SET (autovacuum_enabled = off)",
@@ -66,12 +66,12 @@ def fill(addresses: Addresses, count: int) -> None:
 
 
 def an_index(addresses: Addresses) -> str:
-    """One of those that enforce nothing."""
+    """An index that enforces nothing."""
     names = rows(addresses.owner, "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisunique ORDER BY 1")
     return str(next(name for (name,) in names if not name.startswith("pg_")))
 
 
-# A sound database
+# A healthy database
 
 
 def test_the_seeded_database_has_no_finding_that_is_not_ok_and_is_left_as_it_was(addresses: Addresses) -> None:
@@ -97,13 +97,13 @@ def test_every_check_gives_a_line_and_json_has_the_same_findings(addresses: Addr
     counted = [replace(finding, found="") if finding.check == "connections" else finding for finding in found]
     printed = [Finding(**finding) for finding in json.loads(result.output)]
     assert [replace(f, found="") if f.check == "connections" else f for f in printed] == counted
-    # A line each, of the same words.
+    # One line for each finding, with the same text.
     lines = run().output.splitlines()
     assert [line.split(maxsplit=1)[0] for line in lines] == [finding.level for finding in found]
     assert all(finding.check in line for finding, line in zip(found, lines, strict=True))
 
 
-# An unsound one
+# A faulty database
 
 
 def test_five_faults_at_once_are_all_named_and_the_status_is_2(addresses: Addresses, acme: skilldb.Tenant) -> None:
@@ -137,7 +137,7 @@ def test_five_faults_at_once_are_all_named_and_the_status_is_2(addresses: Addres
     assert run("--skip-drift").output.count("drift") == 0
 
 
-# Each makes the named checks say so, with a word of it, and no other check.
+# Each fault must be reported by the named checks, with the given word, and by no other check.
 FAULTS = {
     "a table without a policy": (
         "CREATE TABLE notes (tenant_id TEXT NOT NULL REFERENCES tenants (id), id TEXT, PRIMARY KEY (tenant_id, id));"
@@ -187,7 +187,7 @@ FAULTS = {
         {"queries": "failure"},
         "metrics.increment_skill_uses",
     ),
-    # One of them has it behind a CASE, which the planner takes away for NULL.
+    # One query uses it inside a CASE, which the planner removes if the value is NULL.
     "no grant on a function": (
         "REVOKE EXECUTE ON FUNCTION raise_not_found FROM skilldb_app",
         {"queries": "failure"},
@@ -257,7 +257,7 @@ def test_a_fault_is_named_by_its_check_and_by_no_other(
     found = bad(addresses)
     assert {finding.check: finding.level for finding in found} == checks
     assert any(named in finding.found for finding in found), found
-    # Each query for itself: one that fails does not take the next with it.
+    # Each query runs on its own: a failing one does not affect the next.
     refused = [finding.found for finding in found if finding.check == "queries"]
     assert [text for text in refused if not re.search("permission denied|column .* does not exist", text)] == []
     assert run().exit_code == (2 if "failure" in checks.values() else 1)
@@ -297,7 +297,7 @@ AUTHOR_IDX_DIFFERS = (
     f"index skills_author_idx differs: expected {AUTHOR_IDX} ON skills USING btree (tenant_id, author_id) "
     "WHERE (author_id IS NOT NULL)"
 )
-# Each with what the doctor says of it, expected and found.
+# Each change with the doctor's finding: expected and found definition.
 CHANGED = {
     "an index of that name on another table": (
         f"DROP INDEX skills_author_idx; {AUTHOR_IDX} ON users (tenant_id, name)",
@@ -341,13 +341,13 @@ CHANGED = {
 }
 
 
-@pytest.mark.parametrize(("statements", "told"), CHANGED.values(), ids=CHANGED)
+@pytest.mark.parametrize(("statements", "expected"), CHANGED.values(), ids=CHANGED)
 def test_a_definition_that_is_not_what_the_migrations_made_is_named(
-    addresses: Addresses, statements: str, told: str
+    addresses: Addresses, statements: str, expected: str
 ) -> None:
     change(addresses, *statements.split(";"))
     (found,) = (finding for finding in bad(addresses) if finding.check == "definitions")
-    assert (found.level, found.found[: len(told)]) == ("failure", told)
+    assert (found.level, found.found[: len(expected)]) == ("failure", expected)
 
 
 def test_what_an_operator_adds_is_no_fault(addresses: Addresses) -> None:
@@ -374,20 +374,20 @@ LOCKED = {
 
 
 @pytest.mark.parametrize("table", LOCKED)
-def test_a_locked_table_is_a_warning_that_names_who_holds_it_and_keeps_nobody_waiting(
+def test_a_locked_table_is_a_warning_that_names_the_holder_and_does_not_wait(
     addresses: Addresses, acme: skilldb.Tenant, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "LOCK_TIMEOUT", 0.2)
     with psycopg.connect(addresses.owner) as conn:
         conn.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
         found = bad(addresses)
-        told = f"cannot be checked: {table} is locked by process {conn.info.backend_pid} since "
+        expected = f"cannot be checked: {table} is locked by process {conn.info.backend_pid} since "
     assert [(finding.check, finding.level) for finding in found] == [(check, "warning") for check in LOCKED[table]]
-    assert [finding.found for finding in found if not finding.found.startswith(told)] == []
+    assert [finding.found for finding in found if not finding.found.startswith(expected)] == []
     assert bad(addresses) == []
 
 
-# Each with its level and what is said of it.
+# Each change with the level and text of the finding.
 ROLES = {
     "a grant on every table": (
         "CREATE ROLE {role} LOGIN BYPASSRLS; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
@@ -462,9 +462,9 @@ ROLES = {
 }
 
 
-@pytest.mark.parametrize(("statements", "level", "told"), ROLES.values(), ids=ROLES)
+@pytest.mark.parametrize(("statements", "level", "expected"), ROLES.values(), ids=ROLES)
 def test_another_role_that_reaches_the_tables_is_named(
-    addresses: Addresses, statements: str, level: str, told: str
+    addresses: Addresses, statements: str, level: str, expected: str
 ) -> None:
     role = f"{conninfo_to_dict(addresses.owner)['dbname']}_other"
     try:
@@ -473,8 +473,8 @@ def test_another_role_that_reaches_the_tables_is_named(
     finally:
         change(addresses, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
     (named,) = [finding for finding in found if finding.check == "other roles"]
-    assert (named.level, role in named.found) == (level, bool(told))
-    assert told.replace("{role}", role) in named.found
+    assert (named.level, role in named.found) == (level, bool(expected))
+    assert expected.replace("{role}", role) in named.found
     assert bool(named.advice) == (level != "ok")
     assert {finding.check for finding in found if finding.level != "ok"} == (
         {"other roles"} if level != "ok" else set()
@@ -523,7 +523,7 @@ def test_an_index_is_redundant_where_another_has_its_columns_first(
     )
     named = [finding.found.split()[0] for finding in bad(addresses)]
     assert named.count("added") == redundant
-    assert "other" not in named  # what is unique forbids something
+    assert "other" not in named  # a unique index enforces something
 
 
 def test_of_two_equal_indexes_the_one_behind_a_constraint_stays(addresses: Addresses) -> None:
@@ -535,7 +535,7 @@ def test_of_two_equal_indexes_the_one_behind_a_constraint_stays(addresses: Addre
         "CREATE INDEX same ON ratings (rating, id)",
         "CREATE INDEX narrow ON ratings (hours_saved_estimate)",
         "CREATE INDEX wide ON ratings (hours_saved_estimate) INCLUDE (rating)",
-        # Each of these forbids what the others do not.
+        # Each of these enforces something that the others do not.
         "CREATE UNIQUE INDEX stricter ON ratings (tenant_id, comment) NULLS NOT DISTINCT",
         "CREATE UNIQUE INDEX strict ON ratings (tenant_id, created_at)",
         "ALTER TABLE ratings ADD CONSTRAINT lax UNIQUE (tenant_id, created_at, updated_at)",
@@ -558,7 +558,7 @@ def test_an_unused_index_of_a_large_busy_table_is_named_unless_its_comment_expla
         "CREATE UNIQUE INDEX forbids ON usage_events (tenant_id, tool_name, id)",
         "ANALYZE usage_events",
     )
-    assert bad(addresses) == []  # nobody has asked anything of it
+    assert bad(addresses) == []  # no query has used it
     change(
         addresses,
         f"DO $$ BEGIN FOR n IN 1..{doctor.BUSY} LOOP "
@@ -623,10 +623,10 @@ def test_the_queries_are_planned_and_not_run_and_leave_no_statement_behind(addre
     assert contents(addresses.admin) == before
 
 
-# No database to examine
+# Without a database to examine
 
 
-def test_an_empty_database_is_told_to_migrate(addresses: Addresses) -> None:
+def test_the_finding_for_an_empty_database_says_to_migrate(addresses: Addresses) -> None:
     list(migrate.rollback(addresses.owner, None))
     result = run()
     assert result.exit_code == 2

@@ -149,7 +149,7 @@ def test_a_query_that_refuses_its_parameters_says_so_and_how_to_give_others(addr
 
 
 def test_what_is_given_is_changed_as_it_is(addresses: Addresses, acme: Api) -> None:
-    """The examples' run is made and started first; one that is given is not touched before."""
+    """Without a run_id, an example run is created and started first. A given run is not changed."""
     new_user(acme, "u1")
     new_skill(acme, "s1")
     run = NewBenchmarkRun(id="r1", skill_id="s1", triggered_by="u1", models=["m"])
@@ -220,7 +220,7 @@ def example(acme: Api, globex: Api) -> None:
 
 
 @pytest.mark.usefixtures("example")
-def test_the_command_prints_who_asks_what_the_parameters_are_and_that_it_was_rolled_back(addresses: Addresses) -> None:
+def test_the_command_prints_the_role_the_parameters_and_the_rollback(addresses: Addresses) -> None:
     before = contents(addresses.admin)
     result = run("ratings.rate_skill")
     assert result.exit_code == 0, result.output

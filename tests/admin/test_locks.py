@@ -30,7 +30,7 @@ INSERT INTO users (tenant_id, id, email) VALUES ('t', 'u', 'u');
 INSERT INTO skills (tenant_id, id, name, slug, description, category) VALUES ('t', 's', 's', 's', 's', 's')
 """
 
-# The last statement of each is the one that is looked at; those before make it possible.
+# The last statement of each entry is tested. The statements before it set up what it needs.
 STATEMENT_EXAMPLES = [
     "CREATE INDEX ON skills (name)",
     "DROP INDEX skills_updated_idx",
@@ -92,19 +92,19 @@ ACTION_EXAMPLES = [
     "ALTER TABLE skills OWNER TO skilldb_owner",
     "ALTER TABLE skills NO FORCE ROW LEVEL SECURITY, DISABLE ROW LEVEL SECURITY",
 ]
-# These run in no transaction: they are caught while an open one holds them up.
+# These cannot run in a transaction. Their locks are read while they wait for an open transaction.
 CONCURRENT_EXAMPLES = [
     "CREATE INDEX CONCURRENTLY ON skills (name)",
     "DROP INDEX CONCURRENTLY skills_updated_idx",
     "REINDEX INDEX CONCURRENTLY skills_updated_idx",
     "REINDEX TABLE CONCURRENTLY skills",
 ]
-# These too, and nothing but the lock on their table holds them up.
+# These cannot either, and they wait only for the lock on their table.
 VACUUM_EXAMPLES = ["VACUUM (FULL, VERBOSE) skills", "VACUUM FULL skills", "VACUUM (FREEZE) skills", "VACUUM skills"]
 
 
 def held(observer: Conn, conn: Conn) -> dict[str, str]:
-    """The strongest mode that the connection holds on each table, as another sees it: without those just created."""
+    """The strongest mode that the connection holds on each table that another session can see."""
     found = locks.Locks()
     for table, mode in observer.execute(HELD, [conn.info.backend_pid]).fetchall():
         found.add(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", mode.removesuffix("Lock")).upper(), [table])
@@ -112,9 +112,9 @@ def held(observer: Conn, conn: Conn) -> dict[str, str]:
 
 
 def claimed(conn: Conn, statement: str, catalogue: locks.Catalogue) -> dict[str, str]:
-    """What the dry run says of the tables that were there before."""
+    """The locks of the dry run on tables that existed before."""
     found = locks.of_statement(statement, catalogue)
-    # What PL/pgSQL puts together as it runs, nobody knows before.
+    # SQL that PL/pgSQL builds at run time is not known before.
     assert [part for part in found.unknown if not part.startswith("EXECUTE ")] == []
     if conn.info.server_version < 180000 and re.match("GRANT|REVOKE", statement):
         found.modes.clear()
@@ -175,7 +175,7 @@ def test_what_vacuum_waits_for_is_the_lock_that_is_claimed(addresses: Addresses,
 def test_every_kind_has_an_example() -> None:
     statements = [example.split(";\n")[-1] for example in STATEMENT_EXAMPLES + CONCURRENT_EXAMPLES + VACUUM_EXAMPLES]
     found: set[Kind | None] = {match_kind(STATEMENTS, statement)[0] for statement in statements}
-    # Of PL/pgSQL, in the DO blocks.
+    # Statements of PL/pgSQL in the DO blocks.
     found.add(match_kind(STATEMENTS, "RAISE NOTICE")[0])
     assert [kind.pattern for kind in STATEMENTS if kind not in found] == []
     alters = [ALTER_TABLE.match(example.split(";\n")[-1]) for example in ACTION_EXAMPLES]
@@ -229,7 +229,7 @@ def test_what_is_not_known_is_said(statement: str) -> None:
 def test_every_migration_takes_the_locks_that_its_dry_run_claims_and_its_header_names(
     addresses: Addresses, direction: str
 ) -> None:
-    """Statement by statement, each in a transaction of its own; what its file creates is new."""
+    """Run statement by statement, each in its own transaction. Tables that the same file creates count as new."""
     ids = sorted(migrate.read())
     list(migrate.rollback(addresses.owner, None if direction == "up" else 0))
     wrong = []
@@ -249,7 +249,7 @@ def test_every_migration_takes_the_locks_that_its_dry_run_claims_and_its_header_
                 conn.commit()
                 for table in before & (actual.keys() | claims.keys()):
                     whole.add(claims.get(table), [table])
-                    # In no transaction the locks are gone by now; the test above has caught them.
+                    # Without a transaction the locks are already released. The test above reads them.
                     if claims.get(table) != actual.get(table) and not conn.autocommit:
                         wrong.append(f"{file.name}: {claims} claimed, {actual} taken: {statement[:60]}")
             header = re.search(r"-- Locks: (.*?)SET ", file.read_text(), flags=re.DOTALL)
@@ -264,7 +264,7 @@ def test_every_migration_takes_the_locks_that_its_dry_run_claims_and_its_header_
     assert wrong == []
 
 
-# What is printed.
+# The printed output.
 
 
 def test_a_dry_run_says_what_would_run_and_writes_nothing(addresses: Addresses, files: Path) -> None:

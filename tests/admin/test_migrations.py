@@ -68,7 +68,7 @@ def test_applying_twice_applies_nothing_the_second_time(addresses: Addresses) ->
 
 
 def test_applying_what_is_there_already_changes_nothing(addresses: Addresses) -> None:
-    """A crash between a migration and its mark makes yoyo apply it again."""
+    """After a crash between applying a migration and recording it, yoyo applies it again."""
     schema = dump(addresses.admin)
     with psycopg.connect(addresses.owner, autocommit=True) as conn:
         conn.execute("DELETE FROM _yoyo_migration")
@@ -156,7 +156,7 @@ def test_an_applied_migration_without_a_file_is_shown_and_refused(addresses: Add
 
 
 def make_old(addresses: Addresses) -> None:
-    """Give the database the record of skilldb before 0.2, whose 17 files made the same schema."""
+    """Record the migrations of skilldb before 0.2, whose 17 files made the same schema."""
     with psycopg.connect(addresses.admin) as conn:
         conn.execute(
             """
@@ -234,7 +234,7 @@ def test_a_lock_left_behind_is_explained_and_only_that_one_is_removed(addresses:
     assert migrate.unlock(addresses.owner, lock) is True
     with psycopg.connect(addresses.owner, autocommit=True) as conn:
         conn.execute(take, ["2026-01-02 03:04:05.678902"])
-    # Another run has taken it since.
+    # Another run took the lock later.
     assert migrate.unlock(addresses.owner, lock) is False
     later = migrate.get_lock(addresses.owner)
     assert later is not None
@@ -259,7 +259,7 @@ def test_a_migration_whose_checksum_was_not_noted_is_shown_as_unverified(address
 
 
 def test_a_killed_run_is_explained_unlocked_and_ended_by_the_next(addresses: Addresses) -> None:
-    """It is killed while a migration waits for a lock; its session lives on until it gets that lock."""
+    """The process is killed while a migration waits for a lock. Its session lasts until it gets that lock."""
     list(migrate.rollback(addresses.owner, LAST - 11))
     before = dump(addresses.admin)
     with psycopg.connect(addresses.admin) as holder, psycopg.connect(addresses.admin, autocommit=True) as observer:
@@ -274,8 +274,8 @@ def test_a_killed_run_is_explained_unlocked_and_ended_by_the_next(addresses: Add
         assert lock is not None
         assert lock.process == crashed.pid
         assert "a session of `skilldb migrate` is connected from " in str(lock)
-        told = CliRunner().invoke(cli.app, ["unlock", "--yes"], env=env)
-        assert told.exit_code == 1
+        unlocked = CliRunner().invoke(cli.app, ["unlock", "--yes"], env=env)
+        assert unlocked.exit_code == 1
         assert migrate.get_lock(addresses.owner) == lock
         with pytest.raises(MigrationError, match=r"wait for it\. If"):
             migrate.unlock(addresses.owner, lock)
@@ -449,7 +449,7 @@ def test_row_security_is_on_for_one_organisation_only(
 
 
 def test_the_role_stays_while_logins_or_other_databases_use_it(addresses: Addresses) -> None:
-    """A role belongs to the whole server: the template of these tests has granted to it."""
+    """A role belongs to the whole server, and the template database of these tests has grants to it."""
     list(migrate.rollback(addresses.owner, None))
     assert rows(addresses.admin, "SELECT count(*) FROM pg_roles WHERE rolname = 'skilldb_app'") == [(1,)]
 

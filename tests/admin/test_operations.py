@@ -44,7 +44,7 @@ def blocks(section: str, language: str) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Bare:
-    """A server of its own, with nothing of ours but what the document has been made to do; a folder to work in."""
+    """A new server on which only the document's blocks ran, and a folder to work in."""
 
     host: str
     folder: Path
@@ -54,12 +54,12 @@ class Bare:
         return f"host={self.host} port=5432 user={user} dbname={dbname}"
 
     def psql(self, text: str, user: str = "postgres", dbname: str = "skilldb", **variables: str) -> str:
-        """What psql prints; it stops at the first error, which is a failure."""
+        """The output of psql. It stops at the first error, which fails the test."""
         given = [f"--set={name}={value}" for name, value in variables.items()]
         return self._run(["psql", "-qAt", f"--username={user}", "--set=ON_ERROR_STOP=1", *given, dbname], text)
 
     def sh(self, text: str, **environment: str) -> str:
-        """What the shell prints; it stops at the first error, which is a failure."""
+        """The output of the shell. It stops at the first error, which fails the test."""
         return self._run(["bash", "-euc", text], environment=environment)
 
     def _run(self, command: list[str], input: str = "", environment: dict[str, str] | None = None) -> str:
@@ -90,14 +90,14 @@ def bare(version: str | None = None) -> Iterator[Bare]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Bare]:
-    """A server that was set up as the document says, with the example data; its tests leave it so."""
+    """A server set up by the document's blocks, with the example data. Its tests must leave it unchanged."""
     with bare() as found:
         set_up(found)
         yield found
 
 
 def set_up(server: Bare) -> None:
-    """By the document's blocks, and seeded by the service."""
+    """Run the document's blocks, and seed the data as the service."""
     roles, _ = blocks("Roles", "sql")
     (addresses,) = blocks("Roles", "sh")
     server.psql(roles, dbname="postgres")
@@ -110,7 +110,7 @@ def set_up(server: Bare) -> None:
 
 
 def counts(dsn: str) -> dict[str, int]:
-    """The number of rows of every table, yoyo's too."""
+    """The number of rows of every table, including yoyo's."""
     found: dict[str, int] = {}
     with psycopg.connect(dsn) as conn:
         for (name,) in conn.execute(
@@ -121,7 +121,7 @@ def counts(dsn: str) -> dict[str, int]:
 
 
 def schema(server: Bare) -> str:
-    """Tables, policies, grants, comments, indexes, functions, as pg_dump writes them."""
+    """Tables, policies, grants, comments, indexes and functions in pg_dump's output."""
     text = server.sh("pg_dump --username=postgres --schema-only skilldb")
     return re.sub(r"^(\\(un)?restrict |-- Dumped ).*$", "", text, flags=re.MULTILINE)
 
@@ -145,7 +145,7 @@ def test_a_backup_restored_into_an_empty_server_is_whole_and_isolated(
         (tmp_path / name).mkdir()
     with bare(versions[0]) as old, bare(versions[1]) as new:
         set_up(old)
-        # By the programs of the newer version, as the document says.
+        # With the programs of the newer version, as in the document.
         replace(old, version=new.version).sh(*blocks("Backup", "sh"))
         (old.folder / "skilldb.dump").rename(new.folder / "skilldb.dump")
         new.psql(blocks("Roles", "sql")[0], dbname="postgres")
@@ -178,7 +178,7 @@ def without_xmin(server: Bare) -> list[tuple[Any, ...]]:
 
 
 def test_a_forced_owners_dump_with_row_security_is_empty_and_says_nothing(addresses: Addresses, admin: Admin) -> None:
-    """The hazard that the backup role is for. Without --enable-row-security it is an error."""
+    """The fault that the backup role prevents. Without --enable-row-security pg_dump raises an error."""
     with skilldb.connect(addresses.service) as db:
         for step in seed(db):
             if step.kind == "usage events":
@@ -199,7 +199,7 @@ def test_a_forced_owners_dump_with_row_security_is_empty_and_says_nothing(addres
     assert silent.returncode == 0
     assert silent.stderr == ""
     dumped = set(re.findall(r"INSERT INTO public\.(\w+)", silent.stdout))
-    # The owner sees the tenants, which are not forced, and yoyo's tables.
+    # The owner sees tenants, which has no FORCE, and yoyo's tables.
     assert {table for table in dumped if "yoyo" not in table} <= {"tenants"}
     assert counts(addresses.admin)["skills"] > 0
 
@@ -278,7 +278,7 @@ def test_an_index_is_added_as_the_document_says_even_after_an_interruption(addre
     (files / f"{number:04}_index.rollback.sql").write_text(down)
     (planned,) = migrate.plan(addresses.owner)
     modes = [statement.locks.modes for statement in planned.statements]
-    # The first one drops an index that is not there yet: the catalogue does not know its table.
+    # The first one drops an index that does not exist yet, so its table is not in the catalogue.
     assert modes[0] == {}
     assert set(modes[1].values()) == {"SHARE UPDATE EXCLUSIVE"}
     assert modes[2] == {"skills": "SHARE UPDATE EXCLUSIVE"}

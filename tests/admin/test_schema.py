@@ -38,7 +38,7 @@ def test_the_file_is_what_the_migrations_make(name: str, addresses: Addresses, p
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize(
-    ("statements", "told"),
+    ("statements", "expected"),
     [
         ("ALTER TABLE users ADD COLUMN shoe_size INTEGER", r"\+.*shoe_size"),
         ("DROP INDEX skills_author_idx", "-.*skills_author_idx"),
@@ -51,16 +51,16 @@ def test_the_file_is_what_the_migrations_make(name: str, addresses: Addresses, p
     ],
 )
 def test_a_stale_file_is_found_and_the_command_named(
-    name: str, addresses: Addresses, statements: str, told: str
+    name: str, addresses: Addresses, statements: str, expected: str
 ) -> None:
     before = now(name, addresses)
     change(addresses, statements)
-    with pytest.raises(AssertionError, match=rf"{name} is stale: run `make schema`(.|\n)*\n{told}"):
+    with pytest.raises(AssertionError, match=rf"{name} is stale: run `make schema`(.|\n)*\n{expected}"):
         schema.compare(name, before, now(name, addresses))
 
 
 @pytest.mark.parametrize(
-    ("statements", "told"),
+    ("statements", "expected"),
     [
         ("ALTER TABLE users ADD COLUMN shoe_size INTEGER", r"\+column users.shoe_size: integer"),
         ("ALTER TABLE users ALTER COLUMN role SET DEFAULT 'admin'", r"\+column users.role: .*DEFAULT 'admin'::text"),
@@ -69,10 +69,10 @@ def test_a_stale_file_is_found_and_the_command_named(
         ("DROP INDEX skills_author_idx", "-index skills_author_idx: CREATE INDEX"),
     ],
 )
-def test_stale_definitions_are_found_too(addresses: Addresses, statements: str, told: str) -> None:
+def test_stale_definitions_are_found_too(addresses: Addresses, statements: str, expected: str) -> None:
     before = now(DEFINITIONS, addresses)
     change(addresses, statements)
-    with pytest.raises(AssertionError, match=rf"{DEFINITIONS} is stale: run `make schema`(.|\n)*\n{told}"):
+    with pytest.raises(AssertionError, match=rf"{DEFINITIONS} is stale: run `make schema`(.|\n)*\n{expected}"):
         schema.compare(DEFINITIONS, before, now(DEFINITIONS, addresses))
 
 

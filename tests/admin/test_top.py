@@ -28,7 +28,7 @@ NAME = f"skilldb_top_{RUN}"
 
 
 def programs() -> Path | None:
-    """Where an installed PostgreSQL has its server's programs, the newest one of several."""
+    """The folder of the server programs of the newest installed PostgreSQL."""
     found = shutil.which("initdb")
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
     return Path(found).parent if found else folders[-1] if folders else None
@@ -36,14 +36,14 @@ def programs() -> Path | None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """A superuser's address on a server that has loaded pg_stat_statements."""
+    """The superuser's DSN on a server that has loaded pg_stat_statements."""
     if TEST_DSN and rows(TEST_DSN, "SELECT FROM pg_settings WHERE name = 'pg_stat_statements.max'"):
         yield TEST_DSN
         return
     installed = programs()
     if installed is None:
         pytest.skip("no PostgreSQL is installed that has pg_stat_statements; the embedded one has not")
-    # Not pytest's folder, which only its owner may enter: a server does not run as root.
+    # Not pytest's folder: only its owner may enter it, and a server does not run as root.
     folder = Path(tempfile.mkdtemp(prefix="skilldb-"))
     as_postgres = []
     if os.geteuid() == 0:
@@ -51,7 +51,7 @@ def server() -> Iterator[str]:
         shutil.chown(folder, "postgres")
 
     def control(program: str, *arguments: str) -> int:
-        # Not captured: a server that was started would keep the pipe open.
+        # Do not capture the output: the started server would keep the pipe open.
         command = [*as_postgres, str(installed / program), "-D", str(folder / "data"), *arguments]
         with (folder / "said").open("a") as said:
             return subprocess.run(command, check=False, stdout=said, stderr=said, cwd=folder, timeout=60).returncode
@@ -94,7 +94,7 @@ def migrated(server: str) -> Addresses:
 
 @pytest.fixture
 def ready(on_server: Addresses) -> Addresses:
-    """The same with all that is needed, and nothing counted yet."""
+    """The same database with the extension and all rights, and with empty statistics."""
     admin(on_server, "CREATE EXTENSION pg_stat_statements", "GRANT pg_read_all_stats TO skilldb_owner")
     admin(on_server, "SELECT pg_stat_statements_reset()")
     return on_server
@@ -107,7 +107,7 @@ def admin(addresses: Addresses, *statements: str) -> None:
 
 
 def work(addresses: Addresses) -> None:
-    """Seven views of a skill, and three times the look at one."""
+    """Record seven views of a skill, and read a view three times."""
     with skilldb.connect(addresses.service) as db:
         tenant = db.tenant("acme")
         tenant.execute(tenants.create_tenant("Acme", "acme"))
@@ -139,7 +139,7 @@ def test_queries_are_listed_by_name_with_calls_rows_and_share_and_the_others_las
         assert use.share == pytest.approx(use.total_ms / sum(other.total_ms for other in found))
 
 
-def test_a_name_is_one_line_whatever_its_text_and_who_ran_it_in_this_database_only(ready: Addresses) -> None:
+def test_a_query_has_one_line_for_all_texts_and_roles_of_this_database(ready: Addresses) -> None:
     work(ready)
     rows(ready.admin, "SELECT /* views.get_user_view */ 1")
     rows(ready.admin, "EXPLAIN SELECT /* views.get_user_view */ 1")
@@ -178,7 +178,7 @@ def test_each_thing_that_is_missing_is_said_until_nothing_is(on_server: Addresse
     (finding,) = (f for f in doctor.examine(on_server.owner, on_server.service) if f.check == "statements")
     assert (finding.level, finding.advice) == ("warning", f"{create}; then {grant}")
 
-    # In any schema, of any name.
+    # The extension may be in a schema of any name.
     admin(on_server, 'CREATE SCHEMA "Statistics and more"')
     admin(on_server, 'CREATE EXTENSION pg_stat_statements SCHEMA "Statistics and more"')
     with pytest.raises(SkilldbError, match=f"To get it: {grant}$"):

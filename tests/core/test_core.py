@@ -46,7 +46,7 @@ PASSWORD = "geheim"
 
 @dataclasses.dataclass(frozen=True)
 class Client:
-    """The tenant acme of a database that the test opened itself, blocking or async."""
+    """The tenant acme of a database that the test opens itself, blocking or async."""
 
     execute: Callable[..., Any]
     transaction: Callable[[], AbstractContextManager[Any]]
@@ -116,7 +116,7 @@ SKILL = NewSkill(id="s1", name="S", slug="s1", description="S", category="testin
 
 
 def uses(addresses: Addresses) -> Any:
-    """What the skill's counter says."""
+    """The skill's counter."""
     return rows(addresses.admin, "SELECT total_uses FROM skills WHERE id = 's1'")[0][0]
 
 
@@ -214,7 +214,7 @@ def test_a_value_refused_while_a_statement_is_built_sends_nothing(acme: Api, add
 
 
 class Zone(tzinfo):
-    """A time zone that does something whenever it is read, which is when a time in it is sent."""
+    """A time zone that calls a function when psycopg reads it, which happens when it sends a time in this zone."""
 
     when_read: Callable[[], None] = staticmethod(lambda: None)
 
@@ -230,7 +230,7 @@ class Zone(tzinfo):
 
 
 def use_that(when_sent: Callable[[], None]) -> Statement[bool]:
-    """A use that does something of the test's at the moment when its parameters are sent."""
+    """A usage event that calls the test's function while its parameters are sent."""
     zone = Zone()
     statement = usage.record_usage_event(
         NewUsageEvent(tool_name="t", skill_id="s1", created_at=datetime(2026, 5, 5, tzinfo=zone))
@@ -274,7 +274,7 @@ NAMED: list[tuple[tuple[Statement[Any], ...], str]] = [
 
 
 def test_the_value_named_is_that_of_the_statement_that_failed(acme: Api) -> None:
-    for _ in range(8):  # Later on the queries are prepared.
+    for _ in range(8):  # From here on the queries are prepared.
         for statements, message in NAMED:
             with pytest.raises(SkilldbError, match=message):
                 acme.execute(*statements)
@@ -284,7 +284,7 @@ def test_a_query_to_be_prepared_behind_a_failure_works_afterwards(acme: Api) -> 
     looks = [views.get_user_view("u1", "s1"), views.get_user_views_for_skills("u1", ["s1"])]
     for _ in range(5):
         assert acme.execute(*looks) == (None, {})
-    # By now psycopg would prepare them; but the server skips all that follows the step that fails.
+    # psycopg would now prepare them, but the server skips everything after the failed step.
     with pytest.raises(NotFoundError):
         acme.execute(metrics.increment_skill_uses("none"), *looks)
     for _ in range(8):
@@ -399,7 +399,7 @@ def test_a_transaction_sees_its_tenant_only_and_leaves_no_setting(client: Callab
     assert acme.execute(setting, PID) == ("acme", pid)
 
 
-# What makes the database unavailable
+# Causes of an unavailable database
 
 
 def test_a_statement_that_takes_too_long_is_ended(client: Callable[..., Client], addresses: Addresses) -> None:
@@ -489,7 +489,7 @@ def test_a_backend_that_is_terminated_during_a_transaction_commits_nothing(
 
 
 def terminate(addresses: Addresses, pid: int) -> None:
-    """End a backend, and wait until it is gone."""
+    """End a server process and wait until it has ended."""
     assert rows(addresses.admin, "SELECT pg_terminate_backend(%s, 10000)", pid) == [(True,)]
 
 
@@ -646,7 +646,7 @@ def test_timeouts_have_sane_defaults_and_no_small_one_is_none(client: Callable[.
         f"postgresql://u:{PASSWORD}@127.0.0.1:nonsense/none",
         f"postgresql://u:{PASSWORD}@[::1/none",
         f"postgresql://u:{PASSWORD}%zz@127.0.0.1:1/none",
-        # A password that was not percent-encoded is taken for a port.
+        # libpq reads a password that is not percent-encoded as a port.
         f"postgresql://u:{PASSWORD}/more@127.0.0.1:1/none",
         f"host=127.0.0.1 password='{PASSWORD}",
         f"passwort={PASSWORD}",
@@ -689,7 +689,7 @@ def test_a_password_shows_in_no_repr(addresses: Addresses) -> None:
 
 @direct_only
 def test_after_a_cancelled_wait_every_query_can_be_prepared(addresses: Addresses, acme: Api) -> None:
-    """The step behind the one that waits is due for preparation, which the server skips once the wait is cancelled."""
+    """The step after the waiting one is due for preparation. The server skips that after the cancel."""
 
     async def cancel_and_call() -> Any:
         async with skilldb.connect_async(addresses.service, max_size=1, prepare_threshold=2) as opened:

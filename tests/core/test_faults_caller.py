@@ -36,7 +36,7 @@ SETTING = b"SELECT current_setting('app.current_tenant_id', true)"
 
 
 def write(number: int) -> tuple[Any, ...]:
-    """Two rows, of which there must be both or neither."""
+    """Two rows. Both must exist, or neither."""
     event = NewUsageEvent(id=f"{number:032x}", tool_name="t", skill_id="s1")
     return usage.record_usage_event(event), users.create_user(f"{number}@example.com", id=f"u{number}")
 
@@ -50,7 +50,7 @@ def acme(addresses: Addresses) -> None:
 
 
 def half_done(addresses: Addresses) -> list[str]:
-    """Which of the writes are there in part, and counters that do not fit."""
+    """The writes that were written only in part, and the counters that differ from their rows."""
     events, people, total = (
         {id for (id,) in rows(addresses.admin, query)}
         for query in (
@@ -64,7 +64,7 @@ def half_done(addresses: Addresses) -> list[str]:
 
 
 def done(addresses: Addresses) -> set[int]:
-    """The numbers of the writes that are there, whole or by half."""
+    """The numbers of the writes that were written, whole or in part."""
     return {int(id.removeprefix("u")) for (id,) in rows(addresses.admin, "SELECT id FROM users WHERE id ~ '^u[0-9]+$'")}
 
 
@@ -72,7 +72,7 @@ def done(addresses: Addresses) -> set[int]:
 
 
 class Paced:
-    """Awaits a coroutine, and does something of the test's where it is suspended for the nth time."""
+    """Awaits a coroutine, and calls the test's function when it is suspended for the nth time."""
 
     def __init__(self, work: Coroutine[Any, Any, Any], nth: int, act: Callable[[], Any]) -> None:
         self.work, self.nth, self.act = work, nth, act
@@ -115,7 +115,7 @@ Work = Callable[[skilldb.AsyncTenant, int], Coroutine[Any, Any, None]]
 
 
 async def cancelled_everywhere(work: Work, by: str, dsn: str, addresses: Addresses) -> tuple[int, list[str]]:
-    """At how many points it was cancelled, and what was wrong afterwards."""
+    """The number of points at which it was cancelled, and the faults afterwards."""
     wrong: list[str] = []
     async with skilldb.connect_async(dsn, max_size=1, timeout=2) as database:
         acme, globex = database.tenant("acme"), database.tenant("globex")
@@ -145,7 +145,7 @@ async def cancelled_everywhere(work: Work, by: str, dsn: str, addresses: Address
 
 
 def wait_for_the(lock: Any) -> None:
-    """Make the lock one that is waited for, so that one can be cancelled there too."""
+    """Hold the lock, so that a task waits for it and can be cancelled there too."""
 
     async def acquire() -> Any:
         await asyncio.sleep(0)
@@ -155,7 +155,7 @@ def wait_for_the(lock: Any) -> None:
 
 
 async def cancelled_at(nth: int, work: Coroutine[Any, Any, None], by: str) -> tuple[int, bool]:
-    """Cancel it where it is suspended for the nth time. How often it was suspended, and whether it came to its end."""
+    """Cancel it when it is suspended for the nth time. Returns how often it was suspended, and whether it finished."""
     if by == "cancel":
         paced = Paced(work, nth, lambda: task.cancel())
         task = asyncio.create_task(awaited(paced))
@@ -206,11 +206,11 @@ async def close_nothing(conn: Any) -> None:
 
 
 async def wait_only(conn: aio.Conn, gen: Any, interval: float = 0.1) -> Any:
-    """As psycopg waits, but for the reading of what is left where it is cancelled."""
+    """Like psycopg's wait, but it does not read the remaining answers after a cancel."""
     return await wait_async(gen, conn.pgconn.socket, interval)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the connection that is lost
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the process of the lost connection
 @pytest.mark.parametrize("broken", ["the connection put back as it is", "a session's setting"])
 def test_a_broken_way_of_ending_is_found_out(
     broken: str, acme: None, addresses: Addresses, monkeypatch: pytest.MonkeyPatch
@@ -222,7 +222,7 @@ def test_a_broken_way_of_ending_is_found_out(
         monkeypatch.setattr(aio.Conn, "wait", wait_only)
     try:
         _, wrong = asyncio.run(cancelled_everywhere(execute_much, "cancel", addresses.service, addresses))
-    except Exception as error:  # of the next caller
+    except Exception as error:  # the process of the next caller
         wrong = [repr(error)]
     assert wrong != []
 
@@ -235,7 +235,7 @@ def interrupt_main() -> None:
 
 
 class Interrupt(BaseException):
-    """What the test raises in another thread."""
+    """The exception that the test raises in another thread."""
 
 
 def interrupted_by_signal(work: Callable[[], Any], when: Callable[[Callable[[], None]], Any]) -> None:

@@ -40,13 +40,13 @@ def event(number: int) -> Statement[bool]:
 
 
 def uses(addresses: Addresses) -> Any:
-    """What the counter says, and how many events there are."""
+    """The counter, and the number of events."""
     return rows(
         addresses.admin, "SELECT total_uses, (SELECT count(*) FROM usage_events)::integer FROM skills WHERE id = 's1'"
     )[0]
 
 
-# Of the service, in this database.
+# The service's sessions in this database.
 BACKENDS = "FROM pg_stat_activity WHERE usename = 'skilldb_service' AND datname = current_database()"
 
 
@@ -77,16 +77,16 @@ def test_whatever_the_network_does_a_use_is_counted_once_and_the_pool_stays_whol
                 wire.faults = [fault]
                 failed = False
                 try:
-                    told = execute(READ, event(number), READ)[1]
+                    recorded = execute(READ, event(number), READ)[1]
                 except DatabaseUnavailableError as error:
                     failed = True
                     silent = "did not answer within" in str(error)
                     wrong += silent != (fault.then == "stall")
                 else:
-                    wrong += told is not True
+                    wrong += recorded is not True
                 if fault.share < 1:
                     wrong += failed == (fault.then in ("delay", "crawl"))
-                else:  # The connection dies with the answer: the next caller meets it.
+                else:  # The connection is lost after the answer, so the next caller gets the error.
                     with contextlib.suppress(DatabaseUnavailableError):
                         execute(READ)
                 again = execute(event(number))
@@ -139,7 +139,7 @@ def test_a_silent_server_is_given_up_after_the_timeouts_of_the_caller(
 def test_an_answer_is_waited_for_as_long_as_the_timeouts_say_and_no_longer(
     api: str, then: Any, passed: int, acme: None, addresses: Addresses, wire: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The two timeouts are 200 seconds together, and so many pass while the proxy holds the answer back."""
+    """The two timeouts are 200 seconds together. A faked clock advances while the proxy holds the answer back."""
     begun = monotonic()
     clock = [begun]
     monkeypatch.setattr(connection, "monotonic", lambda: clock[0])
@@ -217,7 +217,7 @@ def test_a_failed_write_that_is_taken_for_done_is_found_out(addresses: Addresses
 def run_with_terminations(
     addresses: Addresses, api: str, number: int, spoilt: Any = lambda execute: execute
 ) -> tuple[list[str], list[Any], dict[str, Any]]:
-    """What was lost and what was left behind under writers whose connections are ended so often, and the figures."""
+    """End connections of writers so often. Returns the losses, the leaks and the figures."""
     books = ledgers(addresses.service, number)
     dice = random.Random(number)
     ended = 0

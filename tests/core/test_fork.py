@@ -44,7 +44,7 @@ SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'fork
 
 @pytest.fixture
 def dsn(addresses: Addresses) -> str:
-    """The service's address. In each of two organisations the user u1 has the organisation's name."""
+    """The service's DSN. In each of two organisations the user u1 has the organisation's name."""
     with skilldb.connect(addresses.service) as db:
         for name in NAMES:
             created = tenants.create_tenant(name, name), users.create_user(f"u1@{name}.example", name=name, id="u1")
@@ -53,10 +53,12 @@ def dsn(addresses: Addresses) -> str:
 
 
 def forked(work: Callable[[], Any], fork: Callable[[], int] = os.fork) -> Callable[[], Any]:
-    """Run `work` in a child of this process, at once. What is returned waits for its result, or raises its error."""
+    """Start `work` in a child of this process. The returned function waits for its result or raises its error."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # From Python 3.12 on, where there are threads.
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # From Python 3.12 on, Python warns about fork() with several threads.
         child = fork()
     if child == 0:
         try:
@@ -87,7 +89,7 @@ def forked(work: Callable[[], Any], fork: Callable[[], int] = os.fork) -> Callab
 
 
 class Blocking:
-    """A Database, and many calls on it at once. Returns how many answers were another organisation's."""
+    """Runs many calls on a Database at once. Returns how many answers were another organisation's."""
 
     def __init__(self, dsn: str, **settings: Any) -> None:
         self.database = skilldb.connect(dsn, application_name="forking", **settings)
@@ -104,7 +106,7 @@ class Blocking:
             return sum(threads.map(of, NAMES * 2))
 
     def during(self, number: int, work: Callable[[], Any]) -> tuple[int, Any]:
-        """Calls, with `work` done in their midst."""
+        """Run calls, and run `work` during them."""
         with ThreadPoolExecutor(1) as thread:
             calls = thread.submit(self.calls, number)
             time.sleep(0.02)
@@ -116,7 +118,7 @@ class Blocking:
 
 
 class Async(Blocking):
-    """An AsyncDatabase, with an event loop for each process."""
+    """Runs calls on an AsyncDatabase, with one event loop per process."""
 
     def __init__(self, dsn: str, **settings: Any) -> None:
         self.opened = skilldb.connect_async(dsn, application_name="forking", **settings)
@@ -153,7 +155,7 @@ class Async(Blocking):
     def during(self, number: int, work: Callable[[], Any]) -> tuple[int, Any]:
         async def both() -> tuple[int, Any]:
             calls = asyncio.create_task(self._calls(number))
-            await asyncio.sleep(0.02)  # Forked here, the child has tasks that wait on inherited sockets.
+            await asyncio.sleep(0.02)  # Fork here: the child has tasks that wait on inherited sockets.
             answer = work()
             return await calls, answer
 
@@ -178,8 +180,8 @@ def opened(api: type[Blocking], dsn: str, **settings: Any) -> Iterator[Blocking]
         found.close()
 
 
-def strays(addresses: Addresses, expected: int) -> int:
-    """How many sessions more than expected there are, once the server had time to end what is gone."""
+def extra_sessions(addresses: Addresses, expected: int) -> int:
+    """The number of sessions above `expected`, after the server had time to end closed ones."""
     for _ in range(200):
         ((left,),) = rows(addresses.admin, SESSIONS)
         if left <= expected:
@@ -198,17 +200,17 @@ def test_after_a_fork_parent_and_child_get_their_own_answers(
         for _ in range(forks):
             of_parent, result = db.during(calls, lambda: forked(lambda: db.calls(calls)))
             wrong += of_parent + result()
-        # A child of a child, which inherits a second pool.
+        # A child of the child inherits a second pool.
         if api is Blocking:
             wrong += forked(lambda: db.calls(40) + forked(lambda: db.calls(40))())()
         wrong += db.calls(40)
-        left = strays(addresses, 4)
-    left += strays(addresses, 0)
+        left = extra_sessions(addresses, 4)
+    left += extra_sessions(addresses, 0)
     record(
         f"A pool used after fork() returns no other organisation's rows ({api.__name__.lower()})",
         tested="a process forks during its own calls; child and parent then call for two organisations at once",
         ablation="the child uses the inherited pool; its sockets are not replaced",
-        figures={"forks": forks + 2, "calls": 2 * forks * calls + 120, "stray sessions": left},
+        figures={"forks": forks + 2, "calls": 2 * forks * calls + 120, "extra sessions": left},
         leaks=wrong + left,
     )
 
@@ -230,7 +232,7 @@ def test_a_transaction_belongs_to_the_parent(dsn: str, addresses: Addresses) -> 
             tx.execute(users.create_user("u2@acme.example", id="u2"))
             with pytest.raises(ForkedError, match="in the parent process alone"):
                 forked(lambda: tx.execute(users.create_user("u3@acme.example", id="u3")))()
-            assert forked(lambda: acme.execute(users.get_user("u2")))() is None  # Not committed yet.
+            assert forked(lambda: acme.execute(users.get_user("u2")))() is None  # The transaction is not committed yet.
             tx.execute(users.create_user("u4@acme.example", id="u4"))
         # The child leaves the block.
         parent = os.getpid()
@@ -250,7 +252,7 @@ def test_a_transaction_belongs_to_the_parent(dsn: str, addresses: Addresses) -> 
         except BaseException:
             os._exit(1)
         if os.getpid() != parent:
-            os._exit(3)  # The child took the block for committed.
+            os._exit(3)  # The child believes that the block was committed.
         assert os.waitpid(child or 0, 0)[1] == 0
         assert {id for (id,) in rows(addresses.admin, "SELECT id FROM users WHERE tenant_id = 'acme'")} == {
             "u1",
@@ -258,7 +260,7 @@ def test_a_transaction_belongs_to_the_parent(dsn: str, addresses: Addresses) -> 
             "u4",
             "u5",
         }
-    assert strays(addresses, 0) == 0
+    assert extra_sessions(addresses, 0) == 0
 
 
 def test_an_async_transaction_belongs_to_the_parent(dsn: str, addresses: Addresses) -> None:
@@ -278,12 +280,12 @@ def test_an_async_transaction_belongs_to_the_parent(dsn: str, addresses: Address
     asyncio.run(run())
     found = {id for (id,) in rows(addresses.admin, "SELECT id FROM users WHERE tenant_id = 'acme'")}
     assert found == {"u1", "u2", "u4"}
-    assert strays(addresses, 0) == 0
+    assert extra_sessions(addresses, 0) == 0
 
 
 @contextmanager
 def forking_at_a_signal(then: Callable[[], Any]) -> Iterator[list[int]]:
-    """At SIGUSR1 this process forks, amid whatever it does; the child does `then` first. Yields the children."""
+    """At SIGUSR1 this process forks, whatever it is doing. The child runs `then` first. Yields the children."""
     children: list[int] = []
 
     def fork(*_: Any) -> None:
@@ -324,7 +326,7 @@ def test_a_call_in_flight_is_refused_in_the_child_and_answered_in_the_parent(
             os.kill(parent, signal.SIGUSR1)
             until(lambda: bool(children))
             os.waitpid(children[0], os.WNOHANG)
-            time.sleep(0.3)  # Longer than psycopg waits before it looks around.
+            time.sleep(0.3)  # Longer than psycopg's polling interval.
             locker.rollback()
 
         releasing = started(release)
@@ -346,7 +348,7 @@ def test_a_call_in_flight_is_refused_in_the_child_and_answered_in_the_parent(
 
 @API
 def test_to_open_is_refused_in_the_child_and_goes_on_in_the_parent(api: type[Blocking], dsn: str) -> None:
-    """A signal handler forks while the parent waits for a server that takes the connection, and says nothing yet."""
+    """A signal handler forks while the parent connects to a server that accepts and does not answer yet."""
     parent = os.getpid()
     with forking_at_a_signal(int) as children, socket.create_server(("127.0.0.1", 0)) as server:
         db = api(f"host=127.0.0.1 port={server.getsockname()[1]} user=nobody dbname=none sslmode=disable")
@@ -369,24 +371,24 @@ def test_to_open_is_refused_in_the_child_and_goes_on_in_the_parent(api: type[Blo
         except BaseException as error:
             if os.getpid() != parent:
                 os._exit(1)
-            told = str(error)
+            message = str(error)
         else:
             os._exit(3)
         ended(answering)
-        assert (status, told[-7:]) == ([0], "not yet")
+        assert (status, message[-7:]) == ([0], "not yet")
         db.close()
 
 
 @API
 def test_a_fork_that_runs_no_hook_of_python_is_noticed(api: type[Blocking], dsn: str, addresses: Addresses) -> None:
-    """Such is a fork by a C library."""
+    """A fork by a C library runs no Python hooks."""
     with opened(api, dsn, min_size=2, max_size=4) as db:
         fork = ctypes.PyDLL(None).fork
         fork.restype = ctypes.c_int
         assert db.during(200, forked(lambda: db.calls(40), fork)) == (0, 0)
         assert db.calls(40) == 0
-        assert strays(addresses, 4) == 0
-    assert strays(addresses, 0) == 0
+        assert extra_sessions(addresses, 4) == 0
+    assert extra_sessions(addresses, 0) == 0
 
 
 _EARLIER = """
@@ -413,7 +415,7 @@ def test_a_hook_that_runs_before_ours_gets_answers_of_its_own(dsn: str, addresse
         [sys.executable, "-W", "ignore", "-c", _EARLIER, dsn], capture_output=True, text=True, timeout=60, check=True
     )
     assert run.stdout == f"{ {name: name for name in NAMES} }\n" * 2
-    assert strays(addresses, 0) == 0
+    assert extra_sessions(addresses, 0) == 0
 
 
 def test_a_migration_goes_on_in_the_parent_alone(addresses: Addresses) -> None:
@@ -438,7 +440,7 @@ def cancelled(call: Any) -> None:
 def test_the_child_changes_nothing_in_the_parents_event_loop(
     end: Callable[[Any], None], dsn: str, addresses: Addresses
 ) -> None:
-    """Deleting a task that waits takes its socket out of the epoll set, which parent and child share.
+    """Deleting a waiting task removes its socket from the epoll set, which parent and child share.
 
     Cancelling one would cancel the parent's query on the server.
     """
@@ -498,7 +500,7 @@ def test_a_child_that_ends_leaves_the_parents_connections_alone(dsn: str, addres
         [sys.executable, "-W", "ignore", "-c", _EXITS, dsn], capture_output=True, text=True, timeout=60, check=True
     )
     assert (run.stdout, run.stderr) == ("7\n", "")
-    assert strays(addresses, 0) == 0
+    assert extra_sessions(addresses, 0) == 0
 
 
 _ORPHANS = """
@@ -523,7 +525,7 @@ def test_a_child_does_not_keep_the_sessions_of_a_parent_that_was_killed(dsn: str
         child = psutil.Process(int(parent.stdout.readline()))
         assert rows(addresses.admin, SESSIONS) == [(3,)]
         parent.kill()
-        assert strays(addresses, 0) == 0
+        assert extra_sessions(addresses, 0) == 0
         assert child.is_running()
         child.kill()
 
@@ -547,7 +549,7 @@ def wrong(number):
 def test_workers_of_multiprocessing_get_their_own_answers(
     method: str, dsn: str, addresses: Addresses, tmp_path: Path
 ) -> None:
-    """With forkserver the module that connects is loaded in the server, of which each worker is a fork."""
+    """With forkserver the fork server loads the module that connects, and each worker is a fork of it."""
     (tmp_path / "forking_worker.py").write_text(_WORKER)
     script = f"""
 import multiprocessing, sys
@@ -570,7 +572,7 @@ if __name__ == "__main__":
         check=False,
     )
     assert run.stdout == "0\n", run.stderr
-    assert strays(addresses, 0) == 0
+    assert extra_sessions(addresses, 0) == 0
 
 
 _APP = """
@@ -602,7 +604,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def _answers(path: Path) -> bool:
-    """Whether the server listens: the socket's file is there before that."""
+    """Whether the server listens. The socket's file exists before that."""
     with closing(_UnixConnection(path)) as client, suppress(FileNotFoundError, ConnectionRefusedError):
         client.connect()
         return True
@@ -619,7 +621,7 @@ def test_gunicorn_with_preload_answers_everybody_with_their_own(dsn: str, addres
         try:
             until(lambda: _answers(path))
 
-            def ask(thread: int) -> list[tuple[str, str, str]]:
+            def call(thread: int) -> list[tuple[str, str, str]]:
                 found = []
                 for number in range(calls // 8):
                     name = NAMES[(thread + number) % 2]
@@ -630,18 +632,18 @@ def test_gunicorn_with_preload_answers_everybody_with_their_own(dsn: str, addres
                 return found  # type: ignore[return-value]
 
             with ThreadPoolExecutor(8) as threads:
-                answers = [answer for found in threads.map(ask, range(8)) for answer in found]
+                answers = [answer for found in threads.map(call, range(8)) for answer in found]
         finally:
             server.terminate()
             server.wait(timeout=60)
-    wrong = sum(asked != answered for asked, answered, _ in answers)
+    wrong = sum(expected != actual for expected, actual, _ in answers)
     assert len({pid for _, _, pid in answers}) == workers
     record(
         "gunicorn --preload with a database opened at import returns only the caller's rows",
         tested="eight clients call two worker processes, for two organisations in turn",
         ablation="the workers use the inherited pool",
-        figures={"answers": len(answers), "stray sessions": strays(addresses, 0)},
-        leaks=wrong + strays(addresses, 0),
+        figures={"answers": len(answers), "extra sessions": extra_sessions(addresses, 0)},
+        leaks=wrong + extra_sessions(addresses, 0),
     )
 
 

@@ -1,4 +1,4 @@
-"""Tests poolers: one that would mix up prepared statements is refused, all others work."""
+"""Tests poolers: one that shares prepared statements between clients is refused, all others work."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Pooled = Callable[[str], str]
 
 @pytest.fixture
 def pooled(admin: Admin, addresses: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pooled]:
-    """The address by way of a pgbouncer of that mode."""
+    """The DSN through a pgbouncer in that mode."""
     folder: Path = tmp_path_factory.mktemp("pgbouncer")
     service = admin.dsn(str(psycopg.conninfo.conninfo_to_dict(addresses.admin)["dbname"]), "skilldb_service")
     with skilldb.connect(service, prepare_threshold=None) as database:
@@ -62,7 +62,7 @@ def test_a_pooler_runs_another_clients_prepared_statement_and_says_nothing(poole
         assert one.execute(mine, ["a"], prepare=True).fetchone() == ("mine: a",)
         with one.transaction():
             one.execute("SELECT 1", prepare=False)
-            # The server process of the other transaction is another one; there too the first name is the first.
+            # The other transaction has another server process, on which the first prepared statement has the same name.
             assert other.execute(yours, ["b"], prepare=True).fetchone() == ("yours: b",)
         with other.transaction():
             other.execute("SELECT 1", prepare=False)

@@ -21,7 +21,7 @@ from tests.support.server import Addresses, Admin, direct_only
 
 @pytest.fixture
 def addresses(addresses: Addresses, wire: Proxy) -> Addresses:
-    """The test's database, where the service's connections run through the proxy."""
+    """The test's database. The service's connections go through the proxy."""
     return Addresses(admin=addresses.admin, owner=addresses.owner, service=through(wire, addresses.service))
 
 
@@ -140,7 +140,7 @@ def test_statements_one_by_one_are_a_round_trip_each(wire: Proxy, addresses: Add
     with psycopg.connect(addresses.service) as conn:
 
         def one_by_one() -> None:
-            conn.execute("SELECT 1")  # BEGIN goes first, and is waited for.
+            conn.execute("SELECT 1")  # The client sends BEGIN and waits for its answer.
             conn.execute("SELECT %s", (2,))
             conn.commit()
 

@@ -40,7 +40,7 @@ SKILLDB = Path(sys.executable).with_name("skilldb")
 
 @pytest.fixture(scope="module")
 def server_dsn() -> Iterator[str]:
-    """The superuser's address of a server whose login `locked` needs its password."""
+    """The superuser's DSN of a server whose login `locked` needs a password."""
     with server_folder() as folder:
         dsn = embedded.start(folder).admin_dsn
         with psycopg.connect(dsn, autocommit=True) as conn:
@@ -86,11 +86,11 @@ def of_migrations(dsn: str) -> None:
 
 
 def written(error: BaseException) -> str:
-    """The traceback with the variables of each of the package's frames, and of those below them."""
+    """The traceback with the variables of each frame of the package and of the frames below."""
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
     link: traceback.TracebackException | None = shown
     while link is not None:
-        # Those of this module hold the password as a matter of course.
+        # The frames of this module hold the password, because the test passes it.
         link.stack = traceback.StackSummary.from_list([f for f in link.stack if f.filename != __file__])
         link = link.__cause__ or link.__context__
     return "".join(shown.format()) + repr(error)
@@ -113,7 +113,7 @@ def test_a_password_shows_in_no_error_traceback_or_log_line(server_dsn: str, cap
         make_conninfo(server_dsn, host="/nowhere", **right),
         make_conninfo(server_dsn, host="127.0.0.1", port=1, **right),
         make_conninfo(server_dsn, sslmode="require", host="127.0.0.1", port=1, **right),
-        # It gets in, and finds no table.
+        # The login succeeds, but there is no table.
         make_conninfo(server_dsn, **right),
         f"postgresql://locked:{PASSWORD}@127.0.0.1:nonsense/none",
         f"passwort={PASSWORD}",
@@ -184,7 +184,7 @@ def classes() -> set[type]:
 
 
 def test_no_command_takes_an_address() -> None:
-    """Every user of the machine sees the command lines of the others."""
+    """Every user of the machine can see the command lines of other users."""
     group = typer.main.get_command(cli.app)
     commands = group.commands  # type: ignore[attr-defined]
     assert commands

@@ -64,7 +64,7 @@ def test_a_blocking_execute_returns_what_its_statements_say(acme: skilldb.Tenant
         tuple[int, int, int, int, int, int, int, bool, list[SkillVersion], SkillChanges | None],
     )
     assert ten[:9] == (7, 8, 9, 10, 11, 12, 13, False, [])
-    # Beyond ten a checker only knows that it is a tuple.
+    # With more than ten statements a type checker only knows that it is a tuple.
     eleven = assert_type(acme.execute(*[DELETED] * 11), tuple[Any, ...])
     assert eleven == (False,) * 11
 
@@ -124,7 +124,7 @@ def test_an_async_execute_returns_what_its_statements_say(acme: skilldb.Tenant, 
 if TYPE_CHECKING:
 
     def refused(tenant: skilldb.Tenant) -> None:
-        # mypy reports an ignore that is not needed: each of these lines is one that it refuses.
+        # mypy reports an unused ignore, so it must find an error in each of these lines.
         tenant.execute("SELECT 1")  # type: ignore[call-overload]
         tenant.execute(skills.get_skill)  # type: ignore[call-overload]
         tenant.execute(skills.get_skill(1))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Tests what a caller is told when the database cannot do the work now, and that nothing of it goes on."""
+"""Tests the errors when the database is unavailable, and that no work goes on afterwards."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_a_transaction_that_was_idle_for_too_long_says_so(acme: None, addresses:
         assert tenant.execute(USE) == 1
 
 
-# Calls that were given up
+# Calls that reached their timeout
 
 
 @direct_only
@@ -233,7 +233,7 @@ def test_a_call_that_was_given_up_ends_on_the_server_too(api: str, acme: None, a
         for _ in range(calls):
             with pytest.raises(ConnectionLostError, match=r"did not answer within 0\.7"):
                 execute(USE, *slow)
-        # Without the cancel each of them goes on for 80 seconds.
+        # Without the cancel request each query runs for 80 seconds.
         until(lambda: rows(addresses.admin, f"SELECT count(*) {BACKENDS} AND state = 'active'") == [(0,)])
         assert rows(addresses.admin, f"SELECT count(*) <= 2 {BACKENDS}") == [(True,)]
         uses = execute(USE)
@@ -319,7 +319,7 @@ def test_a_busy_connection_is_used_without_another_round_trip(
 @APIS
 @pytest.mark.torture
 def test_a_connection_to_a_read_only_server_is_replaced(api: str, acme: None, addresses: Addresses) -> None:
-    """After a failover the address leads elsewhere; here it still leads to the same server."""
+    """After a failover the DSN leads to another server. In this test it still leads to the same one."""
     with opened(api, addresses.service, max_size=1) as (execute, _):
         pids = set()
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""Tests the commands as a person types them, and runs the README's examples unchanged."""
+"""Tests the commands as users type them, and runs the README's examples unchanged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SNAPSHOTS = CHECKOUT.parent / "shared" / "data" / "skills"
 
 @pytest.fixture(autouse=True)
 def environment(addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands use the test's own database, by the variables that a service uses."""
+    """Set the variables that a service uses, so that the commands use the test's own database."""
     monkeypatch.setenv("SKILLDB_OWNER_DSN", addresses.owner)
     monkeypatch.setenv("SKILLDB_DSN", addresses.service)
 
@@ -216,7 +216,7 @@ def test_an_error_is_one_line_and_exit_status_1(monkeypatch: pytest.MonkeyPatch)
     assert "Traceback" not in result.stderr
 
 
-# What each command is given besides its name, and the commands that need no database.
+# The arguments of each command, and the commands that need no database.
 ARGUMENTS = {
     "import": ["."],
     "rollback": ["--yes"],
@@ -258,7 +258,7 @@ def test_psql_sees_an_organisations_rows(addresses: Addresses) -> None:
     with skilldb.connect() as db:
         db.tenant("acme inc").execute(tenants.create_tenant("Acme", "acme"))
 
-    def ask(*more: str) -> str:
+    def explain(*more: str) -> str:
         query = "\\t\n\\pset tuples_only on\nSELECT 'seen: ' || count(*) FROM tenants;"
         path = {"PATH": f"{embedded.program('psql').parent}:/usr/bin:/bin"}
         env = {"SKILLDB_DSN": addresses.service, "SKILLDB_OWNER_DSN": addresses.owner} | path
@@ -266,9 +266,9 @@ def test_psql_sees_an_organisations_rows(addresses: Addresses) -> None:
         found = subprocess.run(command, input=query, capture_output=True, text=True, check=True, env=env, timeout=60)
         return found.stdout
 
-    assert "seen: 1" in ask("--tenant", "acme inc")
-    assert "seen: 0" in ask()
-    assert "seen: 1" in ask("--owner")
+    assert "seen: 1" in explain("--tenant", "acme inc")
+    assert "seen: 0" in explain()
+    assert "seen: 1" in explain("--owner")
 
 
 def test_a_shell_takes_the_addresses_that_db_start_prints() -> None:

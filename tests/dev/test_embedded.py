@@ -1,4 +1,4 @@
-"""Tests the embedded server: it is found again, also after a kill, stops on request, and is closed to other users."""
+"""Tests the embedded server: commands find it, also after a kill; it stops on request; other users cannot connect."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_killed_server_starts_again_with_its_data(folder: Path) -> None:
     os.kill(pid(folder), signal.SIGKILL)
     assert rows(embedded.start(folder).owner_dsn, "SELECT answer FROM kept") == [(42,)]
 
-    # The number of the killed server belongs to another program by now: to this one.
+    # Another program, this one, now has the process id of the killed server.
     os.kill(pid(folder), signal.SIGKILL)
     lines = (folder / LOCK).read_text().splitlines()
     (folder / LOCK).write_text("\n".join([str(os.getpid()), *lines[1:], ""]))
@@ -71,7 +71,7 @@ def test_a_killed_server_starts_again_with_its_data(folder: Path) -> None:
 
 
 def test_a_server_whose_socket_was_removed_is_started_again(folder: Path) -> None:
-    """A server of a deleted folder of the same path removes the socket when it ends."""
+    """A server whose folder was deleted removes the socket of the new folder when it ends."""
     server = embedded.start(folder)
     Path(str(conninfo_to_dict(server.admin_dsn)["host"]), ".s.PGSQL.5432").unlink()
     assert rows(embedded.start(folder).service_dsn, "SELECT 42") == [(42,)]
@@ -111,7 +111,7 @@ def test_the_logins_may_be_created_by_many_at_once(admin: Admin) -> None:
 
 
 def other_user() -> tuple[int, int]:
-    """Another user of this machine than the one who runs the tests and the server's."""
+    """A user of this machine who runs neither the tests nor the server."""
     return pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid
 
 
@@ -129,9 +129,9 @@ def psql_as(user: tuple[int, int] | None, server: embedded.Server, login: str) -
 
 
 def run_as_other(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """What another user sees who runs the script in the folder, with the settings of a shell in the way."""
+    """The output if another user runs the script in the folder, with misleading environment variables."""
     uid, gid = other_user()
-    # The interpreter of the virtual environment may be in a folder that is closed to others; the system's is not.
+    # Use the system's interpreter: other users may not enter the folder of the virtual environment.
     python = f"/usr/bin/python3.{sys.version_info.minor}"
     if not Path(python).exists():
         pytest.skip(f"needs {python}, which every user may run")
@@ -177,7 +177,7 @@ def test_only_the_user_who_starts_it_gets_in(name: str, folder: Path) -> None:
         if os.geteuid() == 0:
             for login in logins:
                 assert "Permission denied" in psql_as(other_user(), server, login).stderr
-                # Should a folder be opened by mistake, PostgreSQL still asks who it is.
+                # If a folder has wider permissions by mistake, PostgreSQL still checks the user.
                 os.chmod(sockets, 0o711)
                 os.chmod(socket, 0o777)
                 os.chmod(place, 0o711)
@@ -236,7 +236,7 @@ def test_a_folder_that_a_group_may_write_to_is_refused_unless_it_is_its_owners(f
 
 @as_root
 def test_root_writes_and_reads_nothing_through_links_of_the_servers_user(folder: Path) -> None:
-    """Whoever gets into the server, as a superuser by SQL, is the server's user; that must not make them root."""
+    """A superuser of the database acts as the server's user, and must not become root."""
     server = embedded.start(folder)
     embedded.stop(folder)
     secret, target, data = folder / "secret", folder / "target", folder / "postgres"
@@ -260,7 +260,7 @@ def test_root_writes_and_reads_nothing_through_links_of_the_servers_user(folder:
 
 @as_root
 def test_a_lock_file_of_the_servers_user_leads_root_nowhere(folder: Path) -> None:
-    """It names a folder for the socket, where that user has a server of another's making, and a file to be removed."""
+    """The data folder names a socket folder, in which that user runs another server, and a file to remove."""
     server = embedded.start(folder)
     os.kill(pid(folder), signal.SIGKILL)
     theirs = folder / "theirs"
@@ -308,7 +308,7 @@ def test_to_stop_what_is_another_users_is_refused(folder: Path) -> None:
 def test_root_copies_programs_that_are_closed_to_the_servers_user(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the virtual environment is in root's home. The copy is made anew when the package is."""
+    """The virtual environment may be in root's home, so the programs are copied, and again for a new version."""
     place = folder / "place"
     version = embedded._version(place / "postgres")
     closed = folder / "closed"
@@ -334,7 +334,7 @@ def test_root_copies_programs_that_are_closed_to_the_servers_user(
 
 
 def test_a_link_that_leads_elsewhere_is_not_believed(folder: Path) -> None:
-    """Among the temporary files somebody else may have made a folder where ours was."""
+    """In /tmp, another user may have created a folder with the path of ours."""
     place, theirs = folder / ("x" * 110), folder / "theirs"
     theirs.mkdir(mode=0o777)
     theirs.chmod(0o777)
@@ -367,13 +367,13 @@ def test_a_server_that_an_earlier_version_left_open_is_closed(folder: Path) -> N
     (folder / "postgres/pg_hba.conf").write_text("local all all trust\n")
     embedded._run(folder, embedded._version(folder / "postgres"), "pg_ctl", "-w", "-l", "postgres/log", "start")
     server = embedded.start(folder)
-    asked = "SELECT auth_method, current_setting('unix_socket_permissions') FROM pg_hba_file_rules"
-    assert set(rows(server.admin_dsn, asked)) == {("peer", "0700")}
+    query = "SELECT auth_method, current_setting('unix_socket_permissions') FROM pg_hba_file_rules"
+    assert set(rows(server.admin_dsn, query)) == {("peer", "0700")}
 
 
 @as_root
 def test_an_ordinary_user_has_a_server_of_their_own_in_a_folder_with_spaces(folder: Path) -> None:
-    """Next to that of root, on the same machine."""
+    """Another user's server runs beside root's server on the same machine."""
     home = folder / "their home"
     home.mkdir()
     os.chown(home, *other_user())

@@ -27,7 +27,7 @@ def run(*arguments: str) -> Result:
 
 
 def lint(*paths: Path) -> None:
-    """Fails where `make lint` would."""
+    """Fails if `make lint` would."""
     tools = Path(sys.executable).parent
     for command in (["sqlfluff", "lint", "--config", "pyproject.toml"], ["squawk", "--config", ".squawk.toml"]):
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Proves isolation between tenants by the catalogue and by attempts; mutants prove that these tests notice."""
+"""Proves isolation between tenants from the catalogue and by attempts. Mutants prove that the tests notice faults."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ def kept(admin: Admin, entrance: Admin, template: Any) -> Iterator[Addresses]:
 
 @pytest.fixture
 def seeded(kept: Addresses) -> Addresses:
-    """A database with the rows of isolation.seed() and no others, whatever the test before it did."""
+    """A database with exactly the rows of isolation.seed(), whatever the previous test did."""
     with psycopg.connect(kept.admin) as conn:
         isolation.seed(conn)
     return kept
 
 
-# What the checks find.
+# The checks.
 
 
 @pytest.mark.parametrize("check", STRUCTURE, ids=lambda check: check.__name__)
@@ -93,7 +93,7 @@ def test_deleting_all_of_a_tenant_leaves_the_rows_of_the_same_ids_of_another(see
     with psycopg.connect(seeded.admin) as admin, psycopg.connect(seeded.service) as conn:
         before = isolation.rows_of(admin, B)
         conn.execute("SELECT set_config('app.current_tenant_id', %s, false)", [A])
-        # Whatever is still referred to stays until nothing refers to it.
+        # Delete a row only when no other row refers to it.
         tables = isolation.tables(conn)
         for table in tables * len(tables):
             isolation.delete_all(conn, table)
@@ -108,7 +108,7 @@ def test_deleting_all_of_a_tenant_leaves_the_rows_of_the_same_ids_of_another(see
 
 
 def ids_of(function: Function) -> list[str]:
-    """The paths of its ids: `skill_id`, `event.skill_id`."""
+    """The paths of the function's ids: `skill_id`, `event.skill_id`."""
     paths: list[str] = []
 
     def note(path: str) -> str:
@@ -119,8 +119,8 @@ def ids_of(function: Function) -> list[str]:
     return paths
 
 
-def told(tenant: skilldb.Tenant, function: Function, own: str, other: str, others: Iterable[str], free: str) -> str:
-    """All that a call tells, result or error with its cause, without what differs anyway: times, ids, own and other."""
+def outcome(tenant: skilldb.Tenant, function: Function, own: str, other: str, others: Iterable[str], free: str) -> str:
+    """The result or error of a call as text, with times and ids masked."""
 
     def choose(path: str) -> str:
         if path in others:
@@ -153,7 +153,7 @@ def test_the_functions_of_the_repositories_are_found() -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_an_id_of_another_tenant_is_told_from_a_missing_one_by_nothing(seeded: Addresses, name: str) -> None:
+def test_an_id_of_another_tenant_gives_the_outcome_of_a_missing_one(seeded: Addresses, name: str) -> None:
     function = FUNCTIONS[name]
     paths = ids_of(function)
     with skilldb.connect(seeded.service) as db, psycopg.connect(seeded.admin, autocommit=True) as admin:
@@ -161,15 +161,15 @@ def test_an_id_of_another_tenant_is_told_from_a_missing_one_by_nothing(seeded: A
         for tenant in (a, peer, b):
             tenant.execute(metrics.repair_metrics(tenant.id))
         before = isolation.rows_of(admin, B)
-        # A and PEER have the same rows. Whatever a call does to one of them, the other's call does to the other.
+        # A and PEER have the same rows. Each call runs for both, so their rows stay equal.
         free = (f"00000000-0000-4000-8000-{n:012}" for n in itertools.count())
         for others in dict.fromkeys([*((path,) for path in paths), tuple(paths)]):
             new = next(free)
-            of_another = told(a, function, A, B, others, new)
-            missing = told(peer, function, PEER, NOWHERE, others, new)
+            of_another = outcome(a, function, A, B, others, new)
+            missing = outcome(peer, function, PEER, NOWHERE, others, new)
             assert of_another == missing, others
-        control = told(a, function, A, B, (), next(free))
-        # The arguments are fit, so that what was compared above is the answer to the ids.
+        control = outcome(a, function, A, B, (), next(free))
+        # The arguments are valid, so the comparison above is about the ids.
         assert "InvalidValueError" not in control
         assert "<other>" not in control
         assert isolation.rows_of(admin, B) == before
@@ -180,7 +180,7 @@ def test_an_id_of_another_tenant_is_told_from_a_missing_one_by_nothing(seeded: A
 
 
 def _asked(text: bytes) -> Statement[tuple[int, str]]:
-    return Statement(Reader(EXISTS.rows, lambda rows: rows[0]), Query("asked", text, {})())
+    return Statement(Reader(EXISTS.rows, lambda rows: rows[0]), Query("test", text, {})())
 
 
 # A finished transaction leaves the setting as the empty string; before the first it is NULL.
@@ -193,7 +193,7 @@ class OneConnection(Protocol):
     def execute(self, *statements: Statement[Any]) -> Any: ...
     def transaction(self, *statements: Statement[Any], error: Exception | None = None) -> Any: ...
     def idle(self) -> tuple[int, str]:
-        """The process behind the connection that is back in the pool, and its setting."""
+        """The server process of the connection in the pool, and its tenant setting."""
 
 
 class Blocking:
@@ -294,12 +294,12 @@ def test_the_setting_is_gone_after_a_transaction_that_failed(one_connection: One
     assert one_connection.idle() == (process, "")
 
 
-# The checks bite.
+# The checks notice faults.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """One thing removed or weakened, as the superuser; each of the checks must report it, naming `on`."""
+    """One protection that the superuser removes or weakens. Each of `checks` must report it and name `on`."""
 
     sql: str
     on: str
@@ -311,7 +311,7 @@ PREDICATE = "tenant_id = current_setting('app.current_tenant_id', true)"
 
 
 def mutant(on: str, sql: str, *caught_by: Check, since: int = 15) -> Any:
-    """`on`: the table, role or whatever else is changed, which stands for {on} in the SQL."""
+    """`on`: the table, role or other object that is changed. It replaces {on} in the SQL."""
     sql = sql.replace("{on}", on).replace("{tenant}", PREDICATE)
     return pytest.param(Mutant(sql=sql, on=on, caught_by=caught_by, since=since), id=sql[:90])
 
@@ -322,7 +322,7 @@ def both(change: str) -> str:
 
 
 def again(policy: str) -> str:
-    """A policy of the same predicate in place of the former."""
+    """Replace the policy by one with the same predicate."""
     name = policy.split()[0]
     return (
         f"DROP POLICY {name} ON {{on}};"
@@ -473,7 +473,7 @@ MUTANTS = [
     mutant("raise_not_found", "GRANT EXECUTE ON FUNCTION {on} TO PUBLIC", privileges),
     mutant("default", "ALTER {on} PRIVILEGES GRANT SELECT ON TABLES TO skilldb_app", privileges),
     mutant("session_replication_role", "GRANT SET ON PARAMETER {on} TO skilldb_app", privileges),
-    # New things.
+    # New objects.
     mutant(
         "notes",
         "CREATE TABLE {on} (tenant_id TEXT, id TEXT, PRIMARY KEY (tenant_id, id))",
@@ -532,7 +532,7 @@ MUTANTS = [
 
 @pytest.fixture(scope="module")
 def seeded_once(admin: Admin, entrance: Admin, template: Any) -> Iterator[str]:
-    """The superuser's address of a database for all mutants, each of which is rolled back."""
+    """The superuser's DSN of a database for all mutants. Each mutant is rolled back."""
     with database(admin, entrance, template, "mutants") as addresses:
         with psycopg.connect(addresses.admin) as conn:
             isolation.seed(conn, shared=False)
@@ -541,7 +541,7 @@ def seeded_once(admin: Admin, entrance: Admin, template: Any) -> Iterator[str]:
 
 @contextmanager
 def mutated(dsn: str, change: str) -> Iterator[Conn]:
-    """A connection that is the service's after the change was made, and that undoes it."""
+    """Make the change, then yield the connection as the service role. Afterwards undo the change."""
     with psycopg.connect(dsn) as conn, conn.transaction(force_rollback=True):
         conn.execute(change.encode())
         conn.execute("SET LOCAL SESSION AUTHORIZATION skilldb_service")
@@ -570,7 +570,7 @@ def test_a_weakened_isolation_is_caught(seeded_once: str, mutant: Mutant) -> Non
 
 @pytest.fixture(params=["blocking", "async"])
 def opened(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Opens a database and closes it."""
+    """Open a database and close it."""
 
     async def run(dsn: str) -> None:
         async with skilldb.connect_async(dsn) as db:
@@ -588,7 +588,7 @@ def opened(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 @pytest.fixture
 def unsafe_login(request: pytest.FixtureRequest, addresses: Addresses) -> Iterator[str]:
-    """The address of a login made by the SQL of the parameter, where {login} and {superuser} stand for their names."""
+    """The DSN of a login created by the SQL of the parameter, in which {login} and {superuser} are names."""
     with psycopg.connect(addresses.admin, autocommit=True) as conn:
         login = f"{conn.info.dbname}_unsafe"
         conn.execute(request.param.format(login=login, superuser=conn.info.user).encode())

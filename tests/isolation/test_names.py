@@ -30,7 +30,7 @@ from tests.support.reliability import record
 from tests.support.server import Addresses, direct_only
 
 MALLORY = "mallory"
-# What would be run in place of PostgreSQL's own.
+# Functions that PostgreSQL would run in place of its own.
 TRAP = "LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''hijacked''; END'"
 TRAPS = (
     f"CREATE FUNCTION public.cardinality(text[]) RETURNS integer {TRAP}",
@@ -177,7 +177,7 @@ def test_an_untrusted_roles_grants_and_objects_are_reported_with_a_remedy(
 
 
 def test_a_table_that_was_there_before_is_not_taken_for_ours(addresses: Addresses) -> None:
-    """Where `tenants` is another role's, that role would read each organisation that the migrated database gets."""
+    """If another role owns `tenants`, it could read every organisation after the migration."""
     role = f"{MALLORY}_{os.getpid()}"
     execute(addresses.admin, f"CREATE ROLE {role}; CREATE SCHEMA fresh AUTHORIZATION skilldb_owner")
     try:
@@ -235,7 +235,7 @@ def test_the_owner_and_the_doctor_run_no_planted_function(addresses: Addresses, 
 
 @direct_only
 def test_no_search_path_of_role_database_or_address_is_followed(addresses: Addresses, acme: skilldb.Tenant) -> None:
-    """Schemas named like the login, and first in every search_path, hold other tables and functions of our names."""
+    """Schemas named like the login, and first in every search_path, contain tables and functions with our names."""
     new_user(acme, "u1")
     new_skill(acme, "s1")
     dbname = psycopg.conninfo.conninfo_to_dict(addresses.admin)["dbname"]
@@ -346,7 +346,7 @@ def test_psql_looks_at_the_schema_and_keeps_the_users_options(addresses: Address
     execute(addresses.owner, f"CREATE SCHEMA {settings.quoted(SCHEMA)}")
     env = {**os.environ, "SKILLDB_OWNER_DSN": addresses.owner, "SKILLDB_DSN": addresses.service}
     env |= {"PGOPTIONS": "-c work_mem=7MB -c search_path=nowhere", "PSQLRC": os.devnull}
-    asked = "SELECT current_schema(), current_setting('work_mem'), current_setting('app.current_tenant_id')"
+    query = "SELECT current_schema(), current_setting('work_mem'), current_setting('app.current_tenant_id')"
     command = [
         str(Path(sys.executable).with_name("skilldb")),
         "psql",
@@ -359,7 +359,7 @@ def test_psql_looks_at_the_schema_and_keeps_the_users_options(addresses: Address
     env["PATH"] = f"{embedded.program('psql').parent}:{env['PATH']}"
     run = subprocess.run(
         command,
-        input=f"\\t on\n\\pset format unaligned\n{asked};\n",
+        input=f"\\t on\n\\pset format unaligned\n{query};\n",
         env=env,
         text=True,
         capture_output=True,
@@ -395,12 +395,12 @@ def test_a_name_that_no_schema_can_have_is_refused(name: Any) -> None:
 
 
 def test_the_search_path_is_pinned_in_every_call(api: Callable[..., Any], addresses: Addresses) -> None:
-    asked = queries.parse(
+    parsed = queries.parse(
         "-- name: path()\nSELECT current_setting('search_path');\n"
         "-- name: places()\nSELECT array_to_string(current_schemas(true), ' ');",
         "test",
     )
-    path, places = (Statement(VALUE, query()) for query in asked.values())
+    path, places = (Statement(VALUE, query()) for query in parsed.values())
     assert api("acme").execute(path, places) == ('pg_catalog, "public", pg_temp', "pg_catalog public")
     with connection.owned(addresses.owner) as conn:
         assert conn.execute("SELECT current_schemas(true)").fetchall() == [(["pg_catalog", "public"],)]

@@ -1,4 +1,4 @@
-"""Tests what docs/tenancy.md says of the limits of isolation, and its queries."""
+"""Tests the limits of isolation that docs/tenancy.md names, and its queries."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_two_unique_keys_are_shared_and_tell_that_a_name_is_taken(service: Conn,
 
 
 def shared_keys(conn: Conn, table: int) -> list[tuple[str, tuple[str, ...]]]:
-    """Those of a table's unique keys that do not begin with tenant_id."""
+    """The unique keys of a table that do not begin with tenant_id."""
     found = conn.execute(
         """
         SELECT c.relname, ARRAY(

@@ -1,4 +1,4 @@
-"""Tests who may import whom, and what `import skilldb` loads."""
+"""Tests which module may import which, and the modules that `import skilldb` loads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CORE = "the core"
 # studio and testing have no files yet.
 MAY_IMPORT = {
     CORE: {CORE},
-    "repositories": {"repositories"},  # And, of the core, REPOSITORIES alone.
+    "repositories": {"repositories"},  # Of the core it may import REPOSITORIES only.
     "admin": {CORE, "repositories", "admin"},
     "importer": {CORE, "repositories", "importer"},
     "dev": {CORE, "repositories", "admin", "importer", "dev"},
@@ -170,7 +170,7 @@ def test_an_unknown_folder_is_refused(module: str) -> None:
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:
-    """A circle of imports, by the names of its modules; empty where there is none."""
+    """The module names of an import cycle; empty if there is none."""
     done: set[str] = set()
 
     def walk(name: str, path: list[str]) -> list[str]:

@@ -36,7 +36,7 @@ from skilldb import queries
         ("-- name: q(a)\nSELECT %(a)s::money;", r"file\.q: no values of type money"),
         ("-- name: q()\nSELECT 1;\n-- name: Second()\nSELECT 2;", r"file\.q: holds more than one statement"),
         ("-- name: Q()\nSELECT 1;", "file: expected comments and then"),
-        # psycopg reads comments and strings too.
+        # psycopg looks for placeholders in comments and strings too.
         ("-- name: q()\n-- See %(a)s.\nSELECT 1;", r"file\.q"),
         ("-- name: q()\n-- 100% sure.\nSELECT 1;", r"file\.q"),
         ("-- name: q()\nSELECT 'a' LIKE 'a%';", r"file\.q"),

@@ -11,7 +11,7 @@ from tests.support.server import CHECKOUT
 
 
 def imported(name: str, text: str) -> Iterator[str]:
-    """The modules that a module of tests/ imports, by their whole names, wherever the import stands in it."""
+    """The full names of the modules that a module of tests/ imports, at any place in its code."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -22,13 +22,13 @@ def imported(name: str, text: str) -> Iterator[str]:
 
 
 def is_test(module: str) -> bool:
-    """Whether it is a test module, something in one, or a conftest."""
+    """Whether the name is a test module, a name in a test module, or a conftest."""
     parts = module.split(".")
     return parts[0] == "tests" and any(part.startswith("test_") or part == "conftest" for part in parts)
 
 
 def complaints(files: dict[str, str]) -> list[str]:
-    """A sentence for each import of a test module, and where what is imported belongs."""
+    """One message per import of a test module, with the right place for the imported code."""
     return [
         f"{name} must not import {target}. What two test modules share belongs to tests/support/"
         for name, text in files.items()

@@ -13,14 +13,14 @@ from tests.support.server import Addresses
 
 
 class Kept:
-    """The open databases of one test module."""
+    """Keeps the open databases of one test module."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._open: dict[tuple[str, int], Callable[[str], Api]] = {}
 
     def open(self, api: str, dsn: str, copies: int) -> Callable[[str], Api]:
-        """What opened() yields, opened once for each copy of the database."""
+        """The database that opened() yields, opened once per copy of the database."""
         key = (api, copies)
         if key not in self._open:
             self._open[key] = self._stack.enter_context(opened(api, dsn, application_name=KEPT))

@@ -53,7 +53,7 @@ def acme(api: Callable[[str], Api]) -> Api:
 
 
 def pending(tenant: Api | skilldb.Tenant, id: str, *models: str, **more: Any) -> BenchmarkRun:
-    """A run of that id on s1 by u1; of the models a and b where none are named."""
+    """A run with that id on s1 by u1, by default of the models a and b."""
     given = {"skill_id": "s1", "triggered_by": "u1", "models": models or ("a", "b")} | more
     run: BenchmarkRun = tenant.execute(benchmarks.create_benchmark_run(NewBenchmarkRun(id=id, **given)))
     return run
@@ -173,7 +173,7 @@ ACTIONS: dict[str, tuple[str, Callable[[str], Statement[Any]]]] = {
     "record": ("take results", lambda id: benchmarks.record_benchmark_results(id, [case("a", 0, 50, 5)])),
     "record nothing": ("take results", lambda id: benchmarks.record_benchmark_results(id, [])),
 }
-# How a run comes to each status.
+# The steps that bring a run to each status.
 WAYS: dict[str, list[str]] = {
     "pending": [],
     "running": ["start"],
@@ -302,7 +302,7 @@ def test_results_are_recorded_and_read_back_whole(addresses: Addresses, acme: Ap
     latest = acme.execute(benchmarks.get_latest_benchmark_run("s1"))
 
     assert isinstance(latest, BenchmarkRunWithResults)
-    # By model, then by case as a number.
+    # Ordered by model, then by test case as a number.
     found: list[BenchmarkResult] = latest.results
     assert [asdict(r) for r in found] == [
         asdict(new) | {"id": r.id, "benchmark_run_id": "r1", "created_at": r.created_at}
@@ -422,12 +422,12 @@ WINNERS: list[tuple[str, list[NewBenchmarkResult], tuple[Any, ...]]] = [
     ("a half goes up from even", [*cases("a", (2, 0), (3, 1))], ("a", 3, "a", 1)),
     ("a half goes up from odd", [*cases("a", (1, 1), (2, 2))], ("a", 2, "a", 2)),
     (
-        "the unrounded quality decides",  # 90.33 against 90, though b is the cheaper
+        "the unrounded quality decides",  # 90.33 against 90, although b is cheaper
         [*cases("a", (90, 20), (90, 20), (91, 20)), *cases("b", (90, 10))],
         ("a", 90, "b", 10),
     ),
     (
-        "the unrounded cost decides",  # 10.33 against 10, though a is the first by name
+        "the unrounded cost decides",  # 10.33 against 10, although a comes first by name
         [*cases("a", (90, 10), (90, 10), (90, 11)), *cases("b", (90, 10))],
         ("b", 90, "b", 10),
     ),
@@ -442,7 +442,7 @@ WINNERS: list[tuple[str, list[NewBenchmarkResult], tuple[Any, ...]]] = [
 def test_completing_computes_the_winners(acme: Api) -> None:
     for what, results, expected in WINNERS:
         running(acme, what, "unused", "b", "a")
-        # Another run's results have no part in it.
+        # Results of other runs do not count.
         running(acme, f"not {what}", "zz")
         acme.execute(
             benchmarks.record_benchmark_results(what, results),
@@ -477,7 +477,7 @@ def test_the_latest_run_is_the_one_created_last_whatever_its_status(addresses: A
             rows(addresses.admin, move, datetime(2030 if id == latest else 2029, 1, 1, tzinfo=UTC), "s1", id)
         found = acme.execute(benchmarks.get_latest_benchmark_run("s1"))
         assert asdict(found) == asdict(runs[latest]) | {"created_at": datetime(2030, 1, 1, tzinfo=UTC), "results": []}
-    # Running and completing do not make a run any newer.
+    # Starting and completing a run do not change its created_at.
     acme.execute(benchmarks.start_benchmark_run("r1"), benchmarks.complete_benchmark_run("r1"))
     assert acme.execute(benchmarks.get_latest_benchmark_run("s1")).id == "r3"
     assert acme.execute(benchmarks.get_latest_benchmark_run("s2")).id == "other"
@@ -497,7 +497,7 @@ def test_times_of_results_are_right_in_a_session_of_another_time_zone(
 ) -> None:
     running(acme, "r1")
     acme.execute(benchmarks.record_benchmark_results("r1", [case("a", index) for index in range(4)]))
-    fractions = (0, 100_000, 120_000, 123_000)  # which JSON writes without their last zeros
+    fractions = (0, 100_000, 120_000, 123_000)  # JSON omits trailing zeros of the fraction
     expected = [datetime(2026, 1, 31, 23, 59, 59, fraction, tzinfo=UTC) for fraction in fractions]
     for index, at in enumerate(expected):
         rows(
@@ -520,7 +520,7 @@ def test_models_are_compared_by_their_means_best_first(acme: Api) -> None:
     running(acme, "r1", *"gfedcba", "unused")
     assert acme.execute(benchmarks.compare_models("r1")) == []
     given = [
-        # Quality 90.5, cost 0.5, tokens 2.5, latency 1.5; judged in three of four cases, once as expected.
+        # Quality 90.5, cost 0.5, tokens 2.5, latency 1.5. Three of four cases are judged, one matches.
         case("a", 0, 90, 0, total_tokens=2, latency_ms=1, matches_expected=True),
         case("a", 1, 91, 1, total_tokens=3, latency_ms=2, matches_expected=False),
         case("a", 2, matches_expected=False),
@@ -539,7 +539,7 @@ def test_models_are_compared_by_their_means_best_first(acme: Api) -> None:
     running(acme, "r2", "a")
     acme.execute(benchmarks.record_benchmark_results("r2", [case("a", 0, 1)]))
 
-    # Model, cases, quality, cost, tokens, latency, share as expected.
+    # Model, cases, quality, cost, tokens, latency, share of matches.
     expected: list[tuple[Any, ...]] = [
         ("g", 2, 91, 10**13, 10**9, 2**31 - 1, 100),
         ("a", 4, 91, 1, 3, 2, 33),
@@ -652,16 +652,16 @@ def completing_what_was_read_as_running(race: Race, run_id: str) -> Job:
 
 
 def ending_bursts(race: Race, *ends: End) -> Iterator[list[str]]:
-    """Bursts of writers who end one run: one of them does, and each other one is told how the run ended."""
+    """Bursts of writers who end one run. One succeeds, and the others get an error with the run's status."""
     for n in count():
         running(race.acme, f"r{n}")
         outcomes = race.burst(*(end(race, f"r{n}") for end in ends))
         ended = [outcome for outcome in outcomes if isinstance(outcome, BenchmarkRun)]
         ((status,),) = race.rows(f"SELECT status FROM benchmark_runs WHERE id = 'r{n}'".encode())  # noqa: S608
-        told = [str(o) for o in outcomes if isinstance(o, InvalidTransitionError) and f"'r{n}' is {status}" in str(o)]
+        named = [str(o) for o in outcomes if isinstance(o, InvalidTransitionError) and f"'r{n}' is {status}" in str(o)]
         wrong = unexpected(outcomes, InvalidTransitionError)
-        if [run.status for run in ended] != [status] or len(told) != len(ends) - 1:
-            wrong.append(f"{len(ended)} winners and {len(told)} losers who were told that it is {status}")
+        if [run.status for run in ended] != [status] or len(named) != len(ends) - 1:
+            wrong.append(f"{len(ended)} winners and {len(named)} losers with the status {status}")
         yield wrong
 
 
@@ -678,7 +678,7 @@ def test_completing_what_was_read_as_running_is_found_out(race: Race) -> None:
 
 
 def recording_bursts(race: Race, complete: Callable[[str], Statement[BenchmarkRun]]) -> Iterator[list[str]]:
-    """Bursts of writers who record results while the run is completed: what is recorded has a part in its winners."""
+    """Bursts of writers who record results while the run completes. Every recorded result counts for its winners."""
     for n in count():
         run_id = f"r{n}"
         running(race.acme, run_id)

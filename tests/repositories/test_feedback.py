@@ -60,21 +60,21 @@ def acme(api: Callable[[str], Api]) -> Api:
 
 
 def submitted(tenant: Api, feedback_type: str = "suggestion", skill_id: str = "s1", **more: Any) -> SkillFeedback:
-    """Feedback of that type on that skill."""
+    """A feedback item of that type on that skill."""
     new = NewSkillFeedback(skill_id=skill_id, feedback_type=feedback_type, **more)
     found: SkillFeedback = tenant.execute(feedback.submit_feedback(new))
     return found
 
 
 def counts(tenant: Api, skill_id: str) -> tuple[int, int | None]:
-    """Number and percentage of a skill's feedback, as it shows them; they agree with the rows."""
+    """The stored number and percentage of a skill's feedback. They must agree with the rows."""
     assert tenant.execute(metrics.find_metric_drift()) == []
     skill = tenant.execute(skills.get_skill(skill_id))
     return skill.total_feedback, skill.positive_feedback_pct
 
 
 def published(tenant: Api, skill_id: str, version_id: str) -> None:
-    """A version of that id."""
+    """A version with that id."""
     version = NewSkillVersion(id=version_id, content_url="file:SKILL.md", content_hash="a" * 64)
     tenant.execute(skills.publish_skill_version(skill_id, version))
 
@@ -158,9 +158,9 @@ def test_feedback_moves_metrics_updated_at_of_its_skill_and_never_updated_at(add
             *[LONG_AGO] * 3,
         )
         submitted(acme, type_)
-        told, other = acme.execute(skills.get_skill("s1"), skills.get_skill("s2"))
-        assert told.metrics_updated_at > LONG_AGO
-        assert (told.updated_at, other.updated_at, other.metrics_updated_at) == (LONG_AGO,) * 3
+        changed, other = acme.execute(skills.get_skill("s1"), skills.get_skill("s2"))
+        assert changed.metrics_updated_at > LONG_AGO
+        assert (changed.updated_at, other.updated_at, other.metrics_updated_at) == (LONG_AGO,) * 3
     assert rows(addresses.admin, "SELECT DISTINCT edited_at FROM skills") == [(LONG_AGO,)]
 
 
@@ -208,7 +208,7 @@ def test_feedback_that_is_refused_undoes_what_travelled_with_it(addresses: Addre
 
 
 def in_status(tenant: Api, status: str) -> str:
-    """The id of feedback that reached the status by way of the workflow, reviewed by u1."""
+    """The id of a feedback item that u1 brought to the status through the workflow."""
     found = submitted(tenant, user_id="u2")
     for step in {"implemented": ("accepted", "implemented"), "pending": ()}.get(status, (status,)):
         tenant.execute(feedback.review_feedback(found.id, step, "u1", notes="before"))
@@ -298,7 +298,7 @@ def test_feedback_is_listed_newest_first_page_by_page_none_twice_none_lost(addre
     for number in range(1, 8):
         submitted(acme, TYPES[number % 2], id=f"f{number}")
         submitted(acme, id=f"other{number}", skill_id="s2")
-    # Three share a millisecond, two another; the ids decide there.
+    # Three items share a millisecond, and two share another. Their ids decide the order.
     rows(
         addresses.admin,
         "UPDATE skill_feedback SET created_at = CASE "
@@ -496,7 +496,7 @@ def test_falsified_feedback_counts_are_found_and_mended(addresses: Addresses, ac
         assert result == (skill if expected is None else expected)
 
 
-# At once. Every burst's writers wait for each other and start together.
+# Concurrency. The writers of a burst wait for each other and start together.
 
 USERS = [f"u{n}" for n in range(8)]
 SKILLS = ["s0", "s1", "s2"]
@@ -508,7 +508,7 @@ def race(addresses: Addresses) -> Iterator[Race]:
         psycopg.connect(addresses.admin, autocommit=True) as admin,
         ThreadPoolExecutor(8) as threads,
     ):
-        # A deadlock is found after this time only; a lower one does not make it any likelier.
+        # PostgreSQL detects a deadlock only after this time. A lower value does not make deadlocks more likely.
         admin.execute(f"ALTER DATABASE {admin.info.dbname} SET deadlock_timeout = '20ms'".encode())
         with skilldb.connect(addresses.service, min_size=8, max_size=8) as db:
             acme = db.tenant("acme")
@@ -525,7 +525,7 @@ Review = Callable[[str, str, str], SkillFeedback]
 
 def reviewing_bursts(race: Race, review: Review) -> Iterator[list[str]]:
     for n in count():
-        # Of each pair of changes only one can follow the other's status, so only one reviewer can win.
+        # Only one change of each pair is allowed from the current status, so only one reviewer succeeds.
         present, *wanted = (
             ("pending", "accepted", "accepted"),
             ("pending", "dismissed", "dismissed"),
@@ -545,7 +545,7 @@ def reviewing_bursts(race: Race, review: Review) -> Iterator[list[str]]:
         elif not wrong:
             status, reviewer = won[0].status, won[0].reviewed_by
             if f"is {status}: it cannot become" not in lost[0]:
-                wrong.append(f"gap or clash: {status} won, the other was told {lost[0]}")
+                wrong.append(f"gap or clash: {status} won, the other got {lost[0]}")
             kept = race.admin.execute(
                 b"SELECT status, reviewed_by FROM skill_feedback WHERE id = %s", (f"f{n}",)
             ).fetchall()
@@ -554,7 +554,7 @@ def reviewing_bursts(race: Race, review: Review) -> Iterator[list[str]]:
         yield wrong
 
 
-def test_of_two_reviewers_at_once_one_wins_and_the_other_is_told_the_new_status(race: Race) -> None:
+def test_of_two_reviewers_at_once_one_wins_and_the_other_gets_the_new_status(race: Race) -> None:
     def review(id: str, status: str, user: str) -> SkillFeedback:
         return race.acme.execute(feedback.review_feedback(id, status, user))
 
@@ -601,19 +601,19 @@ def writing_bursts(
                 user_id=dice.choice(authors),
             )
 
-        def told(dice: random.Random = dice, authors: list[str | None] = authors) -> NewSkillFeedback:
+        def item(dice: random.Random = dice, authors: list[str | None] = authors) -> NewSkillFeedback:
             return NewSkillFeedback(
                 skill_id=dice.choice(SKILLS), feedback_type=dice.choice(TYPES), user_id=dice.choice(authors)
             )
 
         outcomes = race.execute(
-            *(submit(told()) for _ in range(2)),
+            *(submit(item()) for _ in range(2)),
             *(record(measurement()) for _ in range(2)),
             *(record_batch([measurement() for _ in range(6)]) for _ in range(2)),
             *map(delete_user, leaving),
         )
         wrong = unexpected(outcomes, NotFoundError)
-        # A foreign key that still refers to the user speaks of the user_id that it was given.
+        # A foreign-key error would name the user_id.
         wrong += [f"still referenced, said as {o!r}" for o in outcomes[6:] if isinstance(o, NotFoundError)]
         wrong += [
             f"drift: not found, but {o}"
@@ -627,7 +627,7 @@ def writing_bursts(
         for user in leaving:
             new_user(race.acme, user)
             race.acme.execute(
-                feedback.submit_feedback(replace(told(), user_id=user)),
+                feedback.submit_feedback(replace(item(), user_id=user)),
                 tokens.record_token_measurement(replace(measurement(), user_id=user)),
             )
 

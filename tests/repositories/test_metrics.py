@@ -1,4 +1,4 @@
-"""Tests the counters and averages on skills: they are moved and recomputed; drift is found and repaired."""
+"""Tests the counters and averages on skills: they are updated and recomputed; drift is found and repaired."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def acme(api: Callable[[str], Api]) -> Api:
 
 
 def feedback(addresses: Addresses, *types: str) -> None:
-    """Feedback on s1 that no aggregate knows of."""
+    """Feedback items on s1 that are not counted."""
     for type_ in types:
         rows(
             addresses.admin,
@@ -43,7 +43,7 @@ def feedback(addresses: Addresses, *types: str) -> None:
 
 
 def measurements(addresses: Addresses, *costs: int | None) -> None:
-    """Measurements of s1 that no aggregate knows of."""
+    """Measurements of s1 that are not counted."""
     for cost in costs:
         rows(
             addresses.admin,
@@ -54,7 +54,7 @@ def measurements(addresses: Addresses, *costs: int | None) -> None:
 
 
 def falsify(addresses: Addresses, column: str, value: int, skill: str = "s1") -> None:
-    """Let the column of the skill say something else."""
+    """Set the column of the skill to a wrong value."""
     changed = rows(addresses.admin, f"UPDATE skills SET {column} = {value} WHERE id = %s RETURNING id", skill)  # noqa: S608
     assert changed == [(skill,)]
 

@@ -24,11 +24,11 @@ from tests.support.functions import FUNCTIONS, arguments, naming
 from tests.support.queries import altered
 from tests.support.server import Addresses
 
-# Every repository query names the tenant
+# Every query of a repository names the tenant
 
 
 def file(module: types.ModuleType) -> str:
-    """The name that a repository shares with its file in sql/."""
+    """The name of a repository, and of its file in sql/."""
     return module.__name__.rpartition(".")[2]
 
 
@@ -39,7 +39,7 @@ def modules() -> Iterator[types.ModuleType]:
 
 
 def repository_queries() -> dict[str, Query]:
-    """The queries that run as the service: those of the repositories' files, and the locks."""
+    """The queries that run as the service: those of the repositories, and the locks."""
     files = {file(module) for module in modules()} | {"locks"}
     return {name: query for name, query in queries.load_all().items() if name.partition(".")[0] in files}
 
@@ -50,7 +50,7 @@ def body(sql: str) -> str:
 
 
 def tenant_tables(dsn: str) -> dict[str, str]:
-    """Every table that belongs to tenants, and the column that says to which."""
+    """Every table that belongs to tenants, and its tenant column."""
     found = rows(
         dsn,
         """SELECT c.relname, a.attname FROM pg_class AS c INNER JOIN pg_attribute AS a ON a.attrelid = c.oid
@@ -62,7 +62,7 @@ def tenant_tables(dsn: str) -> dict[str, str]:
 
 
 def unnamed_tenants(sql: str, tables: dict[str, str]) -> list[str]:
-    """The places where a query touches a table and does not say of which tenant."""
+    """The places where a query uses a table without a tenant condition."""
     sql = body(sql)
     wanting: list[str] = []
     reads: dict[tuple[str, str], int] = {}
@@ -107,12 +107,12 @@ def test_a_tenant_that_a_query_does_not_name_is_missed(addresses: Addresses) -> 
     assert not_missed == []
 
 
-# Parameters and columns, as PostgreSQL sees them
+# Parameters and columns, from PostgreSQL
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column of a result. `nullable` is None where it is not simply a table's."""
+    """A column of a result. `nullable` is None if it is not a plain column of a table."""
 
     name: str
     type: str
@@ -121,14 +121,14 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What PostgreSQL makes of a query: its parameters' types, all of them left to it, and its columns."""
+    """The types that PostgreSQL infers for a query's parameters, and the query's columns."""
 
     parameters: dict[str, str]
     columns: list[Column]
 
 
 def describe(conn: psycopg.Connection[Any], query: Query) -> Description:
-    """Prepare the query, and ask what it takes and gives. Takes any command, those that PREPARE does not included."""
+    """Prepare the query in the protocol and describe it. Works for any command, also those that PREPARE refuses."""
     names: list[str] = []
 
     def numbered(parameter: re.Match[str]) -> str:
@@ -136,7 +136,7 @@ def describe(conn: psycopg.Connection[Any], query: Query) -> Description:
             names.append(parameter[1])
         return f"${names.index(parameter[1]) + 1}"
 
-    # Those that a comment names are none.
+    # Names in comments are no parameters.
     sql = re.sub(r"%\((\w+)\)s", numbered, body(query.sql.decode()))
     pgconn = conn.pgconn
     for answer in (pgconn.prepare(b"contract", sql.encode()), found := pgconn.describe_prepared(b"contract")):
@@ -166,7 +166,7 @@ def describe(conn: psycopg.Connection[Any], query: Query) -> Description:
 
 
 ALIASES = {"timestamptz": "timestamp with time zone"}
-"""Types by the name that PostgreSQL itself gives them."""
+"""Type oids by PostgreSQL's own names."""
 
 PYTHON: dict[str, Any] = {
     "text": str,
@@ -178,11 +178,11 @@ PYTHON: dict[str, Any] = {
     "jsonb": dict[str, Any],
     "text[]": list[str],
 }
-"""What psycopg reads each PostgreSQL type as. Of jsonb, this schema holds objects only."""
+"""The Python type that psycopg returns for each PostgreSQL type. In this schema jsonb holds only objects."""
 
 
 def wrong_parameters(conn: psycopg.Connection[Any], query: Query) -> list[str]:
-    """Parameters that PostgreSQL infers another type for than the query says."""
+    """Parameters for which PostgreSQL infers another type than the query declares."""
     expected = {
         name: re.sub(r"^\w+", lambda word: ALIASES.get(word[0], word[0]), type_) for name, type_ in query.types.items()
     }
@@ -196,7 +196,7 @@ def wrong_parameters(conn: psycopg.Connection[Any], query: Query) -> list[str]:
 
 
 def without_none(annotation: Any) -> tuple[Any, bool]:
-    """The type, and whether it may be None as well."""
+    """The type without None, and whether None is allowed."""
     if typing.get_origin(annotation) not in (Union, types.UnionType):
         return annotation, False
     (inner,) = (arg for arg in typing.get_args(annotation) if arg is not type(None))
@@ -204,7 +204,7 @@ def without_none(annotation: Any) -> tuple[Any, bool]:
 
 
 def row_type(result: Any) -> Any:
-    """The type of a row in a result: of list[X], Page[X], dict[str, X] and X | None it is X."""
+    """The type of a result's row: X for list[X], Page[X], dict[str, X] and X | None."""
     if typing.get_origin(result) in (list, Page):
         return typing.get_args(result)[0]
     if typing.get_origin(result) is dict:
@@ -213,7 +213,7 @@ def row_type(result: Any) -> Any:
 
 
 def wrong_columns(conn: psycopg.Connection[Any], statement: Statement[Any], result: Any) -> list[str]:
-    """Where the columns of a statement's last step are not those that its result type asks for."""
+    """The differences between the columns of a statement's last step and the fields of its result type."""
     columns = describe(conn, statement.steps[-1].query).columns
     row = row_type(result)
     if dataclasses.is_dataclass(row):
@@ -222,7 +222,7 @@ def wrong_columns(conn: psycopg.Connection[Any], statement: Statement[Any], resu
             return [f"columns {[c.name for c in columns]}, but fields {list(fields)}"]
         expected = [fields[column.name] for column in columns]
     elif row is type(None) or statement.reader.rows is not VALUE.rows:
-        # Rows that are only counted, if that.
+        # The rows are only counted or ignored.
         return [] if row is type(None) or columns else ["no rows"]
     else:
         if len(columns) != 1:
@@ -231,7 +231,7 @@ def wrong_columns(conn: psycopg.Connection[Any], statement: Statement[Any], resu
     wrong = []
     for column, annotation in zip(columns, expected, strict=True):
         type_, optional_ = without_none(annotation)
-        # Rows within a row are JSON, from which the statement's reader makes them.
+        # Rows within a row are JSON. The statement's reader converts them.
         nested = column.type == "jsonb" and typing.get_origin(type_) is list
         if PYTHON.get(column.type) != type_ and not nested:
             wrong.append(f"{column.name} is {column.type}, but the field is {type_}")
@@ -259,7 +259,7 @@ def owner(addresses: Addresses) -> Iterator[psycopg.Connection[Any]]:
         yield conn
 
 
-# It needs an extension, which few servers of tests have: tests/admin/test_top.py runs it.
+# It needs an extension that few test servers have. tests/admin/test_top.py runs it.
 ELSEWHERE = {"top.list_statements"}
 
 
@@ -352,7 +352,7 @@ def test_the_data_gives_what_an_example_may_name(addresses: Addresses) -> None:
 
 
 def explain_columns(dsn: str) -> dict[str, str]:
-    """The columns of find_examples with their types."""
+    """The columns of find_examples, with their types."""
     with psycopg.connect(dsn) as conn:
         found = conn.execute(
             queries.load("admin/explain")["find_examples"].sql.replace(

@@ -33,7 +33,7 @@ def acme(api: Callable[[str], Api]) -> Api:
 
 
 def average(tenant: Api, skill_id: str) -> tuple[int, int | None]:
-    """Count and average of a skill's ratings, as it shows them; they agree with the rows."""
+    """The stored count and average of a skill's ratings. They must agree with the rows."""
     assert tenant.execute(metrics.find_metric_drift()) == []
     skill = tenant.execute(skills.get_skill(skill_id))
     return skill.rating_count, skill.average_rating
@@ -80,7 +80,7 @@ def test_the_average_is_exact_and_rounds_half_up(acme: Api) -> None:
     for user, rating, expected in (("u1", 1, (1, 100)), ("u2", 2, (2, 150)), ("u3", 2, (3, 167))):
         acme.execute(ratings.rate_skill(user, "s1", rating))
         assert average(acme, "s1") == expected
-    # 33 in 8 ratings are 4.125, 35 are 4.375: a half goes up whether the digit before it is even or odd.
+    # 33 / 8 is 4.125 and 35 / 8 is 4.375: halves are rounded up, after an even and after an odd digit.
     for number in range(4, 9):
         new_user(acme, f"u{number}")
     for number in range(1, 9):
@@ -151,7 +151,7 @@ def test_ratings_are_listed_newest_first_page_by_page_none_twice_none_lost(addre
         new_user(acme, f"u{number}")
     for user in range(1, 8):
         acme.execute(ratings.rate_skill(f"u{user}", "s1", 3), ratings.rate_skill(f"u{user}", "s2", 3))
-    # Three share a millisecond, two another; the ids decide there.
+    # Three ratings share a millisecond, and two share another. Their ids decide the order.
     rows(
         addresses.admin,
         "UPDATE ratings SET id = skill_id || user_id, updated_at = CASE "

@@ -19,7 +19,7 @@ FETCHED = "SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) FR
 
 
 def fetched(tenant: skilldb.Tenant, statement: Statement[Any]) -> int:
-    """How many rows of all tables the statement reads."""
+    """The number of rows that the statement reads, of all tables."""
     with tenant.transaction() as tx:
         before = tx.execute(ask(FETCHED))
         tx.execute(statement)
@@ -27,7 +27,7 @@ def fetched(tenant: skilldb.Tenant, statement: Statement[Any]) -> int:
 
 
 def listed(of: str, after: str | None) -> Statement[Any]:
-    """A page of ten."""
+    """A statement that lists ten skills."""
     if of == "skills":
         return skills.list_skills(limit=10, after=after)
     return (
@@ -38,7 +38,7 @@ def listed(of: str, after: str | None) -> Statement[Any]:
 
 
 def load(addresses: Addresses, sql: str) -> None:
-    """Run it as the superuser, and let the planner know."""
+    """Run the SQL as the superuser, then ANALYZE."""
     with psycopg.connect(addresses.admin, autocommit=True) as conn:
         conn.execute(sql.encode())
         conn.execute(b"ANALYZE")
@@ -46,7 +46,7 @@ def load(addresses: Addresses, sql: str) -> None:
 
 @pytest.fixture
 def crowded(acme: skilldb.Tenant, addresses: Addresses) -> skilldb.Tenant:
-    """Two thousand skills and users; s1 has their ratings and feedback, s2000 is the newest, each a minute younger."""
+    """Two thousand skills and users. Every user rated s1 and gave feedback on it. s2000 is the newest skill."""
     for sql in (
         "INSERT INTO users (tenant_id, id, email) SELECT 'acme', 'u' || n, n FROM generate_series(1, 2000) AS n",
         "INSERT INTO skills (tenant_id, id, name, slug, description, category, updated_at) "
@@ -63,7 +63,7 @@ def crowded(acme: skilldb.Tenant, addresses: Addresses) -> skilldb.Tenant:
 
 
 def viewed(addresses: Addresses, count: int, ago: str) -> None:
-    """u1 has viewed the oldest skills, so long ago."""
+    """Record views of the oldest skills by u1, at that time."""
     insert = "INSERT INTO user_skill_views (tenant_id, user_id, skill_id, last_viewed_at) SELECT 'acme', 'u1', "
     load(addresses, f"{insert} 's' || n, now() - interval '{ago}' FROM generate_series(1, {count}) AS n")
 
@@ -74,7 +74,7 @@ def test_a_late_page_reads_no_more_rows_than_the_first(of: str, crowded: skilldb
     for _ in range(100):
         after = crowded.execute(listed(of, after)).after
     first, late = fetched(crowded, listed(of, None)), fetched(crowded, listed(of, after))
-    assert late < first + 20  # and not the thousand rows of the pages before
+    assert late < first + 20  # not the thousand rows of the pages before
 
 
 def whats_new(tenant: skilldb.Tenant, limit: int) -> list[str]:

@@ -61,7 +61,7 @@ def page(user_id: str, skill_id: str) -> PageStatements:
 
 
 def open_blocking(dsn: str, wire: Proxy, user_id: str, skill_id: str) -> tuple[PageResults, int]:
-    """The page, and how many round trips it took."""
+    """The page, and its number of round trips."""
     with skilldb.connect(dsn) as db:
         before = wire.round_trips
         found = db.tenant("acme").execute(*page(user_id, skill_id))
@@ -80,14 +80,14 @@ def open_async(dsn: str, wire: Proxy, user_id: str, skill_id: str) -> tuple[Page
 
 @pytest.fixture(params=[open_blocking, open_async], ids=["blocking", "async"])
 def open_page(request: pytest.FixtureRequest) -> Callable[..., tuple[Any, int]]:
-    """One of the two, so that each test is of both APIs."""
+    """One of the two APIs; each test runs on both."""
     chosen: Callable[..., tuple[Any, int]] = request.param
     return chosen
 
 
 @pytest.fixture
 def finished(addresses: Addresses, acme: skilldb.Tenant) -> BenchmarkRun:
-    """The skill s1, seen by u1, then published again, commented, measured, and benchmarked."""
+    """The skill s1. u1 viewed it; then it got a new version, feedback, a measurement and a benchmark run."""
     for user in ("u1", "u2"):
         new_user(acme, user)
     for skill in ("s1", "s2"):
@@ -103,7 +103,7 @@ def finished(addresses: Addresses, acme: skilldb.Tenant) -> BenchmarkRun:
                 NewSkillFeedback(skill_id="s1", feedback_type=kind, user_id=user_id, id=f"f{number}")
             )
         )
-    # After the view for certain, also where all of this takes less than a millisecond.
+    # Make it later than the view, even if all of this takes less than a millisecond.
     later = "UPDATE skill_feedback SET created_at = created_at + interval '1 minute' RETURNING 1"
     assert rows(addresses.admin, later) == [(1,)] * 3
     acme.execute(
@@ -155,7 +155,7 @@ def test_a_skill_page_is_one_round_trip_and_all_of_it_is_right(
     assert [type(item) for item in comments.items] == [FeedbackWithUsers] * 2
     assert [(item.id, item.user_name) for item in comments.items] == [("f3", "U2"), ("f2", None)]
     assert comments.after is not None
-    # A page that is read writes nothing.
+    # Reading the page writes nothing.
     assert contents(addresses.admin) == before
 
 

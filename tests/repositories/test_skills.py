@@ -32,12 +32,12 @@ def acme(api: Callable[[str], Api]) -> Api:
 
 
 def version(hash: str, **more: Any) -> NewSkillVersion:
-    """Content of that digit's hash."""
+    """Content whose hash repeats that digit."""
     return NewSkillVersion(content_url=f"file:{hash}", content_hash=hash * 64, **more)
 
 
 def backdate(addresses: Addresses) -> None:
-    """Let all skills have changed last long ago, so that any later change is seen, also within a millisecond."""
+    """Move the last change of all skills far back, so that a later change is visible, also in the same millisecond."""
     assert rows(addresses.admin, "UPDATE skills SET updated_at = %s RETURNING 1", LONG_AGO)
 
 
@@ -131,7 +131,7 @@ def test_skills_are_listed_newest_change_first_page_by_page_none_twice_none_lost
 ) -> None:
     for number in range(2, 8):
         new_skill(acme, f"s{number}")
-    # Three share a millisecond, two another.
+    # Three skills share a millisecond, and two share another.
     rows(
         addresses.admin,
         "UPDATE skills SET updated_at = CASE WHEN id IN ('s2', 's3', 's6') THEN timestamptz '2026-01-02 00:00:00.123Z' "

@@ -29,7 +29,7 @@ def acme(api: Callable[[str], Api]) -> Api:
 
 
 def without_tenant(addresses: Addresses, acme: Api) -> Api:
-    """The same handle, once its organisation is not there any more."""
+    """The same handle, after its organisation was deleted."""
     assert rows(addresses.admin, "DELETE FROM tenants RETURNING id") == [(acme.id,)]
     return acme
 

@@ -47,14 +47,14 @@ def acme(api: Callable[[str], Api]) -> Api:
 
 
 def measured(cost: Any = None, skill_id: Any = "s1", **more: Any) -> NewTokenMeasurement:
-    """A run of that cost, of a model without a price."""
+    """A measurement with that cost, of a model without a price."""
     return NewTokenMeasurement(
         **{"model_name": "no-price", "estimated_cost_microcents": cost, "skill_id": skill_id} | more
     )
 
 
 def price(input_usd: str, output_usd: str, model: str = "m") -> dict[str, Price]:
-    """A table of one model."""
+    """A price table with one model."""
     of_model = Price(
         provider="p",
         model=model,
@@ -67,7 +67,7 @@ def price(input_usd: str, output_usd: str, model: str = "m") -> dict[str, Price]
 
 
 def average(tenant: Api, skill_id: str) -> int | None:
-    """The mean cost of a skill's runs, as it shows it; it agrees with the rows."""
+    """The stored mean cost of a skill's measurements. It must agree with the rows."""
     assert tenant.execute(metrics.find_metric_drift()) == []
     found: int | None = tenant.execute(skills.get_skill(skill_id)).avg_token_cost_microcents
     return found
@@ -94,7 +94,7 @@ def test_a_cost_rounds_half_up() -> None:
     for input_tokens, expected in ((0, 0), (1, 1), (2, 1), (3, 2), (4, 2), (5, 3)):
         assert tokens.estimate_cost_microcents("m", input_tokens, 0, half_a_microcent) == expected
     assert [tokens.estimate_cost_microcents("m", 0, n, half_a_microcent) for n in (1, 2)] == [0, 1]
-    # Rounded once, not each part for itself.
+    # The sum is rounded once, not each part.
     assert tokens.estimate_cost_microcents("m", 1, 1, price("0.005", "0.005")) == 1
     assert tokens.estimate_cost_microcents("m", 1, 1, price("0.004", "0.004")) == 1
 
@@ -430,7 +430,7 @@ def test_the_cost_stats_count_every_measurement_and_name_the_predominant_model(a
     assert acme.execute(tokens.get_skill_cost_stats("s1")) == SkillCostStats(
         skill_id="s1", total_cost_microcents=0, avg_cost_microcents=None, measurements=0, predominant_model=None
     )
-    # The model with the most measurements, not with the most cost; of as many the first by name.
+    # The model with the most measurements, not the highest cost. With equal numbers, the first by name.
     for model, cost, expected in (("b", 100, "b"), ("a", None, "a"), ("b", 1, "b"), ("a", None, "a"), ("c", 9, "a")):
         acme.execute(tokens.record_token_measurement(measured(cost, model_name=model)))
         assert acme.execute(tokens.get_skill_cost_stats("s1")).predominant_model == expected
@@ -551,7 +551,7 @@ def test_a_falsified_cost_is_found_and_repaired(addresses: Addresses, acme: Api)
 
 
 def touched(addresses: Addresses, statement: Statement[Any]) -> int:
-    """The buffers that the statement's steps read or write, by their plans; a node's include those below it."""
+    """The buffers that the statement's steps use, from their plans. A node's count includes the nodes below it."""
 
     def buffers(node: dict[str, Any]) -> int:
         own = sum(int(value) for name, value in node.items() if name.endswith(" Blocks"))
@@ -581,5 +581,5 @@ def test_one_more_measurement_costs_as_much_however_many_there_are(addresses: Ad
     with psycopg.connect(addresses.admin, autocommit=True) as admin:
         admin.execute(b"ANALYZE token_measurements")
     many = [touched(addresses, statement) for statement in (record, batch, recount)]
-    # The indexes have grown by a level or two; a recount, which this would find out, reads the measurements.
+    # The indexes have one or two more levels. A recount would read all measurements, and this test would fail.
     assert [after - before < 40 for before, after in zip(few, many, strict=True)] == [True, True, False], (few, many)

@@ -1,4 +1,4 @@
-"""Tests usage events: each is counted exactly once, however often and in whichever batch it is recorded."""
+"""Tests usage events: each is counted exactly once, however often and in any batch it is recorded."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def event(skill_id: str | None = "s1", **more: Any) -> NewUsageEvent:
 
 
 def totals(tenant: Api) -> list[int]:
-    """The uses that s1, s2 and s3 show; there are no fewer events."""
+    """The stored uses of s1, s2 and s3. No counter may be lower than the number of events."""
     assert tenant.execute(metrics.find_metric_drift()) == []
     return [tenant.execute(skills.get_skill(skill)).total_uses for skill in ("s1", "s2", "s3")]
 
@@ -193,7 +193,7 @@ def test_an_empty_batch_is_zero_and_sends_nothing(addresses: Addresses, acme: Ap
 def test_uses_are_counted_by_days_of_utc_with_empty_days_as_zero(acme: Api) -> None:
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     midnights = [today - timedelta(days=back) for back in range(400)]
-    # The first and the last millisecond of every day but every seventh; a year has both changes of the clock.
+    # The first and the last millisecond of each day, without every seventh day. A year has both clock changes.
     used = [midnight for number, midnight in enumerate(midnights) if number % 7]
     borders = [time for start in used for time in (start, start + timedelta(days=1, milliseconds=-1))]
     acme.execute(usage.record_usage_events(event("s1", created_at=time) for time in borders))

@@ -46,13 +46,13 @@ def acme(api: Callable[[str], Api]) -> Api:
 
 
 def publish(tenant: Api | skilldb.Transaction, skill_id: str, hash: str) -> None:
-    """Publish content of that digit's hash."""
+    """Publish content whose hash repeats that digit."""
     version = NewSkillVersion(content_url=f"file:{hash}", content_hash=hash * 64)
     tenant.execute(skills.publish_skill_version(skill_id, version))
 
 
 def an_hour_passes(addresses: Addresses) -> None:
-    """Let all that was done lie an hour back, so that the next change is later, not in the same millisecond."""
+    """Move all times an hour back, so that the next change is later and not in the same millisecond."""
     for table, column in (
         ("skills", "updated_at"),
         ("skill_versions", "created_at"),
@@ -64,7 +64,7 @@ def an_hour_passes(addresses: Addresses) -> None:
 
 
 def feedback(addresses: Addresses, skill_id: str) -> None:
-    """Feedback on the skill, given now."""
+    """Submit a feedback item on the skill."""
     rows(
         addresses.admin,
         "INSERT INTO skill_feedback (tenant_id, skill_id, feedback_type) "
@@ -409,7 +409,7 @@ def test_changes_tell_versions_feedback_and_other_content_since_the_view(address
     assert acme.execute(views.detect_changes("u2", "s1")).feedback_since == 2
 
 
-def test_each_change_of_content_is_told_without_a_version(addresses: Addresses, acme: Api) -> None:
+def test_each_change_of_content_is_reported_without_a_version(addresses: Addresses, acme: Api) -> None:
     each: list[SkillUpdate] = [
         {"name": "New"},
         {"description": "New"},
@@ -472,7 +472,7 @@ def test_versions_alone_are_no_change_of_other_content_whichever_transaction_beg
     with db.tenant("acme").transaction() as early:
         early.execute(skills.get_skill("s1"))
         publish(acme, "s1", "2")
-        # The early transaction began a minute before, however fast this is.
+        # The early transaction began a minute before, however fast the test is.
         rows(addresses.admin, "UPDATE skills SET updated_at = updated_at + interval '1 minute' RETURNING 1")
         rows(
             addresses.admin,
@@ -532,19 +532,19 @@ def test_another_tenant_sees_no_view_and_nothing_new(
     globex = api("globex")
     before = contents(addresses.admin)
     nothing: tuple[Any, ...] = (None, {}, [], None)
-    asked = (
+    statements = (
         views.get_user_view("u1", "s1"),
         views.get_user_views_for_skills("u1", ["s1"]),
         views.get_whats_new_for_user("u1"),
         views.detect_changes("u1", "s1"),
     )
-    assert globex.execute(*asked) == nothing
+    assert globex.execute(*statements) == nothing
     for statement in (views.record_skill_view("u1", "s1", 1), views.open_skill("u1", "s1")):
         with pytest.raises(NotFoundError, match="does not exist"):
             globex.execute(statement)
     assert contents(addresses.admin) == before
     new_user(globex, "u1")
     new_skill(globex, "s1")
-    assert globex.execute(*asked) == nothing
+    assert globex.execute(*statements) == nothing
     assert globex.execute(views.open_skill("u1", "s1")) is None
     assert acme.execute(views.get_user_view("u1", "s1")).view_count == 1

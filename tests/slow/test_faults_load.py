@@ -1,4 +1,4 @@
-"""Tests too many callers: each gets an answer or an error within the timeout, and none starves."""
+"""Tests too many callers: each gets an answer or an error within the timeout, in the order of arrival."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def acme(addresses: Addresses) -> None:
 def crowd(
     execute: Execute, pool: Any, addresses: Addresses, *, until_served: bool
 ) -> tuple[list[int], list[str], float]:
-    """Callers who come one after the other while a lock holds the first ones up.
+    """Start callers one after another while the first ones wait for a lock.
 
-    Returns in which order they were served, what the others were told, and the seconds of the longest call.
+    Returns the order in which they were served, the errors, and the seconds of the longest call.
     """
-    told: list[str] = []
+    errors: list[str] = []
     longest = 0.0
 
     def call(caller: int) -> None:
@@ -52,7 +52,7 @@ def crowd(
                 usage.record_usage_event(NewUsageEvent(id=f"{caller:032x}", tool_name="t")),
             )
         except DatabaseUnavailableError as error:
-            told.append(str(error))
+            errors.append(str(error))
         longest = max(longest, monotonic() - begun)
 
     with ThreadPoolExecutor(CALLERS) as threads:
@@ -71,24 +71,24 @@ def crowd(
     # created_at is when the transaction began.
     query = "SELECT id::text FROM usage_events ORDER BY created_at"
     served = [int(id.replace("-", ""), 16) for (id,) in rows(addresses.admin, query)]
-    return served, told, longest
+    return served, errors, longest
 
 
 def most_overtaken(served: list[int]) -> int:
-    """By how many later callers the unluckiest one was overtaken."""
+    """The highest number of later callers who were served before an earlier one."""
     return max(sum(later > caller for later in served[:place]) for place, caller in enumerate(served))
 
 
-def test_a_crowd_is_served_and_nobody_starves(api: str, acme: None, addresses: Addresses) -> None:
+def test_each_caller_is_served_in_turn(api: str, acme: None, addresses: Addresses) -> None:
     rounds = size(1, 10)
     lost = leaks = overtaken = 0
     for _ in range(rounds):
         rows(addresses.admin, "DELETE FROM usage_events RETURNING 1")
         (before,) = rows(addresses.admin, "SELECT total_uses FROM skills")[0]
         with opened(api, addresses.service, max_size=CONNECTIONS, timeout=60, lock_timeout=60) as (execute, pool):
-            served, told, _ = crowd(execute, pool, addresses, until_served=True)
+            served, errors, _ = crowd(execute, pool, addresses, until_served=True)
             leaks += len(not_put_back(pool))
-        lost += len(told) + (sorted(served) != [*range(CALLERS)])
+        lost += len(errors) + (sorted(served) != [*range(CALLERS)])
         lost += rows(addresses.admin, "SELECT total_uses FROM skills") != [(before + CALLERS,)]
         overtaken = max(overtaken, most_overtaken(served))
     assert overtaken < CALLERS / 2
@@ -112,17 +112,17 @@ def test_a_pool_that_serves_the_last_one_first_is_found_out(api: str, acme: None
     assert most_overtaken(served) >= CALLERS / 2
 
 
-def test_a_crowd_that_cannot_be_served_is_told_so(api: str, acme: None, addresses: Addresses) -> None:
+def test_callers_without_a_connection_get_an_error(api: str, acme: None, addresses: Addresses) -> None:
     rounds = size(1, 10)
     leaks = wrong = 0
     longest = 0.0
     for _ in range(rounds):
         with opened(api, addresses.service, max_size=CONNECTIONS, timeout=1, lock_timeout=0.5) as (execute, pool):
             execute(READ)
-            served, told, slowest = crowd(execute, pool, addresses, until_served=False)
+            served, errors, slowest = crowd(execute, pool, addresses, until_served=False)
             longest = max(longest, slowest)
-            wrong += (served, len(told)) != ([], CALLERS)
-            wrong += sum("lock_timeout" not in said and "connection after 1.00 sec" not in said for said in told)
+            wrong += (served, len(errors)) != ([], CALLERS)
+            wrong += sum("lock_timeout" not in said and "connection after 1.00 sec" not in said for said in errors)
             leaks += sum(execute(READ).id != "s1" for _ in range(2 * CONNECTIONS))
             leaks += len(not_put_back(pool)) + pool.get_stats()["requests_waiting"]
     record(

@@ -1,4 +1,4 @@
-"""Tests a server that fails: it is killed, is a standby, has a full disk or no free connections, and comes back."""
+"""Tests a server that fails: it is killed, is a standby, has a full disk or no free connection. It then recovers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ READ = skills.get_skill("s0")
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Path]:
-    """The folder of a server of these tests' own, migrated."""
+    """The folder of a migrated server for these tests only."""
     with server_folder() as made:
         list(migrate.migrate(embedded.start(made).owner_dsn))
         yield made
@@ -46,7 +46,7 @@ def own() -> Iterator[Path]:
 
 @pytest.fixture
 def folder(own: Path) -> Path:
-    """That folder. The server runs, is empty, and keeps what it has acknowledged."""
+    """The same folder. The server runs, is empty and has durable commits."""
     admin = embedded.start(own).admin_dsn
     with psycopg.connect(make_conninfo(admin, dbname="skilldb"), autocommit=True) as conn:
         conn.execute("TRUNCATE tenants CASCADE")
@@ -58,12 +58,12 @@ def folder(own: Path) -> Path:
 
 
 def apis(quick: str) -> pytest.MarkDecorator:
-    """Both APIs, and in a quick run only this one."""
+    """Run on both APIs, or in a short run only on this one."""
     return pytest.mark.parametrize("api", ["blocking", "async"] if FIGURES else [quick])
 
 
 def kill(folder: Path) -> None:
-    """SIGKILL for the whole server, as where the power fails."""
+    """Send SIGKILL to the whole server, like a power failure."""
     postmaster = psutil.Process(int((folder / "postgres" / "postmaster.pid").read_text().split()[0]))
     processes = [postmaster, *postmaster.children(recursive=True)]
     for process in processes:
@@ -75,7 +75,7 @@ def kill(folder: Path) -> None:
 def run_with_kills(
     folder: Path, api: str, kills: int, *, settings: Sequence[str] = ()
 ) -> tuple[list[str], dict[str, Any]]:
-    """What was lost under writers whose server is killed so often, and the figures."""
+    """Kill the server so often under writers. Returns the losses and the figures."""
     server = embedded.start(folder)
     admin = make_conninfo(server.admin_dsn, dbname="skilldb")
     books = ledgers(server.service_dsn, kills)
@@ -103,7 +103,7 @@ def run_with_kills(
 @apis("blocking")
 def test_no_acknowledged_write_is_lost_or_counted_twice_when_the_server_is_killed(api: str, folder: Path) -> None:
     lost, figures = run_with_kills(folder, api, size(1, 10))
-    print(*lost[:20], sep="\n")  # for whoever reads a failure
+    print(*lost[:20], sep="\n")  # shown if the test fails
     record(
         f"Acknowledged writes survive a kill of the server and are stored once ({api})",
         tested="the whole server is killed by SIGKILL under 8 writers; they retry uses with the same ids until "
@@ -130,7 +130,7 @@ def refused(books: list[Ledger]) -> int:
 
 
 def until_served(execute: Execute, *statements: Statement[Any]) -> Any:
-    """What it answers, once it does: each connection of the pool may find out for itself that the server was away."""
+    """The answer after retries: each connection of the pool may fail once after the server was away."""
     for _ in range(20):
         try:
             return execute(*statements)
@@ -150,7 +150,7 @@ def test_a_standby_is_read_and_its_promotion_is_noticed_without_a_restart(api: s
         embedded.stop(folder)
         (folder / "postgres" / "standby.signal").touch()
         with pytest.raises(DatabaseUnavailableError, match="read-only"):
-            embedded.start(folder)  # It runs, but nobody can make logins on it.
+            embedded.start(folder)  # It runs, but no login can be created on a standby.
         assert until_served(execute, READ).id == "s0"
         refusals = 0
         for statement in (USE, USE):
@@ -205,7 +205,7 @@ def test_a_server_that_was_away_for_long_is_noticed_by_the_next_callers(api: str
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """The folder of a server with little space, and a file that takes the rest of it away."""
+    """The folder of a server with little space, and a file that fills the rest."""
     disk = Path(tempfile.mkdtemp(prefix="skilldb-tests-"))
     command = ["mount", "-t", "tmpfs", "-o", "size=220m,mode=755", "tmpfs", str(disk)]
     mounted = subprocess.run(command, capture_output=True, timeout=60)
@@ -234,16 +234,16 @@ def test_a_full_disk_refuses_writes_and_loses_nothing(api: str, small_disk: Path
                 while True:
                     file.write(bytes(1_000_000))
             said = ""
-            for _ in range(200):  # Of 2 MB each: far more than there is space for.
+            for _ in range(200):  # Each has 2 MB: far more than there is space for.
                 try:
                     execute(skills.update_skill("s0", {"description": os.urandom(1_000_000).hex()}))
                 except DatabaseUnavailableError as error:
                     said = str(error)
                     break
-            # Without space for its log PostgreSQL ends all connections.
+            # Without space for its log, PostgreSQL ends all connections.
             assert re.search("No space left|server closed the connection|the server ended the work", said), said
             ballast.unlink()
-            embedded.start(folder)  # Without space for its log PostgreSQL does not go on.
+            embedded.start(folder)  # Without space for its log, PostgreSQL does not start.
             more(30)
         lost = losses(admin, execute, books)
     record(
@@ -271,7 +271,7 @@ def test_a_server_without_a_free_connection_says_so_and_the_pool_goes_on(api: st
                 taken += 1
         with pytest.raises(DatabaseUnavailableError, match=r"connection|client"), opened(api, server.service_dsn):
             pass
-        with writing(execute, books) as more:  # Eight, of whom some are told to come again.
+        with writing(execute, books) as more:  # Eight writers; some of them get an error and retry.
             more(20)
             crowd.close()
             more(50)

@@ -95,7 +95,7 @@ def hostile(hint: Any) -> tuple[Any, ...]:
 
 
 def fits(path: str, hint: Any, value: Any) -> bool:
-    """Whether the value is one of the parameter's type, as far as PostgreSQL can store it."""
+    """Whether the value has the parameter's type and PostgreSQL can store it."""
     if isinstance(value, list | tuple) and hint is list:
         return all(fits(path, str, item) or (item is None and "skill_ids" in path) for item in value)
     if path in ("event.id", "events.id"):
@@ -122,7 +122,7 @@ def _encodes(value: str) -> bool:
 
 
 def _is_json(value: Any) -> bool:
-    if "{1:" in repr(value) or "{None:" in repr(value):  # Keys that are no text.
+    if "{1:" in repr(value) or "{None:" in repr(value):  # Keys that are not text.
         return False
     try:
         text = json.dumps(value, allow_nan=False)
@@ -135,7 +135,7 @@ free = count(16)
 
 
 def fit(path: str, hint: Any, required: bool) -> Any:
-    """A value that is fit, for every parameter: ids are of rows that are there, names of new rows are free."""
+    """A valid value for every parameter: ids of existing rows, and unused names for new rows."""
     name = path.rpartition(".")[2]
     known = {
         "status": "accepted" if required else "published",
@@ -162,7 +162,7 @@ def fit(path: str, hint: Any, required: bool) -> Any:
 
 
 def parameters(name: str) -> dict[str, Any]:
-    """The paths of a function's parameters and their types; a list of texts is one parameter, of the type list."""
+    """The paths of a function's parameters and their types. A list of texts is one parameter of type list."""
     found: dict[str, Any] = {}
 
     def note(path: str, hint: Any, required: bool) -> Any:
@@ -175,7 +175,7 @@ def parameters(name: str) -> dict[str, Any]:
 
 
 def substituted(given: Any, path: str, value: Any) -> Any:
-    """The arguments with the value in the place of the path, in every element where it leads through a list."""
+    """The arguments with the value at the path. If the path goes through a list, every element gets the value."""
     name, _, rest = path.partition(".")
     if isinstance(given, list):
         return [substituted(item, path, value) for item in given]
@@ -185,7 +185,7 @@ def substituted(given: Any, path: str, value: Any) -> Any:
 
 
 class Undone:
-    """An organisation's handle on which everything is undone at once."""
+    """An organisation's handle. Each call on it is rolled back."""
 
     def __init__(self, tenant: skilldb.Tenant) -> None:
         self.tenant = tenant
@@ -202,7 +202,7 @@ class Undone:
 
 @pytest.fixture
 def seeded(addresses: Addresses) -> Iterator[tuple[World, skilldb.Tenant, psycopg.Connection[Any]]]:
-    """Two organisations with the same rows, and what else the second has, which no error to the first may show."""
+    """Two organisations with the same rows. The second has additional ones, which no error of the first may show."""
     with opened(addresses) as (db, admin):
         world = World(db, admin)
         for of in NAMES[:2]:
@@ -220,7 +220,7 @@ TABLES = {"usage": "usage_events", "tokens": "token_measurements", "benchmarks":
 
 
 def reads_back(name: str, path: str, hint: Any, value: Any) -> list[Statement[Any]]:
-    """Where a function returns a number only: the statement that finds the value stored."""
+    """The statement that reads the stored value, for functions that return only a number."""
     module, _, function = name.partition(".")
     if not function.startswith("record_") or module not in TABLES or hint not in (str, int, datetime):
         return []
@@ -255,9 +255,9 @@ def test_what_is_given_is_stored_and_read_back_or_refused_by_its_name(
                         expected = InvalidValueError, path.rpartition(".")[2]
                         assert type(answer) is expected[0], f"{answer!r}, not {expected}"
                         assert expected[1] in str(answer), f"{answer!r}, not {expected}"
-                    told = everything(answer) if isinstance(answer, SkilldbError) else ""
-                    assert "words of globex" not in told, told
-                    if told:
+                    text = everything(answer) if isinstance(answer, SkilldbError) else ""
+                    assert "words of globex" not in text, text
+                    if text:
                         refused += 1
                         with pytest.raises(type(answer)):
                             acme.execute(FUNCTIONS[name](**given))
@@ -289,7 +289,7 @@ def test_a_huge_text_is_stored_whole_or_refused_shortly(
     world, _, _ = seeded
     own = world.models["acme"]
     length = size(200_000, 10_000_000)
-    # Random, so that no compression makes it fit into an index.
+    # Random text cannot be compressed to fit into an index.
     value = Random(0).randbytes(length // 2).hex()
     paths = [(n, p) for n in FUNCTIONS for p, hint in parameters(n).items() if hint is str]
     paths = paths if FIGURES else paths[::3]
@@ -299,7 +299,7 @@ def test_a_huge_text_is_stored_whole_or_refused_shortly(
         answer = world.answer("acme", (name, given))
         if isinstance(answer, SkilldbError):
             assert len(str(answer)) < 2_000, (name, path)
-            # PostgreSQL refuses it, for an index or a CHECK; this package only where it must read it itself.
+            # An index or a CHECK refuses it. skilldb refuses it only if it must read the value itself.
             assert isinstance(answer.__cause__, psycopg.Error) or path in READ_HERE, (name, path, answer)
             assert "words of globex" not in everything(answer)
         if not isinstance(answer, InvalidValueError):

@@ -20,7 +20,8 @@ from tests.support.waits import ended, started
 
 CLIENTS = 4
 SKILLS = 40_000
-BEFORE = 11  # migrations: the next one adds the aggregates to skills, which rewrites the table
+BEFORE = 11
+"""The number of migrations to start with. The next one adds the aggregates to skills, which rewrites the table."""
 FILL = """
 INSERT INTO tenants (id, name, slug) VALUES ('acme', 'Acme', 'acme');
 
@@ -34,7 +35,7 @@ FROM generate_series(0, %(skills)s - 1) AS n;
 
 
 class Client:
-    """Reads and writes, on a pool of its own, by calls that suit the schema before the migrations as well as after."""
+    """Reads and writes on its own pool, with calls that work before and after the migrations."""
 
     def __init__(self, service: str, number: int) -> None:
         self.rounds = 0
@@ -47,7 +48,7 @@ class Client:
         with skilldb.connect(self._service, max_size=1) as db:
             tenant = db.tenant("acme")
             while not stop.is_set():
-                # Its rounds go through the whole table; all clients are at the same skills.
+                # Its rounds cover the whole table, so all clients use the same skills.
                 skill, stars = f"s{self.rounds * 97 % SKILLS}", self.rounds % 5 + 1
                 try:
                     tenant.execute(ratings.rate_skill(self.user, skill, stars))
@@ -65,7 +66,7 @@ class Client:
 
 @contextmanager
 def at_work(clients: list[Client]) -> Iterator[None]:
-    """The clients work until the block ends."""
+    """Run the clients until the block ends."""
     stop = threading.Event()
     threads = [started(client.run, stop) for client in clients]
     try:
@@ -77,7 +78,7 @@ def at_work(clients: list[Client]) -> Iterator[None]:
 
 
 def go_on(clients: list[Client]) -> None:
-    """Each client does ten more rounds: the statements of its first five are prepared from then on."""
+    """Wait until each client has done ten more rounds. After the first five its statements are prepared."""
     goals = [client.rounds + 10 for client in clients]
     until(lambda: all(client.rounds >= goal for client, goal in zip(clients, goals, strict=True)))
 

@@ -24,7 +24,7 @@ from tests.support.world import ACTORS, IDS, NAMES, PRELUDE, Operation, World, e
 BURST = 5
 BURSTS = 40
 
-# Who acts, and the seeds of what is done: so that some can be left out of a run and the rest stays what it is.
+# An organisation and one seed per operation, so that leaving out a burst does not change the others.
 Burst = tuple[str, tuple[int, ...]]
 
 
@@ -34,7 +34,7 @@ def bursts(seed: int) -> list[Burst]:
 
 
 class Run:
-    """Runs of random operations, each from the same beginning, on one database."""
+    """Runs random operations on one database, each time from the same start."""
 
     def __init__(self, db: skilldb.Database, admin: psycopg.Connection[Any]) -> None:
         self.db, self.admin = db, admin
@@ -43,7 +43,7 @@ class Run:
         self.refused: Counter[str] = Counter()
 
     def begin(self, act: Callable[[str, Operation], Any]) -> None:
-        """Two of the organisations and their first rows, and nothing else."""
+        """Reset to two of the organisations and their first rows."""
         empty(self.admin, self.tables)
         for of in NAMES[:2]:
             act(of, ("tenants.create_tenant", {"name": of, "slug": of}))
@@ -51,7 +51,7 @@ class Run:
                 act(of, operation)
 
     def wrong(self, given: Sequence[Burst]) -> str:
-        """What was wrong first; "" where the models were right and no organisation changed another's rows."""
+        """The first fault; empty if the models agree and no organisation changed another's rows."""
         world = World(self.db, self.admin)
         try:
             self.begin(world.act)
@@ -71,7 +71,7 @@ class Run:
         return ""
 
     def transcript(self, given: Sequence[Burst], others: Sequence[str]) -> list[str]:
-        """All that the first organisation is told, times and made-up ids masked, while the others do the same."""
+        """Results and errors of the first organisation while others run, with times and generated ids masked."""
         mine = World(self.db, self.admin)
 
         def answer(of: str, operation: Operation) -> Any:
@@ -91,17 +91,17 @@ class Run:
                     world.answer(other, world.operation(other, Random(seed + n).choice))
                 operation = mine.operation(NAMES[0], Random(seed).choice)
                 found = answer(NAMES[0], operation)
-                told = everything(found) if isinstance(found, Exception) else repr(found)
-                lines.append(masked.of(f"{operation}: {told}"))
+                text = everything(found) if isinstance(found, Exception) else repr(found)
+                lines.append(masked.of(f"{operation}: {text}"))
         self.answered += mine.answered
         self.refused += mine.refused
         return lines
 
 
 class Masked:
-    """Texts without what differs between two runs anyway.
+    """The texts without the parts that differ between any two runs.
 
-    Each time is <time>, in a cursor too, and the nth made-up id is <id n>.
+    Each time becomes <time>, also in a cursor, and the nth generated id becomes <id n>.
     """
 
     TIME = re.compile(r"datetime\.datetime\((?:[^()]|\([^()]*\))*\)|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[.\d]*(\+\d\d)?")
@@ -119,7 +119,7 @@ class Masked:
 
 
 def fewest(items: Sequence[Any], fails: Callable[[Sequence[Any]], bool]) -> Sequence[Any]:
-    """The items without those that are not needed to fail, each half, quarter and so on left out in turn."""
+    """The items that are needed to fail. Leaves out each half, quarter and so on in turn."""
     step = len(items) // 2
     while step:
         start = 0
@@ -134,7 +134,7 @@ def fewest(items: Sequence[Any], fails: Callable[[Sequence[Any]], bool]) -> Sequ
 
 
 def first_wrong(run: Run, seeds: int) -> str:
-    """What is wrong first in so many runs, with the fewest operations that show it; "" where nothing is."""
+    """The first fault in so many runs, with the fewest operations that show it; empty if there is none."""
     for seed in range(seeds):
         given = bursts(seed)
         if run.wrong(given):
@@ -160,12 +160,12 @@ def test_every_answer_and_error_is_the_models_and_no_other_organisations_rows_ch
         "versions are compared in the wrong direction",
         figures={"steps": steps, "results": run.answered.total(), "refusals": run.refused.total()},
     )
-    # With the numbers of the quick run some are not met.
+    # A short run is too small to meet all of them.
     assert steps < 20_000 or run.answered.keys() == FUNCTIONS.keys(), FUNCTIONS.keys() - run.answered.keys()
 
 
 def interference(run: Run, runs: int) -> str:
-    """Where what an organisation is told differs first, others being active or not; "" where it does not."""
+    """The first difference between an organisation's results with and without others; empty if there is none."""
     for seed in range(runs):
         given = bursts(seed)
         alone, in_company = (run.transcript(given, others) for others in (NAMES[:0], NAMES[1:]))
@@ -176,7 +176,7 @@ def interference(run: Run, runs: int) -> str:
 
 
 @pytest.mark.torture
-def test_what_an_organisation_is_told_is_the_same_whatever_the_others_do(addresses: Addresses) -> None:
+def test_the_results_of_an_organisation_do_not_depend_on_the_others(addresses: Addresses) -> None:
     operations = size(600, 15_000)
     with opened(addresses) as (db, admin):
         run = Run(db, admin)
@@ -194,7 +194,7 @@ def test_what_an_organisation_is_told_is_the_same_whatever_the_others_do(address
     )
 
 
-# The tests bite.
+# The tests notice faults.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,14 +24,14 @@ pytestmark = pytest.mark.xdist_group("scaled")
 
 @pytest.fixture
 def conn(scaled_addresses: Addresses) -> Iterator[psycopg.Connection[Any]]:
-    """The superuser on the scaled data, who may change the schema: whatever a test does is rolled back."""
+    """A superuser's connection to the scaled data. All changes are rolled back."""
     with psycopg.connect(scaled_addresses.admin) as conn:
         yield conn
         conn.rollback()
 
 
 def of(conn: psycopg.Connection[Any], query: Query, **params: Any) -> Plan:
-    """The plan of a query as the service runs it for the big tenant, with the schema as the transaction sees it."""
+    """The plan of a query that the service runs for the big tenant, with the transaction's schema."""
     conn.execute("SET LOCAL ROLE skilldb_service")
     conn.execute(SET_TENANT, {"tenant_id": scaled.BIG})
     top = explain.analyse(conn, query, {"tenant_id": scaled.BIG, **params}, as_json=True)["Plan"]
@@ -59,7 +59,7 @@ def test_the_counters_of_the_data_are_those_of_its_rows(scaled_addresses: Addres
 
 
 def test_the_references_of_the_data_lead_somewhere(conn: psycopg.Connection[Any]) -> None:
-    """They were not checked while it was loaded: PostgreSQL does when a foreign key is added."""
+    """Loading did not check the foreign keys. PostgreSQL checks them when they are added."""
     keys = conn.execute(
         "SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname), "
         "format('ALTER TABLE %s ADD %s', conrelid::regclass, pg_get_constraintdef(oid)) "
@@ -145,7 +145,7 @@ def test_the_indexes_of_foreign_keys_are_used_when_what_they_refer_to_is_deleted
     assert len(before) > 5
     for name in ("skills.delete_skill", "users.delete_user"):
         explain.explain(scaled_addresses.service, name, scaled.BIG)
-    # A backend reports its statistics when it ends, which the server need not have seen when the client has.
+    # A server process reports its statistics when it ends. That may be after the client disconnected.
     with psycopg.connect(scaled_addresses.admin, autocommit=True) as waiting:
         running = "SELECT FROM pg_stat_activity WHERE application_name = 'skilldb explain'"
         until(lambda: waiting.execute(running).fetchone() is None)

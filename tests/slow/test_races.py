@@ -26,7 +26,7 @@ from tests.support.server import Addresses
 
 USERS = [f"u{n}" for n in range(8)]
 SKILLS = [f"s{n}" for n in range(4)]
-WRITERS = 10  # the 8 of a burst, and who deletes meanwhile
+WRITERS = 10  # the 8 writers of a burst, and those that delete at the same time
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def race(addresses: Addresses) -> Iterator[Race]:
         psycopg.connect(addresses.admin, autocommit=True) as admin,
         ThreadPoolExecutor(WRITERS) as threads,
     ):
-        # A deadlock is found after this time only; a lower one does not make it any likelier.
+        # PostgreSQL detects a deadlock only after this time. A lower value does not make deadlocks more likely.
         admin.execute(f"ALTER DATABASE {admin.info.dbname} SET deadlock_timeout = '20ms'".encode())
         with skilldb.connect(addresses.service, min_size=WRITERS, max_size=WRITERS) as db:
             acme = db.tenant("acme")
@@ -55,7 +55,7 @@ Rate = Callable[[str, str, int], Statement[Any]]
 def rating_bursts(race: Race, rate: Rate) -> Iterator[list[str]]:
     for n in count():
         dice = random.Random(n)
-        # Each burst has first ratings, repeated ones, and users who rate twice at once.
+        # Each burst has first ratings, repeated ratings, and users who rate twice at once.
         for user in dice.sample(USERS, 3):
             race.acme.execute(ratings.delete_rating(user, "s0"))
         yield race.wrong(race.execute(*(rate(user, "s0", dice.randint(1, 5)) for user in dice.choices(USERS, k=8))))
@@ -172,7 +172,7 @@ Publish = Callable[[str, NewSkillVersion], Statement[SkillVersion]]
 
 
 def new_version(number: int, created_by: str | None = None) -> NewSkillVersion:
-    """Content that no other number has."""
+    """Content that is unique for the number."""
     return NewSkillVersion(content_url=f"v{number}", content_hash=f"{number:064x}", created_by=created_by)
 
 
@@ -239,7 +239,7 @@ def batch_bursts(race: Race, record: Record) -> Iterator[list[str]]:
             ]
             for skill_ids in ([None, *SKILLS], [None])
         )
-        # Half of the batches name no skill, so that no lock of a skill keeps them apart. random.sample shuffles.
+        # Half of the batches name no skill, so no skill lock separates them. random.sample shuffles.
         batches = [
             *(dice.sample(skilled, 10) + dice.sample(free, 6) for _ in range(4)),
             *(dice.sample(free, 16) for _ in range(4)),
@@ -288,7 +288,7 @@ def test_a_broken_batch_is_found_out(race: Race, broken: Record) -> None:
     assert_found_out(batch_bursts(race, broken))
 
 
-# Users who are deleted meanwhile
+# Users who are deleted at the same time
 
 Delete = Callable[[str], Statement[bool]]
 
@@ -333,11 +333,11 @@ def test_deleting_a_user_who_is_locked_after_the_skills_is_found_out(race: Race)
     assert_found_out(leaving_bursts(race, deleting_a_user_who_is_locked_after_the_skills))
 
 
-# All of it, on few skills
+# All writers, on few skills
 
 
 def some_event(dice: random.Random) -> NewUsageEvent:
-    """An event of few skills and users, whose id others may have."""
+    """An event of one of few skills and users. Other events may have the same id."""
     return NewUsageEvent(
         id=str(UUID(int=dice.randrange(30))),
         tool_name="tool",
@@ -443,7 +443,7 @@ def test_views_of_a_skill_and_users_being_deleted_do_not_deadlock(race: Race) ->
 
 
 def test_views_do_not_deadlock_in_a_restored_database(race: Race) -> None:
-    # pg_dump writes foreign keys in the order of their names, and they are checked in the order they were written in.
+    # pg_dump writes foreign keys in the order of their names. PostgreSQL checks them in the order of their creation.
     race.admin.execute(b"""
         ALTER TABLE user_skill_views
         DROP CONSTRAINT user_skill_views_user_fk,

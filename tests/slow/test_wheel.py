@@ -1,4 +1,4 @@
-"""Tests what a service installs: the wheel alone, without the checkout."""
+"""Tests the wheel that a service installs, without the checkout."""
 
 from __future__ import annotations
 

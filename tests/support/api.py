@@ -70,13 +70,13 @@ def pool_of(database: skilldb.Database | skilldb.AsyncDatabase) -> Any:
 
 
 def new_user(tenant: skilldb.Tenant | Api, id: str) -> User:
-    """A user of that id."""
+    """A user with that id."""
     user: User = tenant.execute(users.create_user(f"{id}@example.com", name=id.title(), id=id))
     return user
 
 
 def new_skill(tenant: skilldb.Tenant | Api, id: str, **more: Any) -> Skill:
-    """A skill of that id, which is its slug too."""
+    """A skill with that id, which is also its slug."""
     given = {"name": id.title(), "slug": id, "description": f"What {id} does", "category": "testing"} | more
     skill: Skill = tenant.execute(skills.create_skill(NewSkill(id=id, **given)))
     return skill
@@ -99,5 +99,5 @@ def fill(tenant: skilldb.Tenant | Api, skill: str) -> None:
 
 
 def ask(sql: str, **params: Any) -> Statement[Any]:
-    """A statement of the test's own that returns one value."""
+    """A statement with SQL of the test that returns one value."""
     return Statement(VALUE, queries.parse(f"-- name: ask({', '.join(params)})\n{sql};", "test")["ask"](**params))

@@ -18,11 +18,11 @@ from skilldb.statement import Statement
 
 BURSTS = 300
 
-# How a lost race shows: a wrong count, or an impossible one; a number taken twice; a key that was checked and is gone;
-# a deadlock. A mistake in the SQL of a broken variant shows otherwise.
+# The errors of a lost race: a CHECK fails on a wrong count, two writers take one number, a referenced row was deleted,
+# or a deadlock. A mistake in the SQL of a broken variant raises other errors.
 LOST = "drift|gap or clash|rating_(count|sum) .*is not allowed|version .*is already taken|still referenced|deadlock"
 
-# The skills whose aggregates are not what their rows say.
+# Skills whose counters differ from their rows.
 DRIFT = b"""
 SELECT s.id, s.rating_count, s.rating_sum, s.average_rating, s.total_uses, r.count, r.sum, r.average, e.uses
 FROM skills AS s
@@ -40,14 +40,14 @@ WHERE (s.rating_count, s.rating_sum, s.average_rating, s.total_uses)
 
 @dataclass(frozen=True, kw_only=True)
 class Race:
-    """An organisation for a race, and the superuser's connection that checks the result."""
+    """An organisation for a race, and a superuser's connection that checks the result."""
 
     acme: skilldb.Tenant
     admin: psycopg.Connection[tuple[Any, ...]]
     threads: ThreadPoolExecutor
 
     def burst(self, *jobs: Callable[[], Any]) -> list[Any]:
-        """What each job returned or raised. All of them start together."""
+        """The result or error of each job. All jobs start together."""
         barrier = threading.Barrier(len(jobs))
 
         def write(job: Callable[[], Any]) -> Any:
@@ -65,7 +65,7 @@ class Race:
         return self.admin.execute(query).fetchall()
 
     def wrong(self, outcomes: list[Any], *promised: type[Exception]) -> list[str]:
-        """Errors that nobody promised, and drift."""
+        """Unexpected errors, and drift."""
         drift = [f"drift: {row}" for row in self.rows(DRIFT)]
         return unexpected(outcomes, *promised) + drift
 
@@ -76,9 +76,9 @@ def unexpected(outcomes: list[Any], *promised: type[Exception]) -> list[str]:
 
 
 def first_wrong(bursts: Iterator[list[str]]) -> str:
-    """What was wrong after the first burst that went wrong; "" if none did.
+    """The faults after the first wrong burst; empty if there is none.
 
-    `bursts` runs a burst for each list that is taken from it.
+    Each item of `bursts` is the faults of one burst; taking it runs the burst.
     """
     for number, wrong in enumerate(islice(bursts, BURSTS)):
         if wrong:
@@ -87,6 +87,6 @@ def first_wrong(bursts: Iterator[list[str]]) -> str:
 
 
 def assert_found_out(bursts: Iterator[list[str]]) -> None:
-    """At least one burst of a broken variant went wrong."""
+    """Assert that at least one burst of a broken variant was wrong."""
     wrong = first_wrong(bursts)
     assert re.search(LOST, wrong), wrong or f"nothing was wrong after {BURSTS} bursts"

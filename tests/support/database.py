@@ -15,7 +15,7 @@ from tests.support.server import Addresses
 
 
 def rows(dsn: str, query: str, *params: Any) -> list[tuple[Any, ...]]:
-    """The rows of the query on a connection of its own. The superuser sees all tenants' rows."""
+    """The rows of the query, on a new connection. A superuser sees the rows of all tenants."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         return conn.execute(query.encode(), params or None).fetchall()
 
@@ -42,9 +42,9 @@ def until(condition: Callable[[], bool], *, seconds: float = 60, pause: float = 
 def refused(
     addresses: Addresses, error: type[SkilldbError], *named: str, cause: type[psycopg.Error] | None = None
 ) -> Iterator[None]:
-    """The block must raise exactly this error, its message must contain the words, and nothing may be written.
+    """Assert that the block raises exactly this error, with the words in its message, and writes nothing.
 
-    The error's cause is psycopg's where the database raised it, and none of psycopg's where nothing was sent.
+    If the database raised it, the error's cause is psycopg's `cause`. If nothing was sent, it is no psycopg error.
     """
     before = contents(addresses.admin)
     with pytest.raises(error) as caught:
@@ -57,7 +57,7 @@ def refused(
 
 @contextmanager
 def locked(addresses: Addresses) -> Iterator[psycopg.Connection[Any]]:
-    """Another session holds the row lock of the skill s1."""
+    """Hold the row lock of the skill s1 in another session."""
     with psycopg.connect(addresses.admin) as conn:
         conn.execute("SELECT 1 FROM skills WHERE id = 's1' FOR UPDATE")
         yield conn

@@ -38,7 +38,7 @@ Leaf = Callable[[str, Any, bool], Any]
 def arguments(target: Any, leaf: Leaf, path: str = "", count: Callable[[str], int] = lambda path: 1) -> dict[str, Any]:
     """Arguments for a function, a dataclass or a TypedDict, made from its annotations.
 
-    `count` says of a path how many elements a list there has.
+    `count` returns the number of elements of a list at a path.
     """
     hints, required = _parameters(target, path)
     given = {
@@ -74,12 +74,12 @@ def is_mapping(hint: Any) -> bool:
 
 
 def names_a_row(path: str) -> bool:
-    """Whether the parameter of this path is an id, or the name of a new row."""
+    """Whether the parameter at this path is an id, or the name of a new row."""
     name = path.rpartition(".")[2]
     return name in IDENTITY or name.endswith(("_id", "_ids", "_by"))
 
 
-# What a new row is called: in a call that names its own rows this is one that is still free.
+# The name of a new row. It is unused in a call that names existing rows.
 IDENTITY = {"id", "slug", "email"}
 
 
@@ -120,6 +120,6 @@ def everything(error: BaseException) -> str:
     text = f"{type(error).__name__} {error!r} {error} {getattr(error, '__notes__', '')}"
     if isinstance(error, psycopg.Error):
         fields = [name for name in dir(error.diag) if not name.startswith("_")]
-        # The line of PostgreSQL's source says only which version it is.
+        # The line in PostgreSQL's source depends only on its version.
         text += " ".join(f"{name}={getattr(error.diag, name)}" for name in fields if not name.startswith("source"))
     return text + "".join(f" <- {everything(e)}" for e in (error.__cause__, error.__context__) if e is not None)

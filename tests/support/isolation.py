@@ -1,7 +1,7 @@
-"""Finds faults in the isolation between tenants, over the service's connection; no fault gives an empty list.
+"""Finds faults in the isolation between tenants, over the service's connection. Without a fault a list is empty.
 
-The structure is read from the catalogue (skilldb/admin/isolation.py, which `skilldb doctor` runs too), the behaviour
-is tried out here. The tables are discovered, never listed.
+skilldb/admin/isolation.py, which `skilldb doctor` also runs, reads the structure from the catalogue. This module tries
+the behaviour. Both find the tables in the catalogue.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from skilldb.admin import isolation
 from skilldb.admin.isolation import STRUCTURE as STRUCTURE
 from skilldb.admin.isolation import Check, Conn, ForeignKey
 
-# Tenants, and the ids of rows: the row of tenant A has the id A. UUIDs, since usage_events wants them, of one length,
-# so that an error's text differs in nothing else.
+# Tenants, and the ids of their rows: the row of tenant A has the id A. They are UUIDs, because usage_events needs
+# UUIDs. They have one length, so that error texts differ only in the id.
 A = "00000000-0000-4000-8000-00000000000a"
 B = "00000000-0000-4000-8000-00000000000b"
 PEER = "00000000-0000-4000-8000-00000000000c"
@@ -29,7 +29,7 @@ NEW = "00000000-0000-4000-8000-00000000000e"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """`required`: an INSERT must name it. `choice`: a value that its CHECK lists, None without such a CHECK."""
+    """`required`: an INSERT must name it. `choice`: a value that its CHECK lists, or None without such a CHECK."""
 
     name: str
     type: str
@@ -49,7 +49,7 @@ class Table(isolation.Table):
 
 
 def tables(conn: Conn) -> list[Table]:
-    """Every table with a tenant_id, and tenants, from the catalogue."""
+    """Every table with a tenant_id, and the table tenants, from the catalogue."""
     found = isolation.tables(conn)
     keys = isolation.keys(conn)
     names = {table.name for table in found} - {"tenants"}
@@ -95,10 +95,10 @@ def _columns(conn: Conn, table: int) -> tuple[Column, ...]:
 def seed(conn: Conn, *, shared: bool = True) -> None:
     """As the superuser, write to each table a row of A, one of PEER, one of B and, if `shared`, one of B with A's id.
 
-    Rows that were there are gone.
+    Deletes the previous rows.
     """
     with conn.transaction():
-        # Rows refer to rows of the same id, skills and versions to each other: no order would do.
+        # Skills and versions refer to each other, so no order of INSERTs passes the foreign-key checks.
         conn.execute("SET LOCAL session_replication_role = replica")
         for table in tables(conn):
             conn.execute(sql.SQL("DELETE FROM {}").format(table.identifier))
@@ -157,7 +157,7 @@ def rows_of(conn: Conn, tenant: str) -> dict[str, list[str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The outcome of an attempt, which was rolled back: an error, or the number of rows."""
+    """The outcome of an attempt, which is rolled back: an error or the number of rows."""
 
     sqlstate: str | None = None
     text: str = ""
@@ -193,7 +193,7 @@ def insertion(table: Table, values: Mapping[str, Any]) -> sql.Composed:
 
 
 def _update(table: Table) -> sql.Composed | None:
-    """Set every column that the service may update to its present value."""
+    """Set every column that the service may update to its current value."""
     columns = [sql.Identifier(column.name) for column in table.columns if column.updatable]
     changes = sql.SQL(", ").join(sql.SQL("{0} = {0}").format(column) for column in columns)
     return sql.SQL("UPDATE {} SET {}").format(table.identifier, changes) if columns else None
@@ -201,7 +201,7 @@ def _update(table: Table) -> sql.Composed | None:
 
 @contextmanager
 def acting_for(conn: Conn, tenant: str) -> Iterator[None]:
-    """A transaction with the tenant set, which is rolled back."""
+    """Run a transaction with the tenant set, and roll it back."""
     with conn.transaction(force_rollback=True):
         conn.execute("SELECT set_config('app.current_tenant_id', %s, true)", [tenant])
         yield
@@ -303,7 +303,7 @@ def _undetected(conn: Conn, table: Table) -> Iterator[str]:
     values = row(table, tenant=A, id=B, parent=A, number=2)
     taken = attempt(conn, insertion(table, values), values)
     if taken.sqlstate == "23505":
-        # The conflict may be with A's own row, whose parents are the same.
+        # The conflict may be with A's own row, which has the same parents.
         with acting_for(conn, A):
             delete_all(conn, table)
             taken = attempt(conn, insertion(table, values), values)

@@ -36,7 +36,7 @@ UNION ALL SELECT id::text FROM token_measurements
 
 @contextmanager
 def opened(api: str, dsn: str, **settings: Any) -> Iterator[tuple[Execute, Any]]:
-    """`execute` of the organisation acme, from any thread, and the pool behind it; api is "blocking" or "async"."""
+    """`execute` of the organisation acme, callable from any thread, and its pool. `api`: "blocking" or "async"."""
     if api == "blocking":
         with skilldb.connect(dsn, **settings) as database:
             yield database.tenant("acme").execute, pool_of(database)
@@ -62,7 +62,7 @@ def opened(api: str, dsn: str, **settings: Any) -> Iterator[tuple[Execute, Any]]
 
 
 def not_put_back(pool: Any) -> list[dict[str, int]]:
-    """The pool's figures if connections of it are lost; connections that are being replaced are not."""
+    """The pool's figures if it lost connections. Connections that are being replaced do not count as lost."""
     for _ in range(500):
         stats: dict[str, int] = pool.get_stats()
         if stats["pool_available"] == stats["pool_size"]:
@@ -73,12 +73,12 @@ def not_put_back(pool: Any) -> list[dict[str, int]]:
 
 @dataclass
 class Ledger:
-    """The ledger of one writer, who alone writes for the user with this id."""
+    """The ledger of one writer, the only one that writes for this user."""
 
     user: str
     dice: random.Random
     tried: set[str] = field(default_factory=set)
-    told: set[str] = field(default_factory=set)
+    acknowledged: set[str] = field(default_factory=set)
     uses: int = 0
     views_told: Counter[str] = field(default_factory=Counter)
     views_tried: Counter[str] = field(default_factory=Counter)
@@ -93,7 +93,7 @@ class Ledger:
         return found
 
     def execute(self, execute: Execute, *statements: Statement[Any]) -> bool:
-        """Whether the answer came."""
+        """Whether an answer arrived."""
         begun = monotonic()
         try:
             execute(*statements)
@@ -106,7 +106,7 @@ class Ledger:
         return True
 
     def write(self, execute: Execute) -> None:
-        """Write something. Uses, which have ids of their own, are tried again until an answer comes."""
+        """Write a random row. Uses have ids, so they are retried until an answer arrives."""
         skill, user = self.dice.choice(SKILLS), self.user
         match self.dice.randrange(7):
             case 0 | 1 as many:
@@ -118,7 +118,7 @@ class Ledger:
                     usage.record_usage_events(events) if many else usage.record_usage_event(events[0])
                 )
                 until(lambda: self.execute(execute, statement), seconds=120, pause=0)
-                self.told.update(str(event.id) for event in events)
+                self.acknowledged.update(str(event.id) for event in events)
                 self.uses += len(events)
             case 2:
                 rating = self.dice.randint(1, 5)
@@ -146,11 +146,11 @@ class Ledger:
 
     def _once(self, execute: Execute, id: str, statement: Statement[Any]) -> None:
         if self.execute(execute, statement):
-            self.told.add(id)
+            self.acknowledged.add(id)
 
 
 def ledgers(dsn: str, seed: int) -> list[Ledger]:
-    """The ledgers of eight writers, in an organisation that this creates."""
+    """The ledgers of eight writers, in a new organisation."""
     with skilldb.connect(dsn) as database:
         acme = database.tenant("acme")
         acme.execute(tenants.create_tenant("Acme", "acme"))
@@ -188,11 +188,13 @@ def writing(execute: Execute, books: list[Ledger]) -> Iterator[Callable[[int], N
 
 
 def losses(admin_dsn: str, execute: Execute, books: list[Ledger]) -> list[str]:
-    """The differences between the rows and what the writers were told."""
+    """The differences between the rows and the answers to the writers."""
     wrong = [f"drift: {drift}" for drift in execute(metrics.find_metric_drift())]
     found = Counter(id for (id,) in rows(admin_dsn, IDS))
-    told, tried = (set[str]().union(*(getattr(book, name) for book in books)) for name in ("told", "tried"))
-    wrong += [f"lost: {id}" for id in told - found.keys()]
+    acknowledged, tried = (
+        set[str]().union(*(getattr(book, name) for book in books)) for name in ("acknowledged", "tried")
+    )
+    wrong += [f"lost: {id}" for id in acknowledged - found.keys()]
     wrong += [f"more than was tried: {id}" for id in found.keys() - tried]
     wrong += [f"twice: {id}" for id, times in found.items() if times > 1]
     uses = sum(book.uses for book in books)

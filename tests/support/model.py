@@ -1,7 +1,7 @@
-"""Models every repository function as plain Python on one organisation's rows in memory.
+"""Models every repository function in plain Python, on one organisation's rows in memory.
 
-The functions have the names and parameters of the repositories'. What they refuse they refuse for all reasons there
-are: which of them the database meets first is not promised.
+The functions have the names and parameters of the repositories' functions. A refusal lists every reason that applies,
+because the database may report any of them first.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ from skilldb.prices import DEFAULT_PRICES
 Row = TypeVar("Row")
 
 Reason = tuple[type[SkilldbError], str]
-"""An error class, and what its message names."""
+"""An error class, and a word of its message."""
 
 MOST = 2**31 - 1
 DAY = timedelta(days=1)
@@ -83,14 +83,14 @@ REVIEWS = {
 
 
 class Refused(Exception):
-    """The call is refused for one of these reasons."""
+    """The call must fail for one of these reasons."""
 
     def __init__(self, *reasons: Reason) -> None:
         self.reasons = reasons
 
 
 def refuse(*reasons: tuple[bool, type[SkilldbError], str]) -> None:
-    """Raise Refused with the reasons that hold."""
+    """Raise Refused with the reasons that apply."""
     if found := [(error, named) for holds, error, named in reasons if holds]:
         raise Refused(*found)
 
@@ -137,7 +137,7 @@ class Event:
 
 
 class Organisation:
-    """The rows of one organisation. `slugs`, the slugs of all organisations, are the only thing they share."""
+    """The rows of one organisation. Organisations share only `slugs`, the slugs of all organisations."""
 
     def __init__(self, id: str, slugs: set[str]) -> None:
         self.id = id
@@ -156,9 +156,9 @@ class Organisation:
         self.results: dict[tuple[str, str, int], NewBenchmarkResult] = {}
 
     def at(self, now: datetime, new_id: str | None) -> None:
-        """Set the clock, and the id that the database makes up where none is given."""
+        """Set the clock, and the id that the database generates if none is given."""
         self.instant = now
-        # TIMESTAMPTZ(3) rounds. Where an order matters, the SQL cuts.
+        # TIMESTAMPTZ(3) rounds. Where the order matters, the SQL truncates.
         self.now = (now + timedelta(microseconds=500)).replace(
             microsecond=(now.microsecond + 500) // 1000 % 1000 * 1000
         )
@@ -243,7 +243,7 @@ class Organisation:
     # Skills.
 
     def skill(self, id: str) -> Skill:
-        """The skill with its averages, each computed from the rows that it is of."""
+        """The skill with its averages, each computed from its rows."""
         ratings = [rating.rating for (_, skill), rating in self.ratings.items() if skill == id]
         types = [feedback.feedback_type for feedback in self.feedback.values() if feedback.skill_id == id]
         thumbs = [int(type == "thumbs_up") for type in types if type in THUMBS]
@@ -262,7 +262,7 @@ class Organisation:
         return [cost for cost in costs if cost is not None]
 
     def count(self, id: str, uses: int = 0) -> None:
-        """A counter of the skill moves."""
+        """A counter of the skill changes."""
         skill = self.skills[id]
         self.skills[id] = replace(skill, total_uses=skill.total_uses + uses, metrics_updated_at=self.now)
 
@@ -325,9 +325,9 @@ class Organisation:
         return self.page([(skill.updated_at, skill.id, skill) for skill in found], limit, after)
 
     def page(self, rows: list[tuple[datetime, str, Row]], limit: int, after: str | None) -> Page[Row]:
-        """The rows below the cursor, latest first."""
+        """The rows after the cursor, latest first."""
         try:
-            time, id = paging.decode(after)  # A cursor means something to the package only.
+            time, id = paging.decode(after)  # Cursors are opaque.
         except InvalidValueError:
             raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
         refuse((not 1 <= limit < 2**63 - 1, InvalidValueError, "limit"))
@@ -346,7 +346,7 @@ class Organisation:
             (other is not None and other.id != skill_id, AlreadyExistsError, "slug"),
         )
         old = self.skills[skill_id]
-        # Without a type, as mypy takes any sequence for the tags, which are stored as a list.
+        # Without a type annotation, because mypy accepts any sequence for the tags, which are stored as a list.
         given: dict[str, Any] = {**changes, "tags": list(changes.get("tags", old.tags))}
         new = replace(old, **given)
         if new != replace(old, slug=new.slug, hours_saved=new.hours_saved):
@@ -437,7 +437,7 @@ class Organisation:
         return self.record_usage_events([event]) == 1
 
     def record_usage_events(self, events: Iterable[NewUsageEvent]) -> int:
-        """Of two events of one id in one call either may be the one that is recorded: not promised, nor modelled."""
+        """If one call has two events with the same id, either may be recorded. The model does not cover that."""
         new = [e for e in events if e.id is None or str(UUID(e.id)) not in self.events]
         refuse(
             *(self.no_user(event.user_id) for event in new),
@@ -526,7 +526,7 @@ class Organisation:
         refuse(self.no_user(user_id), self.no_skill(skill_id), *outside(1, current_version=current_version))
         former = self.views.get((user_id, skill_id))
         self.views[user_id, skill_id] = UserSkillView(
-            id=ANY,  # Made up, and never needed to find the view.
+            id=ANY,  # A generated id, which no function takes.
             user_id=user_id,
             skill_id=skill_id,
             last_viewed_at=max(former.last_viewed_at, self.cut) if former else self.cut,
@@ -810,12 +810,12 @@ class Organisation:
         )
 
     def of(self, run_id: str, model: str, field: str) -> list[int]:
-        """A field's values over the cases of a model, where they have one."""
+        """The values of a field over a model's cases, without missing ones."""
         found = [getattr(r, field) for (run, name, _), r in self.results.items() if (run, name) == (run_id, model)]
         return [value for value in found if value is not None]
 
     def ranked(self, run_id: str) -> list[tuple[str, Fraction | None, Fraction | None]]:
-        """The models with results, their mean quality and mean cost, best first."""
+        """The models with results, with their mean quality and mean cost, best first."""
         models = {model for run, model, _ in self.results if run == run_id}
         means = [
             (model, mean(self.of(run_id, model, "quality_score")), mean(self.of(run_id, model, COST)))
@@ -836,7 +836,7 @@ class Organisation:
                 **{field: getattr(result, field) for field in NewBenchmarkResult.__slots__},
                 id=ANY,
                 benchmark_run_id=run.id,
-                created_at=ANY,  # When the case was first recorded; read by nothing else.
+                created_at=ANY,  # The time of the first result for the case. Nothing else reads it.
             )
             for (of, _, _), result in sorted(self.results.items(), key=lambda item: item[0])
             if of == run.id

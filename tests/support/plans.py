@@ -1,4 +1,4 @@
-"""Reads plans: what they scan, by which index and condition, and how many rows they discard."""
+"""Reads plans: their scans, indexes and conditions, and the rows that they discard."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ BIG_TABLE = 10_000
 
 REMOVED = 1_000
 REMOVED_PER_ROW = 10
-"""A plan may discard so many rows, and so many more for each row that it returns.
+"""The rows that a plan may discard, and how many more for each returned row.
 
-The first is about what one user has viewed or one skill has got as feedback, which a query may well look through. What
-an organisation or a table has is far more: whoever looks through that, for a few rows, lacks an index.
+A query may read all views of one user or all feedback items of one skill; the first number allows that. An organisation
+or a table has far more rows: a query that reads them for a few rows lacks an index.
 """
 
 
@@ -48,7 +48,7 @@ class Plan:
             yield node
 
     def indexes(self) -> Iterator[str]:
-        """The indexes it scans, and those by which it finds conflicts."""
+        """The indexes that it scans, and those that find conflicts."""
         for node in self.nodes():
             if "Index Name" in node:
                 yield node["Index Name"]
@@ -76,7 +76,7 @@ class Catalogue:
 
 
 def planned() -> dict[str, Query]:
-    """Every query that has a plan here, by its name: few servers of tests have the extension pg_stat_statements."""
+    """Every query with a plan, by name. Those of pg_stat_statements are left out, because few test servers have it."""
     return {
         name: query
         for name, query in queries.load_all().items()
@@ -85,7 +85,7 @@ def planned() -> dict[str, Query]:
 
 
 def run(owner_dsn: str, service_dsn: str, tenants: list[str]) -> list[Plan]:
-    """The custom and the generic plan of every query that has one, for each tenant, or for the owner."""
+    """The custom and the generic plan of every query, for each tenant or for the owner."""
     found = []
     examples = {tenant: explain.find_examples(service_dsn, tenant) for tenant in tenants}
     for name, query in planned().items():
@@ -109,7 +109,7 @@ def run(owner_dsn: str, service_dsn: str, tenants: list[str]) -> list[Plan]:
 def violations(plan: Plan, catalogue: Catalogue) -> list[str]:
     """The faults of the plan, one sentence each.
 
-    A query whose header says that it reads all may read big tables from end to end, and may throw away rows there.
+    A query with `Reads all` in its header may read big tables from end to end, and may discard their rows.
     """
     wrong = []
     removed = 0.0
@@ -125,8 +125,7 @@ def violations(plan: Plan, catalogue: Catalogue) -> list[str]:
         condition = node.get("Index Cond", "")
         if column and not re.search(rf"\b{column} = ", condition):
             wrong.append(f"{plan} scans {index} by {condition or 'no condition'}, without {column}")
-        # A VALUES list or a function of the query's own is no table that an index could serve, PostgreSQL's catalogue
-        # none that we could index.
+        # No index can serve a VALUES list or a function scan, and we cannot add indexes to PostgreSQL's catalogue.
         foreign = node["Node Type"] in ("Values Scan", "Function Scan") or node.get("Relation Name", "").startswith(
             "pg_"
         )
@@ -148,7 +147,7 @@ def index_uses(plans: list[Plan]) -> dict[str, list[str]]:
 
 
 def useless_indexes(conn: psycopg.Connection[Any], uses: Mapping[str, list[str]]) -> list[str]:
-    """The indexes that no query's plan uses and whose comment gives no reason. Keys have their reason."""
+    """The indexes that no query's plan uses and whose comment gives no reason. Keys are left out."""
     found = conn.execute("""
         SELECT i.indexrelid::regclass::text
         FROM pg_index AS i

@@ -22,7 +22,7 @@ USERS = ("postgres", "skilldb_owner", "skilldb_service")
 
 @contextmanager
 def pooler(folder: Path, host: str, port: int, **settings: str | int) -> Iterator[int]:
-    """The port, on the loopback, of a pgbouncer in transaction mode, or in the mode of the settings."""
+    """Start a pgbouncer in transaction mode, or in the mode of `settings`. Yields its port on 127.0.0.1."""
     assert PROGRAM is not None
     with socket.create_server(("127.0.0.1", 0)) as free:
         listen_port: int = free.getsockname()[1]
@@ -40,7 +40,7 @@ def pooler(folder: Path, host: str, port: int, **settings: str | int) -> Iterato
     (folder / "users").write_text("".join(f'"{user}" ""\n' for user in USERS))
     (folder / "ini").write_text("\n".join(["[databases]", f"* = host={host} port={port}", "[pgbouncer]", *lines, ""]))
     user = []
-    if os.geteuid() == 0:  # It refuses to run as root. The embedded server's socket is open to its owner only.
+    if os.geteuid() == 0:  # pgbouncer refuses to run as root. Only its owner can use the embedded server's socket.
         owner = Path(host).owner() if host.startswith("/") else "nobody"
         user = ["-u", owner]
         for path in (folder, *folder.glob("*")):

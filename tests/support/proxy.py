@@ -1,6 +1,6 @@
-"""A proxy that counts round trips: PostgreSQL messages go only as far as a client may go without an answer.
+"""A proxy that counts round trips: it forwards messages only when the client must wait for an answer.
 
-It fails on demand, in either direction.
+It produces faults on demand, in either direction.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ FLUSH, SYNC, QUERY, TERMINATE = b"H", b"S", b"Q", b"X"
 AUTHENTICATION, READY = b"R", b"Z"
 AUTHENTICATION_OK, SASL_FINAL = 0, 12
 DELAY = 0.3
-"""Seconds: longer than the tenth of a second after which psycopg resumes our wait."""
+"""Seconds. Longer than psycopg's polling interval of a tenth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault of a round trip: so much of the request or answer gets through, and then this happens.
+    """A fault of a round trip: a part of the request or answer gets through, and then the fault happens.
 
-    cut: both sides are closed. stall: nothing more comes until the client has gone, or the proxy's timeout is over.
-    delay: the rest comes after DELAY seconds. crawl: it comes byte by byte. trickle: it comes byte by byte, slowly. A
-    fault of the answer comes when the server has done its work.
+    cut: both sides are closed. stall: nothing more arrives until the client disconnects or the proxy's timeout ends.
+    delay: the rest arrives after DELAY seconds. crawl: it arrives byte by byte. trickle: it arrives slowly, byte by
+    byte. A fault of the answer happens after the server has done its work.
     """
 
     of: Literal["request", "answer"]
@@ -42,13 +42,13 @@ class Fault:
 
 
 class Proxy(benchmarks.proxy.Proxy):
-    """Relays round trips, and counts them in `round_trips`.
+    """Forwards round trips, and counts them in `round_trips`.
 
-    Once logged in, what the client sends is held back until a Sync or a simple Query ends it, and what the server
-    answers until it is ready for more. That is one round trip. So a client that waits for an answer any earlier gets
-    none: after `wait_timeout` seconds its connection is closed.
+    After the login the proxy holds back the client's messages until a Sync or a simple Query, and the server's answer
+    until ReadyForQuery. That is one round trip. A client that waits for an earlier answer gets none: the proxy closes
+    its connection after `wait_timeout` seconds.
 
-    `faults` are those of the next round trips, None for none. `when_stalled` is called when one of them stalls, delays
+    `faults`: the faults of the next round trips; None for no fault. `when_stalled` is called when one stalls, delays
     or trickles.
     """
 
@@ -66,7 +66,7 @@ class _Relay(BaseRequestHandler):
     request: socket.socket
 
     def handle(self) -> None:
-        # Either side may go, or be silent for too long: then so does the other.
+        # If one side closes or is silent for too long, close the other.
         with (
             contextlib.suppress(OSError),
             self.server.dial() as server,
@@ -88,7 +88,7 @@ class _Relay(BaseRequestHandler):
                 self.request.sendall(answer)
 
     def _faulty(self, fault: Fault, message: bytes, to: socket.socket) -> bytes:
-        """Send a part of it as the fault says, and return the rest, where one is still to be sent."""
+        """Send the part that the fault allows. Returns the rest that is still to be sent."""
         through = int(len(message) * fault.share)
         to.sendall(message[:through])
         if fault.then == "delay":
@@ -120,9 +120,9 @@ class _Relay(BaseRequestHandler):
                     server.sendall(_message(sent))
 
     def _burst(self, sent: BinaryIO) -> bytes:
-        """All that the client sends before it waits; nothing where it takes its leave."""
+        """Everything that the client sends before it waits for an answer. Empty if the client ends the session."""
         self.request.settimeout(None)
-        # A Flush with nothing before it asks for nothing; psycopg sends one after each pipeline.
+        # psycopg sends a Flush after each pipeline. A Flush without messages before it gets no answer.
         while (first := _message(sent))[:1] == FLUSH:
             pass
         held = [first]
@@ -141,7 +141,7 @@ def _until(stream: BinaryIO, last: bytes) -> Iterator[bytes]:
 
 
 def _message(stream: BinaryIO) -> bytes:
-    """A whole message: its type, its length, which counts itself, and the rest."""
+    """A whole message: its type, its length (which includes itself), and the rest."""
     head = _exactly(stream, 5)
     return head + _exactly(stream, struct.unpack("!xi", head)[0] - 4)
 
@@ -159,5 +159,5 @@ def proxy(host: str, port: int, wait_timeout: float = 8.0) -> AbstractContextMan
 
 
 def through(wire: Proxy, dsn: str) -> str:
-    """The address that leads through the proxy."""
+    """The DSN that leads through the proxy."""
     return benchmarks.proxy.through(wire.port, dsn)

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from tests.support.server import Admin
 
-# Whatever a statement changes in these has another xmin afterwards. VACUUM and ANALYZE write sizes in place, without.
+# A changed catalogue row gets a new xmin. VACUUM and ANALYZE update in place and keep it.
 _CATALOGUES = (
     "pg_attrdef",
     "pg_attribute",
@@ -44,17 +44,17 @@ _SHARED = {
 KEPT = "skilldb tests, kept"
 """The application_name of sessions that outlive a test."""
 _SMALL = 1 << 20
-"""Bytes of all tables with rows, up to which deleting the rows is faster than TRUNCATE."""
+"""Up to this size in bytes of all tables with rows, DELETE is faster than TRUNCATE."""
 
 
 class Reused:
-    """The database, of one worker. `template` is a migrated database, with no rows but those of the migrations."""
+    """The database of one worker. `template` is a migrated database with only the rows of the migrations."""
 
     def __init__(self, admin: Admin, template: str, name: str) -> None:
         self._admin, self._template, self.name = admin, template, name
         self._before = ""
         self.copies = 0
-        """How often it was copied anew. Each time all sessions end."""
+        """How often it was copied again. Each copy ends all sessions."""
         with self._connected(template) as conn:
             tables = conn.execute(
                 "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
@@ -64,7 +64,7 @@ class Reused:
 
     @contextmanager
     def lent(self) -> Iterator[str]:
-        """Its name, for a test that finds it as it was migrated."""
+        """The name of the database, in its state after migrating."""
         if not self._before:
             self._copy()
         try:
@@ -95,7 +95,7 @@ class Reused:
         self.drop()
         name, template = sql.Identifier(self.name), sql.Identifier(self._template)
         with self._connected("postgres") as conn:
-            # A copy of a database has privileges of its own, whatever the original has.
+            # CREATE DATABASE does not copy the privileges on the original.
             conn.execute(sql.SQL("CREATE DATABASE {} OWNER skilldb_owner TEMPLATE {}").format(name, template))
             conn.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(name))
         with self._connected(self.name) as conn:
@@ -110,11 +110,11 @@ class Reused:
         )
 
     def _with_rows(self, conn: psycopg.Connection[tuple[str, ...]]) -> set[str]:
-        asked = sql.SQL(" UNION ALL ").join(
+        query = sql.SQL(" UNION ALL ").join(
             sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(table, sql.Identifier(table))
             for table in self._tables
         )
-        return {name for (name,) in conn.execute(asked)}
+        return {name for (name,) in conn.execute(query)}
 
     def _clear(self, conn: psycopg.Connection[tuple[str, ...]]) -> None:
         if written := self._with_rows(conn) - self._filled:
@@ -127,13 +127,13 @@ class Reused:
                 self._before = self._fingerprint(conn)
             else:  # TRUNCATE takes 50 ms, whatever the tables contain.
                 deletes = [sql.SQL("DELETE FROM {};").format(sql.Identifier(table)) for table in tables]
-                # As a replica, PostgreSQL checks no foreign keys: all rows go.
+                # As a replica, PostgreSQL checks no foreign keys, so all rows can be deleted.
                 replica = sql.SQL("SET LOCAL session_replication_role = replica;")
                 conn.execute(sql.SQL("").join([replica, *deletes]))
         conn.execute("SELECT pg_stat_reset()")
 
     def _fingerprint(self, conn: psycopg.Connection[tuple[str, ...]]) -> str:
-        """What is in the catalogues, and the rows of the migrations, told by the transactions that wrote them."""
+        """A fingerprint of the catalogues and of the migrations' rows, from the transactions that wrote them."""
         conditions = dict.fromkeys([*_CATALOGUES, *sorted(self._filled)], "true") | _SHARED
         parts = sql.SQL(", ").join(
             sql.SQL("(SELECT count(*) || ':' || coalesce(sum(xmin::text::bigint), 0) FROM {} WHERE {})").format(

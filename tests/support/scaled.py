@@ -8,14 +8,14 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 BIG = "t01"
-"""The organisation that has half of all rows. The others have fewer, the higher their number is."""
+"""The organisation with half of all rows. Of the others, those with higher numbers have fewer."""
 SMALL = "t50"
 """The organisation with the fewest rows, if there are 50."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """The least numbers of rows of each table, over all organisations."""
+    """The minimum numbers of rows of each table, over all organisations."""
 
     tenants: int = 50
     users: int = 12_000
@@ -31,9 +31,9 @@ class Sizes:
 
 
 def load(dsn: str, sizes: Sizes | None = None) -> None:
-    """Write the data into a migrated, empty database, as the superuser, and analyse it, so that plans stay the same.
+    """Write the data into a migrated, empty database, as the superuser. Then ANALYZE, so that plans are stable.
 
-    Foreign keys are not checked row by row: ids are computed, so that they exist.
+    Foreign keys are not checked while loading. The ids are computed, so they exist.
     """
     with psycopg.connect(dsn) as conn:
         conn.execute("SET LOCAL session_replication_role = replica")
@@ -41,7 +41,7 @@ def load(dsn: str, sizes: Sizes | None = None) -> None:
         for statement in _STATEMENTS:
             conn.execute(_filled(statement, sizes or Sizes()))
     with psycopg.connect(dsn, autocommit=True) as conn:
-        # Of the database, not of the session: autovacuum may analyse a table again.
+        # Set it for the database, not for the session, because autovacuum may analyse a table again.
         setting = SQL("ALTER DATABASE {} SET default_statistics_target = 1000").format(Identifier(conn.info.dbname))
         conn.execute(setting)
     with psycopg.connect(dsn, autocommit=True) as conn:
@@ -54,8 +54,8 @@ def _filled(statement: str, sizes: Sizes) -> bytes:
     return statement.encode()
 
 
-# A row's owner, skill or user is drawn with the square of a random number: a few have many. What an organisation has
-# of everything is in `shares`; `u` and `s` number its users and skills.
+# The square of a random number chooses a row's owner, skill or user, so a few have many rows. `shares` has the numbers
+# of rows of each organisation; `u` and `s` number its users and skills.
 _STATEMENTS = (
     """
     CREATE TEMPORARY TABLE shares ON COMMIT DROP AS
@@ -120,7 +120,7 @@ _STATEMENTS = (
     ) AS v
     WHERE v.tenant_id = s.tenant_id AND v.skill_id = s.id
     """,
-    # User u sees a share of the skills that falls with the root of u; no pair comes twice.
+    # User u has viewed a share of the skills that falls with the root of u. Each pair occurs once.
     """
     INSERT INTO user_skill_views (
         tenant_id, id, user_id, skill_id, last_viewed_at, last_viewed_version, view_count

@@ -18,7 +18,7 @@ Conn = psycopg.Connection[tuple[Any, ...]]
 LAST = len(migrate.read())
 """The number of the last migration."""
 
-# What pg_dump adds of its own, or of the server and the database's set-up.
+# Lines that pg_dump adds, and lines about the server and the set-up of the database.
 _NOISE = re.compile(
     r"^--\n(?:-- .*\n)+--\n"
     r"|^-- Dumped (?:from|by) .*\n"
@@ -166,7 +166,7 @@ WHERE
 ORDER BY c.relname COLLATE "C", a.attnum
 """
 
-# From PostgreSQL 18 on NOT NULL is a constraint too; the columns say it.
+# From PostgreSQL 18 on NOT NULL is also a constraint. It is left out, because the columns show it.
 _KEYS = """
 SELECT c.relname, k.conname, pg_get_constraintdef(k.oid)
 FROM pg_constraint AS k
@@ -202,7 +202,7 @@ WHERE p.schemaname = 'public'
 ORDER BY p.tablename COLLATE "C", p.policyname COLLATE "C"
 """
 
-# Of the owner's own privileges nothing is said.
+# Leave out the owner's own privileges.
 _GRANTS = """
 WITH granted (oid, attnum, attname, acl) AS (
     SELECT c.oid, 0, NULL, c.relacl
@@ -271,7 +271,7 @@ GROUP BY c.relname, a.attname, a.attnum, a.atttypid, a.atttypmod
 ORDER BY c.relname COLLATE "C", a.attnum
 """
 
-# A row refers to none where a column of the key may be NULL, and alone where those columns hold a unique key.
+# The reference is optional if a column of the key may be NULL, and unique if these columns contain a unique key.
 _REFERENCES = """
 SELECT
     c.relname,

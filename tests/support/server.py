@@ -21,9 +21,9 @@ from skilldb.dev import embedded
 RUN = secrets.token_hex(4)
 """In the name of each database of this process: other runs may use the same server at the same time."""
 CHECKOUT = Path(__file__).parent.parent.parent
-# Any other server, as a superuser, who creates databases and logins there. The logins get in without a password.
+# Another server. The superuser creates databases and logins on it. The logins connect without a password.
 TEST_DSN = os.environ.get("SKILLDB_TEST_DSN")
-# Set, the service's connections run through a pgbouncer in transaction mode.
+# If it is set, the service's connections go through a pgbouncer in transaction mode.
 POOLER = os.environ.get("SKILLDB_TEST_POOLER")
 SUBJECT_OWNER = "skilldb_subject_owner"
 """An owner without BYPASSRLS, which is subject to the policies."""
@@ -32,7 +32,7 @@ direct_only = pytest.mark.skipif(bool(POOLER), reason="is about connections that
 
 @dataclass(frozen=True, kw_only=True)
 class Admin:
-    """The superuser's address, with the names of pytest-postgresql's executors."""
+    """The superuser's DSN, with the attribute names of pytest-postgresql's executors."""
 
     host: str
     port: int
@@ -58,7 +58,7 @@ class Admin:
 
 @dataclass(frozen=True, kw_only=True)
 class Addresses:
-    """The test's own database, as superuser, as owner and as the service."""
+    """The DSNs of the test's own database, for the superuser, the owner and the service."""
 
     admin: str
     owner: str
@@ -81,7 +81,7 @@ def created(dsn: str, dbname: str, template: str = "template1") -> Iterator[None
 
 @contextmanager
 def server_folder() -> Iterator[Path]:
-    """A folder for an embedded server. Unlike pytest's folders, root's server can reach it."""
+    """A folder for an embedded server. Unlike pytest's folders, a server started by root can enter it."""
     folder = Path(tempfile.mkdtemp(prefix="skilldb-tests-"))
     folder.chmod(0o711)
     try:

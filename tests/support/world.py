@@ -1,4 +1,4 @@
-"""Runs random operations on three organisations with the same ids, beside a model of them."""
+"""Runs random operations on three organisations with the same ids, and compares them with a model."""
 
 from __future__ import annotations
 
@@ -32,17 +32,18 @@ Choose = Callable[[Sequence[Any]], Any]
 Operation = tuple[str, dict[str, Any]]
 
 NAMES = ("acme", "globex", "initech")
-# Any organisation may give any of these ids to rows of any kind. All of one form, so that they sort alike everywhere.
+# Any organisation may use any of these ids for rows of any kind. They have one form, so that they sort equally under
+# every collation.
 IDS = tuple(f"00000000-0000-4000-8000-00000000000{n}" for n in range(3))
 
-# What stands for something that the world came to know.
+# Placeholders for values that earlier answers returned.
 RECENT_ID, RECENT_CURSOR, RECENT_TIME, WORDS = "recent id", "recent cursor", "recent time", "words"
 
 ID = (*IDS, IDS[0], IDS[1], IDS[0], IDS[1], RECENT_ID)
 COUNT = (LEFT_OUT, LEFT_OUT, 0, 7, 7, 1_000, 1_000, 250_000, 250_000, 10_000_000, 3, 3, 3, 3, 3, -1)
 SLUGS = ("sql", "go", "ops", "law")
 
-# By the last name of a path. First the simplest, to which a failing run is reduced.
+# By the last name of a path. The simplest value comes first: a failing run is reduced to it.
 REQUIRED: Mapping[str, Sequence[Any]] = {
     "slug": SLUGS,
     "email": ("ann@example.com", "bob@example.com", "cy@example.com", "di@example.com"),
@@ -77,7 +78,7 @@ OPTIONAL: Mapping[str, Sequence[Any]] = {
 SOMETIMES = {name: (LEFT_OUT, LEFT_OUT, LEFT_OUT, *values) for name, values in REQUIRED.items()}
 LENGTH = (1, 0, 2, 3)
 
-# What two of the organisations begin with: without it most operations would find nothing to work on.
+# The first rows of two organisations. Without them most operations would find no rows.
 A, B = IDS[:2]
 PRELUDE: Sequence[Operation] = [
     ("users.create_user", {"email": "ann@example.com", "id": A, "name": "Ann"}),
@@ -103,9 +104,9 @@ PRELUDE: Sequence[Operation] = [
     ("benchmarks.start_benchmark_run", {"run_id": A}),
 ]
 
-# Deletions are drawn less often than the rest: else they would keep the organisations empty.
+# Choose deletions less often than other operations, or the organisations would stay empty.
 DRAWN = tuple(name for name in FUNCTIONS for _ in range(1 if ".delete_" in name else 3))
-ACTORS = (*NAMES, *NAMES[:2])  # The third begins without anything, itself included.
+ACTORS = (*NAMES, *NAMES[:2])  # The third organisation does not exist at the start.
 
 CLOCK: Statement[datetime] = Statement(VALUE, queries.parse("-- name: clock()\nSELECT now();", "test")["clock"]())
 
@@ -158,13 +159,13 @@ class World:
 
         name = choose(functions)
         given = arguments(FUNCTIONS[name], leaf, count=lambda path: choose(LENGTH))
-        if name == "usage.record_usage_events":  # Which of two events of one id is recorded is not promised.
+        if name == "usage.record_usage_events":  # Either of two events with the same id may be recorded.
             ids = [event.id for event in given["events"]]
             given["events"] = [e for n, e in enumerate(given["events"]) if e.id is None or e.id not in ids[:n]]
         return name, given
 
     def answer(self, of: str, operation: Operation) -> Any:
-        """Do it. Returns the result, or the error."""
+        """Run the operation. Returns the result or the error."""
         name, given = operation
         self.done.append((of, operation))
         try:
@@ -180,13 +181,13 @@ class World:
         return result
 
     def act(self, of: str, operation: Operation) -> Any:
-        """Do it, and compare the answer with the model's. Returns it; AssertionError where it is wrong."""
+        """Run the operation and compare its answer with the model's. Returns it; AssertionError if it is wrong."""
         answer = self.answer(of, operation)
         self.compare(of, operation, answer)
         return answer
 
     def compare(self, of: str, operation: Operation, answer: Any) -> None:
-        """Do it to the model; AssertionError where the answer is not the model's."""
+        """Run the operation on the model. AssertionError if the answer differs from the model's."""
         name, given = operation
         model = self.models[of]
         model.at(self.now, getattr(answer, "id", None))
@@ -199,8 +200,8 @@ class World:
             agrees = any(type(answer) is kind and named in str(answer) for kind, named in expected)
         assert agrees, f"{of}: {operation}: {answer!r}, not {expected!r}"
         if isinstance(answer, SkilldbError):
-            told = everything(answer)
-            assert not any(f"words of {other}" in told for other in NAMES if other != of), told
+            text = everything(answer)
+            assert not any(f"words of {other}" in text for other in NAMES if other != of), text
 
 
 def tables(admin: psycopg.Connection[Any]) -> list[tuple[str, str]]:
@@ -213,7 +214,7 @@ def tables(admin: psycopg.Connection[Any]) -> list[tuple[str, str]]:
 
 
 def snapshot(admin: psycopg.Connection[Any], of: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """A number for all rows of each organisation and the transactions that wrote them."""
+    """A fingerprint of each organisation's rows and of the transactions that wrote them."""
     one = "SELECT {0} AS tenant, hashtextextended(t.xmin::text || t::text, 0) AS hash FROM {1} AS t"
     parts = [sql.SQL(one).format(sql.Identifier(column), sql.Identifier(table)) for table, column in of]
     query = sql.SQL("SELECT tenant, sum(hash), count(*) FROM ({}) AS r GROUP BY tenant").format(
