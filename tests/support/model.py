@@ -122,11 +122,8 @@ def rounded(number: Fraction | None) -> int | None:
 
 
 def to_millisecond(time: datetime) -> datetime:
+    """The time as it is stored."""
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
-
-
-def stored(time: datetime) -> datetime:
-    return to_millisecond(time + timedelta(microseconds=500))
 
 
 @dataclass(kw_only=True)
@@ -158,11 +155,7 @@ class Organisation:
     def at(self, now: datetime, new_id: str | None) -> None:
         """Set the clock, and the id that the database makes up where none is given."""
         self.instant = now
-        # TIMESTAMPTZ(3) rounds. Where an order matters, the SQL cuts.
-        self.now = (now + timedelta(microseconds=500)).replace(
-            microsecond=(now.microsecond + 500) // 1000 % 1000 * 1000
-        )
-        self.cut = now.replace(microsecond=now.microsecond // 1000 * 1000)
+        self.now = to_millisecond(now)
         self.new_id = new_id or "no id was made up"
 
     def named(self, id: str | None) -> str:
@@ -195,7 +188,7 @@ class Organisation:
             (slug in self.slugs, AlreadyExistsError, f"slug {slug!r}"),
         )
         self.slugs.add(slug)
-        self.tenant = Tenant(id=self.id, name=name, slug=slug, is_active=True, created_at=self.now, updated_at=self.cut)
+        self.tenant = Tenant(id=self.id, name=name, slug=slug, is_active=True, created_at=self.now, updated_at=self.now)
         return self.tenant
 
     def get_tenant(self) -> Tenant | None:
@@ -208,7 +201,7 @@ class Organisation:
             (any(user.email == email for user in self.users.values()), AlreadyExistsError, "email"),
             self.no_tenant(),
         )
-        user = User(id=self.named(id), email=email, name=name, role=role, created_at=self.now, updated_at=self.cut)
+        user = User(id=self.named(id), email=email, name=name, role=role, created_at=self.now, updated_at=self.now)
         self.users[user.id] = user
         return user
 
@@ -289,7 +282,7 @@ class Organisation:
             published_version_id=None,
             published_version=None,
             created_at=self.now,
-            updated_at=self.cut,
+            updated_at=self.now,
             metrics_updated_at=None,
             total_uses=0,
             rating_count=0,
@@ -298,7 +291,7 @@ class Organisation:
             positive_feedback_pct=None,
             avg_token_cost_microcents=None,
         )
-        self.edited[id] = self.cut
+        self.edited[id] = self.now
         return self.skill(id)
 
     def get_skill(self, skill_id: str) -> Skill | None:
@@ -350,8 +343,8 @@ class Organisation:
         given: dict[str, Any] = {**changes, "tags": list(changes.get("tags", old.tags))}
         new = replace(old, **given)
         if new != replace(old, slug=new.slug, hours_saved=new.hours_saved):
-            new = replace(new, updated_at=max(old.updated_at, self.cut))
-            self.edited[skill_id] = max(self.edited[skill_id], self.cut)
+            new = replace(new, updated_at=max(old.updated_at, self.now))
+            self.edited[skill_id] = max(self.edited[skill_id], self.now)
         self.skills[skill_id] = new
         return self.skill(skill_id)
 
@@ -376,7 +369,7 @@ class Organisation:
             description=skill.description,
             metadata=None if version.metadata is None else dict(version.metadata),
             created_by=version.created_by,
-            created_at=max(skill.updated_at, self.cut),
+            created_at=max(skill.updated_at, self.now),
         )
         self.versions[added.id] = added
         self.skills[skill_id] = replace(
@@ -446,7 +439,7 @@ class Organisation:
         )
         for event in new:
             self.events[str(UUID(event.id) if event.id else uuid4())] = Event(
-                skill_id=event.skill_id, user_id=event.user_id, created_at=stored(event.created_at or self.now)
+                skill_id=event.skill_id, user_id=event.user_id, created_at=to_millisecond(event.created_at or self.now)
             )
             if event.skill_id is not None:
                 self.count(event.skill_id, uses=1)
@@ -505,7 +498,7 @@ class Organisation:
             comment=comment,
             hours_saved_estimate=hours_saved_estimate,
             created_at=former.created_at if former else self.now,
-            updated_at=max(former.updated_at, self.cut) if former else self.cut,
+            updated_at=max(former.updated_at, self.now) if former else self.now,
         )
         self.count(skill_id)
         return found
@@ -529,7 +522,7 @@ class Organisation:
             id=ANY,  # Made up, and never needed to find the view.
             user_id=user_id,
             skill_id=skill_id,
-            last_viewed_at=max(former.last_viewed_at, self.cut) if former else self.cut,
+            last_viewed_at=max(former.last_viewed_at, self.now) if former else self.now,
             last_viewed_version=current_version,
             view_count=former.view_count + 1 if former else 1,
         )
@@ -629,7 +622,7 @@ class Organisation:
             reviewed_by=None,
             reviewed_at=None,
             review_notes=None,
-            created_at=self.cut,
+            created_at=self.now,
         )
         self.feedback[added.id] = added
         self.count(feedback.skill_id)
@@ -715,7 +708,8 @@ class Organisation:
         )
         for m in added:
             self.measurements[str(m.id)] = TokenMeasurement(
-                **{field: getattr(m, field) for field in m.__slots__} | {"created_at": stored(m.created_at or self.now)}
+                **{field: getattr(m, field) for field in m.__slots__}
+                | {"created_at": to_millisecond(m.created_at or self.now)}
             )
             if m.estimated_cost_microcents is not None:
                 self.count(m.skill_id)
