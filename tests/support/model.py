@@ -7,6 +7,7 @@ are: which of them the database meets first is not promised.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -100,6 +101,19 @@ def outside(least: int, most: int = MOST, **numbers: int | None) -> list[tuple[b
     return [(n is not None and not least <= n <= most, InvalidValueError, name) for name, n in numbers.items()]
 
 
+def unlike(**names: str | None) -> list[tuple[bool, type[SkilldbError], str]]:
+    """The new ids and slugs that are not spelt as one may be."""
+    return [
+        (
+            name is not None
+            and not (len(name.encode()) <= 255 and name == name.strip() == unicodedata.normalize("NFC", name)),
+            InvalidValueError,
+            parameter,
+        )
+        for parameter, name in names.items()
+    ]
+
+
 def unlikely(row: NewTokenMeasurement | NewBenchmarkResult) -> list[tuple[bool, type[SkilldbError], str]]:
     """The numbers of a measurement or result that it cannot have."""
     return [
@@ -183,6 +197,7 @@ class Organisation:
 
     def create_tenant(self, name: str, slug: str, *, id: str | None = None) -> Tenant:
         refuse(
+            *unlike(id=self.id if id is None else id, slug=slug),
             (id not in (None, self.id), PermissionDeniedError, "tenants"),
             (self.tenant is not None, AlreadyExistsError, f"id {self.id!r}"),
             (slug in self.slugs, AlreadyExistsError, f"slug {slug!r}"),
@@ -196,6 +211,7 @@ class Organisation:
 
     def create_user(self, email: str, *, name: str | None = None, role: str = "member", id: str | None = None) -> User:
         refuse(
+            *unlike(id=id),
             (role not in ("admin", "member"), InvalidValueError, "role"),
             (id in self.users, AlreadyExistsError, "id"),
             (any(user.email == email for user in self.users.values()), AlreadyExistsError, "email"),
@@ -261,6 +277,7 @@ class Organisation:
 
     def create_skill(self, skill: NewSkill) -> Skill:
         refuse(
+            *unlike(id=skill.id, slug=skill.slug),
             (skill.status not in STATUSES, InvalidValueError, "status"),
             *outside(0, hours_saved=skill.hours_saved),
             (skill.id in self.skills, AlreadyExistsError, "id"),
@@ -333,6 +350,7 @@ class Organisation:
     def update_skill(self, skill_id: str, changes: SkillUpdate) -> Skill:
         other = self.get_skill_by_slug(changes["slug"]) if "slug" in changes else None
         refuse(
+            *unlike(slug=changes.get("slug")),
             self.no_skill(skill_id),
             (changes.get("status", "draft") not in STATUSES, InvalidValueError, "status"),
             *outside(0, hours_saved=changes.get("hours_saved")),
@@ -349,7 +367,7 @@ class Organisation:
         return self.skill(skill_id)
 
     def publish_skill_version(self, skill_id: str, version: NewSkillVersion) -> SkillVersion:
-        refuse(self.no_user(version.created_by), self.no_skill(skill_id))
+        refuse(*unlike(id=version.id), self.no_user(version.created_by), self.no_skill(skill_id))
         skill = self.skills[skill_id]
         present = self.versions.get(skill.published_version_id or "")
         if present is not None and present.content_hash == version.content_hash:
@@ -605,6 +623,7 @@ class Organisation:
 
     def submit_feedback(self, feedback: NewSkillFeedback) -> SkillFeedback:
         refuse(
+            *unlike(id=feedback.id),
             self.no_user(feedback.user_id),
             self.no_skill(feedback.skill_id),
             self.no_version(feedback.skill_id, feedback.skill_version_id),
@@ -701,6 +720,7 @@ class Organisation:
             )
         ids = [m.id for m in added]
         refuse(
+            *(reason for id in ids for reason in unlike(id=id)),
             *(self.no_user(m.user_id) for m in added),
             *(self.no_skill(m.skill_id) for m in added),
             *(reason for m in added for reason in unlikely(m)),
@@ -739,6 +759,7 @@ class Organisation:
 
     def create_benchmark_run(self, run: NewBenchmarkRun) -> BenchmarkRun:
         refuse(
+            *unlike(id=run.id),
             (not run.models, InvalidValueError, "models"),
             self.no_user(run.triggered_by),
             self.no_skill(run.skill_id),
