@@ -53,7 +53,7 @@ CREATE TABLE public.benchmark_results (
     quality_notes text,
     matches_expected boolean,
     error_message text,
-    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     CONSTRAINT benchmark_results_estimated_cost_microcents_check CHECK (((estimated_cost_microcents >= 0) AND (estimated_cost_microcents <= '10000000000000'::bigint))),
     CONSTRAINT benchmark_results_input_tokens_check CHECK (((input_tokens >= 0) AND (input_tokens <= 1000000000))),
     CONSTRAINT benchmark_results_latency_ms_check CHECK ((latency_ms >= 0)),
@@ -99,7 +99,7 @@ CREATE TABLE public.benchmark_runs (
     cheapest_cost_microcents bigint,
     started_at timestamp(3) with time zone,
     completed_at timestamp(3) with time zone,
-    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     CONSTRAINT benchmark_runs_best_quality_score_check CHECK (((best_quality_score >= 0) AND (best_quality_score <= 100))),
     CONSTRAINT benchmark_runs_cheapest_cost_microcents_check CHECK ((cheapest_cost_microcents >= 0)),
     CONSTRAINT benchmark_runs_models_check CHECK ((array_position(models, NULL::text) IS NULL)),
@@ -138,7 +138,7 @@ CREATE TABLE public.ratings (
     rating integer NOT NULL,
     comment text,
     hours_saved_estimate integer,
-    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     updated_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     CONSTRAINT ratings_hours_saved_estimate_check CHECK ((hours_saved_estimate >= 0)),
     CONSTRAINT ratings_rating_check CHECK (((rating >= 1) AND (rating <= 5)))
@@ -177,7 +177,7 @@ CREATE TABLE public.skill_feedback (
     reviewed_at timestamp(3) with time zone,
     review_notes text,
     source text DEFAULT 'web'::text NOT NULL,
-    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     CONSTRAINT skill_feedback_feedback_type_check CHECK ((feedback_type = ANY (ARRAY['thumbs_up'::text, 'thumbs_down'::text, 'suggestion'::text, 'training_example'::text, 'bug_report'::text]))),
     CONSTRAINT skill_feedback_quality_score_check CHECK (((quality_score >= 1) AND (quality_score <= 10))),
     CONSTRAINT skill_feedback_sentiment_check CHECK ((sentiment = ANY (ARRAY['-1'::integer, 0, 1]))),
@@ -230,7 +230,7 @@ CREATE TABLE public.skill_versions (
     description text NOT NULL,
     metadata jsonb,
     created_by text,
-    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     CONSTRAINT skill_versions_content_hash_check CHECK ((content_hash ~ '^[0-9a-f]{64}$'::text)),
     CONSTRAINT skill_versions_version_check CHECK ((version >= 1))
 );
@@ -268,7 +268,7 @@ CREATE TABLE public.skills (
     author_id text,
     published_version_id text,
     published_version integer,
-    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     updated_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     edited_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     metrics_updated_at timestamp(3) with time zone,
@@ -346,7 +346,7 @@ CREATE TABLE public.tenants (
     name text NOT NULL,
     slug text NOT NULL,
     is_active boolean DEFAULT true NOT NULL,
-    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     updated_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     CONSTRAINT tenants_id_check CHECK ((id <> ''::text))
 );
@@ -371,7 +371,7 @@ CREATE TABLE public.token_measurements (
     estimated_cost_microcents bigint,
     latency_ms integer,
     source text DEFAULT 'hook'::text NOT NULL,
-    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     CONSTRAINT token_measurements_estimated_cost_microcents_check CHECK (((estimated_cost_microcents >= 0) AND (estimated_cost_microcents <= '10000000000000'::bigint))),
     CONSTRAINT token_measurements_input_tokens_check CHECK (((input_tokens >= 0) AND (input_tokens <= 1000000000))),
     CONSTRAINT token_measurements_latency_ms_check CHECK ((latency_ms >= 0)),
@@ -406,7 +406,7 @@ CREATE TABLE public.usage_events (
     skill_id text,
     user_id text,
     metadata jsonb,
-    created_at timestamp(3) with time zone DEFAULT now() NOT NULL
+    created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL
 );
 
 ALTER TABLE ONLY public.usage_events FORCE ROW LEVEL SECURITY;
@@ -452,7 +452,7 @@ CREATE TABLE public.users (
     email text NOT NULL,
     name text,
     role text DEFAULT 'member'::text NOT NULL,
-    created_at timestamp(3) with time zone DEFAULT now() NOT NULL,
+    created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     updated_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     CONSTRAINT users_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'member'::text])))
 );

@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS skills (
     author_id TEXT,
     published_version_id TEXT,
     published_version INTEGER,
-    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     updated_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     edited_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     metrics_updated_at TIMESTAMPTZ (3),

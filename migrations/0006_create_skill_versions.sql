@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS skill_versions (
     description TEXT NOT NULL,
     metadata JSONB,
     created_by TEXT,
-    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     CONSTRAINT skill_versions_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT skill_versions_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
     CONSTRAINT skill_versions_skill_fk FOREIGN KEY (tenant_id, skill_id)

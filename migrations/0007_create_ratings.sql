@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS ratings (
     rating INTEGER NOT NULL,
     comment TEXT,
     hours_saved_estimate INTEGER,
-    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     updated_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     CONSTRAINT ratings_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT ratings_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),

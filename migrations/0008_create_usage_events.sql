@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS usage_events (
     skill_id TEXT,
     user_id TEXT,
     metadata JSONB,
-    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     CONSTRAINT usage_events_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT usage_events_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
     CONSTRAINT usage_events_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES users (tenant_id, id),

@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS skill_feedback (
     reviewed_at TIMESTAMPTZ (3),
     review_notes TEXT,
     source TEXT NOT NULL DEFAULT 'web',
-    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     CONSTRAINT skill_feedback_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT skill_feedback_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
     CONSTRAINT skill_feedback_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES users (tenant_id, id),

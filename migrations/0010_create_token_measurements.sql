@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS token_measurements (
     estimated_cost_microcents BIGINT,
     latency_ms INTEGER,
     source TEXT NOT NULL DEFAULT 'hook',
-    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     CONSTRAINT token_measurements_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT token_measurements_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
     CONSTRAINT token_measurements_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES users (tenant_id, id),

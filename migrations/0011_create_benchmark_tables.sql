@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS benchmark_runs (
     cheapest_cost_microcents BIGINT,
     started_at TIMESTAMPTZ (3),
     completed_at TIMESTAMPTZ (3),
-    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     CONSTRAINT benchmark_runs_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT benchmark_runs_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
     CONSTRAINT benchmark_runs_triggered_by_fk FOREIGN KEY (tenant_id, triggered_by) REFERENCES users (tenant_id, id),
@@ -74,7 +74,7 @@ CREATE TABLE IF NOT EXISTS benchmark_results (
     quality_notes TEXT,
     matches_expected BOOLEAN,
     error_message TEXT,
-    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     CONSTRAINT benchmark_results_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT benchmark_results_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
     CONSTRAINT benchmark_results_run_fk FOREIGN KEY (tenant_id, benchmark_run_id)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from skilldb.values import ADAPT
+from skilldb.values import Adapt, adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +32,22 @@ class Query:
     run_first: tuple[str, ...] = ()
     numbered: bytes = field(init=False, repr=False, compare=False)
     """The SQL for the protocol and PREPARE: parameters are $1, $2 and so on, in the order of `types`."""
+    adapters: Mapping[str, Adapt] = field(init=False, repr=False, compare=False)
+    """What checks the value of each parameter."""
 
     def __post_init__(self) -> None:
         numbers = {name: f"${number}".encode() for number, name in enumerate(self.types, start=1)}
         numbered = re.sub(rb"%\((\w+)\)s|%%", lambda m: numbers[m[1].decode()] if m[1] else b"%", self.sql)
         object.__setattr__(self, "numbered", numbered)
+        creates = re.search(rb"\bINSERT\b", self.sql) is not None
+        adapters = {name: adapter(name, type, creates=creates) for name, type in self.types.items()}
+        object.__setattr__(self, "adapters", adapters)
 
     def __call__(self, **params: Any) -> Step:
         """A step that runs this query. Raises InvalidValueError for a value that its parameter cannot take."""
         return Step(
             self,
-            {n: None if v is None else ADAPT[self.types[n]](n, v) for n, v in params.items()},
+            {name: None if value is None else self.adapters[name](name, value) for name, value in params.items()},
         )
 
 

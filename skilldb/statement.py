@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from skilldb.errors import InvalidValueError, TenantRequiredError
 from skilldb.query import Step
-from skilldb.values import ADAPT
+from skilldb.values import adapter
 
 T = TypeVar("T")
 
@@ -114,12 +114,18 @@ ROWS: Reader[list[tuple[Any, ...]]] = Reader(_tuples, lambda rows: rows)
 NOTHING: Reader[None] = Reader(_tuples, lambda rows: None)
 
 
+_tenant_id = adapter("tenant_id", "text")
+
+
 def require_tenant(tenant_id: Any) -> str:
-    """The tenant id itself. Raises TenantRequiredError if it is missing, empty, or not text that PostgreSQL accepts."""
+    """The tenant id itself.
+
+    Raises TenantRequiredError if it is missing, empty, more than 255 bytes, or not text that PostgreSQL accepts.
+    """
     if not isinstance(tenant_id, str) or not tenant_id:
         raise TenantRequiredError(f"a tenant id is required, not {tenant_id!r}")
     try:
-        ADAPT["text"]("tenant_id", tenant_id)
+        _tenant_id("tenant_id", tenant_id)
     except InvalidValueError as error:
         raise TenantRequiredError(str(error)) from None
     return tenant_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,11 @@ MAX_TOKENS = 1_000_000_000
 MAX_COST_MICROCENTS = 10_000_000_000_000
 """The highest cost of one measurement or result: $100,000. The tables' CHECKs have the same number."""
 
+MAX_ID_BYTES = 255
+"""The longest id or slug, in bytes of UTF-8. An index row takes 2,704 bytes, and a key up to four of them."""
+MAX_JSON_LEVELS = 64
+"""The deepest JSON. The server stores more levels than Python can read back."""
+
 Adapt = Callable[[str, Any], Any]
 
 
@@ -36,6 +42,27 @@ def _text(name: str, value: Any) -> str:
         except UnicodeEncodeError:
             raise InvalidValueError(f"{name} must be valid Unicode: {shown(value)}") from None
     return value
+
+
+def _id(name: str, value: Any) -> str:
+    """An id or a slug. Only a call that creates one looks at its spelling: any other just finds nothing."""
+    text = _text(name, value)
+    length = len(text) if text.isascii() else len(text.encode())
+    if length > MAX_ID_BYTES:
+        raise InvalidValueError(f"{name} must be at most {MAX_ID_BYTES} bytes, not {length}: {shown(value)}")
+    return text
+
+
+def _new_id(name: str, value: Any) -> str:
+    """An id or a slug that is created. Two that look alike would make two rows, and none is ever normalised."""
+    text = _id(name, value)
+    if text != text.strip():
+        raise InvalidValueError(f"{name} must not begin or end with white space: {shown(value)}")
+    if not unicodedata.is_normalized("NFC", text):
+        # ASCII, as the two look alike.
+        nfc, given = (ascii(each)[:100] for each in (unicodedata.normalize("NFC", text), text))
+        raise InvalidValueError(f"{name} must be in Unicode NFC, that is {nfc}, not {given}")
+    return text
 
 
 def _integer(bits: int) -> Adapt:
@@ -83,14 +110,19 @@ def _jsonb(name: str, value: Any) -> str:
     if not isinstance(value, Mapping):
         raise InvalidValueError(f"{name} must be a dict, not {shown(value)}")
     try:
-        _refuse_other_keys(value)
+        _check_json(name, value, 1)
         return json.dumps(dict(value), allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError) as error:
         raise InvalidValueError(f"{name} must be representable as JSON: {error}") from error
 
 
-def _refuse_other_keys(value: Any) -> None:
-    """Raise TypeError for a key that is not a str. json.dumps would convert it, perhaps into a duplicate key."""
+def _check_json(name: str, value: Any, level: int) -> None:
+    """Raise TypeError for a key that is not a str. json.dumps would convert it, perhaps into a duplicate key.
+
+    InvalidValueError: deeper than MAX_JSON_LEVELS. The value is at this level of objects and lists.
+    """
+    if level > MAX_JSON_LEVELS and isinstance(value, Mapping | list | tuple):
+        raise InvalidValueError(f"{name} must not be nested deeper than {MAX_JSON_LEVELS} levels")
     if isinstance(value, Mapping):
         if others := [key for key in value if not isinstance(key, str)]:
             raise TypeError(f"keys must be str, not {shown(others[0])}")
@@ -98,7 +130,7 @@ def _refuse_other_keys(value: Any) -> None:
     elif not isinstance(value, list | tuple):
         return
     for each in value:
-        _refuse_other_keys(each)
+        _check_json(name, each, level + 1)
 
 
 def _array(element: Adapt) -> Adapt:
@@ -137,3 +169,17 @@ _SCALARS: dict[str, Adapt] = {
 }
 ADAPT: dict[str, Adapt] = _SCALARS | {f"{name}[]": _array(adapt) for name, adapt in _SCALARS.items()}
 """PostgreSQL type -> function of (name, value) that returns the value as it is sent, or raises InvalidValueError."""
+
+_IDS = {"id", "slug", "reviewed_by", "created_by", "triggered_by"}
+_NEW_IDS = {"id", "slug"}
+
+
+def adapter(name: str, type: str, *, creates: bool = False) -> Adapt:
+    """ADAPT[type], which also bounds a text that is an id or a slug by its name.
+
+    `creates`: the query writes a new row. Its `id` and `slug` must be in Unicode NFC, without white space at an end.
+    """
+    if type in ("text", "text[]") and (name in _IDS or name.endswith(("_id", "_ids"))):
+        check = _new_id if creates and name in _NEW_IDS else _id
+        return check if type == "text" else _array(check)
+    return ADAPT[type]

@@ -38,7 +38,7 @@ WITH changed AS (
     UPDATE benchmark_runs
     SET
         status = 'running',
-        started_at = now()
+        started_at = date_trunc('milliseconds', now())
     WHERE tenant_id = %(tenant_id)s AND id = %(run_id)s AND status = 'pending'
     RETURNING
         id, skill_id, skill_version_id, triggered_by, status, models,
@@ -193,7 +193,7 @@ changed AS (
     UPDATE benchmark_runs
     SET
         status = 'completed',
-        completed_at = now(),
+        completed_at = date_trunc('milliseconds', now()),
         best_model = (SELECT best.model_name FROM best),
         best_quality_score = (SELECT best.quality FROM best),
         cheapest_model = (SELECT cheapest.model_name FROM cheapest),
@@ -224,7 +224,7 @@ WITH changed AS (
     UPDATE benchmark_runs
     SET
         status = 'failed',
-        completed_at = now()
+        completed_at = date_trunc('milliseconds', now())
     WHERE tenant_id = %(tenant_id)s AND id = %(run_id)s AND status IN ('pending', 'running')
     RETURNING
         id, skill_id, skill_version_id, triggered_by, status, models,

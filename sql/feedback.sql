@@ -10,8 +10,7 @@
 WITH submitted AS (
     INSERT INTO skill_feedback (
         tenant_id, id, skill_id, skill_version_id, user_id, usage_event_id, feedback_type, sentiment, comment,
-        suggested_content, suggested_diff, example_input, example_output, expected_output, quality_score, source,
-        created_at
+        suggested_content, suggested_diff, example_input, example_output, expected_output, quality_score, source
     )
     VALUES (
         %(tenant_id)s,
@@ -32,9 +31,7 @@ WITH submitted AS (
         %(example_output)s,
         %(expected_output)s,
         %(quality_score)s::integer,
-        %(source)s,
-        -- Truncate, as last_viewed_at is truncated. Rounding up could place the item after a later view.
-        date_trunc('milliseconds', now())
+        %(source)s
     )
     RETURNING
         id, skill_id, skill_version_id, user_id, usage_event_id, feedback_type, sentiment,
@@ -48,7 +45,7 @@ counted AS (
         total_feedback = s.total_feedback + 1,
         thumbs_up_count = s.thumbs_up_count + (submitted.feedback_type = 'thumbs_up')::integer,
         thumbs_down_count = s.thumbs_down_count + (submitted.feedback_type = 'thumbs_down')::integer,
-        metrics_updated_at = now()
+        metrics_updated_at = date_trunc('milliseconds', now())
     FROM submitted
     WHERE s.tenant_id = %(tenant_id)s AND s.id = submitted.skill_id
 )
@@ -80,7 +77,7 @@ WITH reviewed AS (
     SET
         status = %(status)s,
         reviewed_by = %(reviewed_by)s,
-        reviewed_at = now(),
+        reviewed_at = date_trunc('milliseconds', now()),
         review_notes = %(review_notes)s
     WHERE
         tenant_id = %(tenant_id)s

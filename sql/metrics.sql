@@ -6,7 +6,7 @@ WITH changed AS (
     UPDATE skills
     SET
         total_uses = coalesce(total_uses, 0) + %(by)s::integer,
-        metrics_updated_at = now()
+        metrics_updated_at = date_trunc('milliseconds', now())
     WHERE tenant_id = %(tenant_id)s AND id = %(skill_id)s
     RETURNING total_uses
 )
@@ -23,7 +23,7 @@ UPDATE skills AS s
 SET
     rating_count = r.rating_count,
     rating_sum = r.rating_sum,
-    metrics_updated_at = now()
+    metrics_updated_at = date_trunc('milliseconds', now())
 FROM (
     SELECT
         count(*) AS rating_count,
@@ -41,7 +41,7 @@ SET
     total_feedback = f.total_feedback,
     thumbs_up_count = f.thumbs_up_count,
     thumbs_down_count = f.thumbs_down_count,
-    metrics_updated_at = now()
+    metrics_updated_at = date_trunc('milliseconds', now())
 FROM (
     SELECT
         count(*) AS total_feedback,
@@ -59,7 +59,7 @@ UPDATE skills AS s
 SET
     priced_measurement_count = m.priced_measurement_count,
     token_cost_sum_microcents = m.token_cost_sum_microcents,
-    metrics_updated_at = now()
+    metrics_updated_at = date_trunc('milliseconds', now())
 FROM (
     SELECT
         count(estimated_cost_microcents) AS priced_measurement_count,
@@ -75,7 +75,7 @@ RETURNING s.avg_token_cost_microcents;
 UPDATE skills AS s
 SET
     total_uses = greatest(s.total_uses, e.events),
-    metrics_updated_at = now()
+    metrics_updated_at = date_trunc('milliseconds', now())
 FROM (
     SELECT count(*) AS events
     FROM usage_events

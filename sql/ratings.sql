@@ -35,7 +35,7 @@ counted AS (
     SET
         rating_count = s.rating_count + CASE WHEN EXISTS (SELECT FROM former) THEN 0 ELSE 1 END,
         rating_sum = s.rating_sum + rated.rating - coalesce((SELECT former.rating FROM former), 0),
-        metrics_updated_at = now()
+        metrics_updated_at = date_trunc('milliseconds', now())
     FROM rated
     WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 )
@@ -55,7 +55,7 @@ UPDATE skills AS s
 SET
     rating_count = s.rating_count - 1,
     rating_sum = s.rating_sum - deleted.rating,
-    metrics_updated_at = now()
+    metrics_updated_at = date_trunc('milliseconds', now())
 FROM deleted
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 RETURNING s.id;

@@ -26,7 +26,7 @@ WITH recorded AS (
         m.cost,
         m.latency_ms,
         m.source,
-        coalesce(m.created_at, now())
+        date_trunc('milliseconds', coalesce(m.created_at, now()))
     FROM
         unnest(
             %(id)s::text[],
@@ -66,7 +66,7 @@ counted AS (
     SET
         priced_measurement_count = s.priced_measurement_count + costs.priced,
         token_cost_sum_microcents = s.token_cost_sum_microcents + costs.cost_sum,
-        metrics_updated_at = now()
+        metrics_updated_at = date_trunc('milliseconds', now())
     FROM costs
     WHERE s.tenant_id = %(tenant_id)s AND s.id = costs.skill_id AND costs.priced > 0
 )

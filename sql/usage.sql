@@ -103,7 +103,7 @@ WITH recorded AS (
         %(skill_id)s,
         %(user_id)s,
         %(metadata)s::jsonb,
-        coalesce(%(created_at)s::timestamptz, now())
+        date_trunc('milliseconds', coalesce(%(created_at)s::timestamptz, now()))
     )
     ON CONFLICT (tenant_id, id) DO NOTHING
     RETURNING skill_id
@@ -113,7 +113,7 @@ counted AS (
     UPDATE skills AS s
     SET
         total_uses = coalesce(s.total_uses, 0) + 1,
-        metrics_updated_at = now()
+        metrics_updated_at = date_trunc('milliseconds', now())
     FROM recorded
     WHERE s.tenant_id = %(tenant_id)s AND s.id = recorded.skill_id
 )
@@ -135,7 +135,7 @@ WITH recorded AS (
         e.skill_id,
         e.user_id,
         e.metadata,
-        coalesce(e.created_at, now())
+        date_trunc('milliseconds', coalesce(e.created_at, now()))
     FROM
         unnest(
             %(id)s::uuid[],
@@ -162,7 +162,7 @@ counted AS (
     UPDATE skills AS s
     SET
         total_uses = coalesce(s.total_uses, 0) + uses.events,
-        metrics_updated_at = now()
+        metrics_updated_at = date_trunc('milliseconds', now())
     FROM uses
     WHERE s.tenant_id = %(tenant_id)s AND s.id = uses.skill_id
 )

@@ -54,7 +54,7 @@ UPDATE skills AS s
 SET
     rating_count = s.rating_count - 1,
     rating_sum = s.rating_sum - r.rating,
-    metrics_updated_at = now()
+    metrics_updated_at = date_trunc('milliseconds', now())
 FROM ratings AS r
 WHERE
     s.tenant_id = %(tenant_id)s

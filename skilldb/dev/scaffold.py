@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS the_table (
     id TEXT NOT NULL DEFAULT gen_random_uuid()::TEXT,
     -- Its own columns. References are composite, since foreign keys are checked without the policies:
     -- CONSTRAINT the_table_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES skills (tenant_id, id)
-    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT now(),
+    created_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     CONSTRAINT the_table_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT the_table_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id)
 );

@@ -15,7 +15,7 @@ from skilldb.models import (
     NewBenchmarkRun,
 )
 from skilldb.statement import VALUE, Reader, Statement, dicts, many, one
-from skilldb.values import ADAPT, MAX_COST_MICROCENTS, MAX_TOKENS, bounded, optional_bounded
+from skilldb.values import ADAPT, MAX_COST_MICROCENTS, MAX_TOKENS, adapter, bounded, optional_bounded
 
 _SQL = queries.load("benchmarks")
 _LOCKS = queries.load("locks")
@@ -28,7 +28,7 @@ def create_benchmark_run(run: NewBenchmarkRun) -> Statement[BenchmarkRun]:
     AlreadyExistsError: the id is taken.
     """
     models = ADAPT["text[]"]("models", run.models)
-    ADAPT["text"]("triggered_by", run.triggered_by)
+    adapter("triggered_by", "text")("triggered_by", run.triggered_by)
     if not models:
         raise InvalidValueError("models must name at least one model")
     return Statement(

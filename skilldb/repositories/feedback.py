@@ -5,7 +5,7 @@ from datetime import datetime
 from skilldb import paging, queries
 from skilldb.models import FeedbackWithUsers, NewSkillFeedback, Page, SkillFeedback
 from skilldb.statement import VALUE, Statement, many, one
-from skilldb.values import ADAPT
+from skilldb.values import ADAPT, adapter
 
 _SQL = queries.load("feedback")
 _LOCKS = queries.load("locks")
@@ -51,7 +51,7 @@ def review_feedback(
     feedback or reviewer. InvalidValueError: an unknown status.
     """
     ADAPT["text"]("status", status)
-    ADAPT["text"]("reviewed_by", reviewed_by)
+    adapter("reviewed_by", "text")("reviewed_by", reviewed_by)
     return Statement(
         one(SkillFeedback),
         # Lock the reviewer first: delete_user locks the user before the feedback.

@@ -6,20 +6,23 @@ from skilldb import paging, queries
 from skilldb.errors import InvalidValueError, shown
 from skilldb.models import NewSkill, NewSkillVersion, Page, Skill, SkillUpdate, SkillVersion
 from skilldb.statement import EXISTS, VALUE, Statement, many, one, optional
-from skilldb.values import ADAPT
+from skilldb.values import adapter
 
 _SQL = queries.load("skills")
 _LOCKS = queries.load("locks")
 
-# The columns of SkillUpdate and their types.
+# The columns of SkillUpdate, and what checks their values. A changed slug is a new one.
 _COLUMNS = {
-    "name": "text",
-    "slug": "text",
-    "description": "text",
-    "category": "text",
-    "tags": "text[]",
-    "status": "text",
-    "hours_saved": "integer",
+    name: adapter(name, type, creates=True)
+    for name, type in {
+        "name": "text",
+        "slug": "text",
+        "description": "text",
+        "category": "text",
+        "tags": "text[]",
+        "status": "text",
+        "hours_saved": "integer",
+    }.items()
 }
 
 
@@ -86,7 +89,7 @@ def update_skill(skill_id: str, changes: SkillUpdate) -> Statement[Skill]:
         raise InvalidValueError(f"changes must be a dict, not {shown(changes)}")
     if unknown := changes.keys() - _COLUMNS.keys():
         raise InvalidValueError(f"a skill has no {', '.join(sorted(map(str, unknown)))} to update")
-    checked = {name: None if value is None else ADAPT[_COLUMNS[name]](name, value) for name, value in changes.items()}
+    checked = {name: None if value is None else _COLUMNS[name](name, value) for name, value in changes.items()}
     return Statement(
         one(Skill),
         _LOCKS["lock_skill_key" if "slug" in changes else "lock_skill"](skill_id=skill_id),
@@ -101,7 +104,7 @@ def publish_skill_version(skill_id: str, version: NewSkillVersion) -> Statement[
     such skill or creator. AlreadyExistsError: the id is taken. InvalidValueError: a hash that is not a SHA-256.
     """
     if version.created_by is not None:
-        ADAPT["text"]("created_by", version.created_by)
+        adapter("created_by", "text")("created_by", version.created_by)
     return Statement(
         one(SkillVersion),
         *([_LOCKS["lock_users"](user_ids=[version.created_by])] if version.created_by is not None else []),

@@ -7,6 +7,7 @@ because the database may report any of them first.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -100,6 +101,19 @@ def outside(least: int, most: int = MOST, **numbers: int | None) -> list[tuple[b
     return [(n is not None and not least <= n <= most, InvalidValueError, name) for name, n in numbers.items()]
 
 
+def unlike(**names: str | None) -> list[tuple[bool, type[SkilldbError], str]]:
+    """The new ids and slugs that are not spelt as one may be."""
+    return [
+        (
+            name is not None
+            and not (len(name.encode()) <= 255 and name == name.strip() == unicodedata.normalize("NFC", name)),
+            InvalidValueError,
+            parameter,
+        )
+        for parameter, name in names.items()
+    ]
+
+
 def unlikely(row: NewTokenMeasurement | NewBenchmarkResult) -> list[tuple[bool, type[SkilldbError], str]]:
     """The numbers of a measurement or result that it cannot have."""
     return [
@@ -122,11 +136,8 @@ def rounded(number: Fraction | None) -> int | None:
 
 
 def to_millisecond(time: datetime) -> datetime:
+    """The time as it is stored."""
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
-
-
-def stored(time: datetime) -> datetime:
-    return to_millisecond(time + timedelta(microseconds=500))
 
 
 @dataclass(kw_only=True)
@@ -158,11 +169,7 @@ class Organisation:
     def at(self, now: datetime, new_id: str | None) -> None:
         """Set the clock, and the id that the database generates if none is given."""
         self.instant = now
-        # TIMESTAMPTZ(3) rounds. Where the order matters, the SQL truncates.
-        self.now = (now + timedelta(microseconds=500)).replace(
-            microsecond=(now.microsecond + 500) // 1000 % 1000 * 1000
-        )
-        self.cut = now.replace(microsecond=now.microsecond // 1000 * 1000)
+        self.now = to_millisecond(now)
         self.new_id = new_id or "no id was made up"
 
     def named(self, id: str | None) -> str:
@@ -190,12 +197,13 @@ class Organisation:
 
     def create_tenant(self, name: str, slug: str, *, id: str | None = None) -> Tenant:
         refuse(
+            *unlike(id=self.id if id is None else id, slug=slug),
             (id not in (None, self.id), PermissionDeniedError, "tenants"),
             (self.tenant is not None, AlreadyExistsError, f"id {self.id!r}"),
             (slug in self.slugs, AlreadyExistsError, f"slug {slug!r}"),
         )
         self.slugs.add(slug)
-        self.tenant = Tenant(id=self.id, name=name, slug=slug, is_active=True, created_at=self.now, updated_at=self.cut)
+        self.tenant = Tenant(id=self.id, name=name, slug=slug, is_active=True, created_at=self.now, updated_at=self.now)
         return self.tenant
 
     def get_tenant(self) -> Tenant | None:
@@ -203,12 +211,13 @@ class Organisation:
 
     def create_user(self, email: str, *, name: str | None = None, role: str = "member", id: str | None = None) -> User:
         refuse(
+            *unlike(id=id),
             (role not in ("admin", "member"), InvalidValueError, "role"),
             (id in self.users, AlreadyExistsError, "id"),
             (any(user.email == email for user in self.users.values()), AlreadyExistsError, "email"),
             self.no_tenant(),
         )
-        user = User(id=self.named(id), email=email, name=name, role=role, created_at=self.now, updated_at=self.cut)
+        user = User(id=self.named(id), email=email, name=name, role=role, created_at=self.now, updated_at=self.now)
         self.users[user.id] = user
         return user
 
@@ -268,6 +277,7 @@ class Organisation:
 
     def create_skill(self, skill: NewSkill) -> Skill:
         refuse(
+            *unlike(id=skill.id, slug=skill.slug),
             (skill.status not in STATUSES, InvalidValueError, "status"),
             *outside(0, hours_saved=skill.hours_saved),
             (skill.id in self.skills, AlreadyExistsError, "id"),
@@ -289,7 +299,7 @@ class Organisation:
             published_version_id=None,
             published_version=None,
             created_at=self.now,
-            updated_at=self.cut,
+            updated_at=self.now,
             metrics_updated_at=None,
             total_uses=0,
             rating_count=0,
@@ -298,7 +308,7 @@ class Organisation:
             positive_feedback_pct=None,
             avg_token_cost_microcents=None,
         )
-        self.edited[id] = self.cut
+        self.edited[id] = self.now
         return self.skill(id)
 
     def get_skill(self, skill_id: str) -> Skill | None:
@@ -340,6 +350,7 @@ class Organisation:
     def update_skill(self, skill_id: str, changes: SkillUpdate) -> Skill:
         other = self.get_skill_by_slug(changes["slug"]) if "slug" in changes else None
         refuse(
+            *unlike(slug=changes.get("slug")),
             self.no_skill(skill_id),
             (changes.get("status", "draft") not in STATUSES, InvalidValueError, "status"),
             *outside(0, hours_saved=changes.get("hours_saved")),
@@ -350,13 +361,13 @@ class Organisation:
         given: dict[str, Any] = {**changes, "tags": list(changes.get("tags", old.tags))}
         new = replace(old, **given)
         if new != replace(old, slug=new.slug, hours_saved=new.hours_saved):
-            new = replace(new, updated_at=max(old.updated_at, self.cut))
-            self.edited[skill_id] = max(self.edited[skill_id], self.cut)
+            new = replace(new, updated_at=max(old.updated_at, self.now))
+            self.edited[skill_id] = max(self.edited[skill_id], self.now)
         self.skills[skill_id] = new
         return self.skill(skill_id)
 
     def publish_skill_version(self, skill_id: str, version: NewSkillVersion) -> SkillVersion:
-        refuse(self.no_user(version.created_by), self.no_skill(skill_id))
+        refuse(*unlike(id=version.id), self.no_user(version.created_by), self.no_skill(skill_id))
         skill = self.skills[skill_id]
         present = self.versions.get(skill.published_version_id or "")
         if present is not None and present.content_hash == version.content_hash:
@@ -376,7 +387,7 @@ class Organisation:
             description=skill.description,
             metadata=None if version.metadata is None else dict(version.metadata),
             created_by=version.created_by,
-            created_at=max(skill.updated_at, self.cut),
+            created_at=max(skill.updated_at, self.now),
         )
         self.versions[added.id] = added
         self.skills[skill_id] = replace(
@@ -446,7 +457,7 @@ class Organisation:
         )
         for event in new:
             self.events[str(UUID(event.id) if event.id else uuid4())] = Event(
-                skill_id=event.skill_id, user_id=event.user_id, created_at=stored(event.created_at or self.now)
+                skill_id=event.skill_id, user_id=event.user_id, created_at=to_millisecond(event.created_at or self.now)
             )
             if event.skill_id is not None:
                 self.count(event.skill_id, uses=1)
@@ -505,7 +516,7 @@ class Organisation:
             comment=comment,
             hours_saved_estimate=hours_saved_estimate,
             created_at=former.created_at if former else self.now,
-            updated_at=max(former.updated_at, self.cut) if former else self.cut,
+            updated_at=max(former.updated_at, self.now) if former else self.now,
         )
         self.count(skill_id)
         return found
@@ -529,7 +540,7 @@ class Organisation:
             id=ANY,  # A generated id, which no function takes.
             user_id=user_id,
             skill_id=skill_id,
-            last_viewed_at=max(former.last_viewed_at, self.cut) if former else self.cut,
+            last_viewed_at=max(former.last_viewed_at, self.now) if former else self.now,
             last_viewed_version=current_version,
             view_count=former.view_count + 1 if former else 1,
         )
@@ -612,6 +623,7 @@ class Organisation:
 
     def submit_feedback(self, feedback: NewSkillFeedback) -> SkillFeedback:
         refuse(
+            *unlike(id=feedback.id),
             self.no_user(feedback.user_id),
             self.no_skill(feedback.skill_id),
             self.no_version(feedback.skill_id, feedback.skill_version_id),
@@ -629,7 +641,7 @@ class Organisation:
             reviewed_by=None,
             reviewed_at=None,
             review_notes=None,
-            created_at=self.cut,
+            created_at=self.now,
         )
         self.feedback[added.id] = added
         self.count(feedback.skill_id)
@@ -708,6 +720,7 @@ class Organisation:
             )
         ids = [m.id for m in added]
         refuse(
+            *(reason for id in ids for reason in unlike(id=id)),
             *(self.no_user(m.user_id) for m in added),
             *(self.no_skill(m.skill_id) for m in added),
             *(reason for m in added for reason in unlikely(m)),
@@ -715,7 +728,8 @@ class Organisation:
         )
         for m in added:
             self.measurements[str(m.id)] = TokenMeasurement(
-                **{field: getattr(m, field) for field in m.__slots__} | {"created_at": stored(m.created_at or self.now)}
+                **{field: getattr(m, field) for field in m.__slots__}
+                | {"created_at": to_millisecond(m.created_at or self.now)}
             )
             if m.estimated_cost_microcents is not None:
                 self.count(m.skill_id)
@@ -745,6 +759,7 @@ class Organisation:
 
     def create_benchmark_run(self, run: NewBenchmarkRun) -> BenchmarkRun:
         refuse(
+            *unlike(id=run.id),
             (not run.models, InvalidValueError, "models"),
             self.no_user(run.triggered_by),
             self.no_skill(run.skill_id),
