@@ -26,6 +26,7 @@ ORDER BY c.relname;
 -- name: list_other_roles(tables, service)
 -- Every role but the owner, the service, skilldb_app and PostgreSQL's own that can reach the tables by another way than
 -- as a member of skilldb_app, or that is such a member, and `unsafe`: what it is or may become is not held by policies.
+-- `trusted`: a line `skilldb trusts: ...` of the schema's comment names it, or a role that it may become.
 -- A superuser counts as a member only where it was made one; who created a service, which from PostgreSQL 16 on makes
 -- it a member that may only grant, does not. What PUBLIC was granted the service has too.
 -- Example: tables = ARRAY[1259], service = 'skilldb_service'
@@ -115,6 +116,16 @@ powers (role, bypasses, reaches, power) AS (
         'privileges on all tables'
     FROM pg_roles AS r
     WHERE r.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+),
+
+trusted (name) AS (
+    SELECT btrim(t.name, E' \t\r')
+    FROM
+        regexp_matches(
+            obj_description(quote_ident(current_schema())::regnamespace, 'pg_namespace'),
+            '^skilldb trusts:(.*)$', 'gn'
+        ) AS m (line)
+    CROSS JOIN LATERAL regexp_split_to_table(m.line[1], ',') AS t (name)
 )
 
 SELECT
@@ -122,7 +133,8 @@ SELECT
     bool_or(o.rolname = 'skilldb_app') AND bool_or(p.bypasses) AS unsafe,
     array_agg(p.power || CASE WHEN o.oid <> r.oid THEN ' as ' || o.rolname ELSE '' END ORDER BY o.oid <> r.oid, p.power)
     FILTER (WHERE p.power <> '') AS powers,
-    shobj_description(r.oid, 'pg_authid') AS comment
+    shobj_description(r.oid, 'pg_authid') AS comment,
+    bool_or(o.rolname::text IN (SELECT t.name FROM trusted AS t)) AS trusted
 FROM pg_roles AS r
 INNER JOIN becomes AS b ON b.role = r.oid
 INNER JOIN pg_roles AS o ON o.oid = b.other
