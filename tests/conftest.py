@@ -162,6 +162,13 @@ def subject(admin: Admin, entrance: Admin, subject_template: str) -> Iterator[Ad
         conn.execute(f"DROP DATABASE {dbname} WITH (FORCE)".encode())
 
 
+@pytest.fixture(params=["addresses", "subject"], ids=["with BYPASSRLS", "without BYPASSRLS"])
+def either(request: pytest.FixtureRequest) -> Addresses:
+    """The addresses of a migrated database without rows, once for each kind of owner."""
+    found: Addresses = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.fixture
 def db(addresses: Addresses) -> Iterator[skilldb.Database]:
     with skilldb.connect(addresses.service) as database:

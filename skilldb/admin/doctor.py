@@ -277,7 +277,7 @@ def _other_roles(examined: Examined) -> Iterator[tuple[Level, str, str]]:
     tables = [table.oid for table in isolation.tables(examined.owner)]
     named = {"tables": tables, "service": examined.service_role}
     roles = examined.owner.execute(_SQL["list_other_roles"].sql, named).fetchall()
-    for name, unsafe, powers, comment in roles:
+    for name, unsafe, powers, comment, trusted in roles:
         if unsafe:
             yield (
                 "failure",
@@ -287,6 +287,8 @@ def _other_roles(examined: Examined) -> Iterator[tuple[Level, str, str]]:
             )
         elif comment:
             yield "ok", f"{name} has {', '.join(powers)}; its comment says why: {comment}", ""
+        elif trusted:
+            yield "ok", f"{name} has {', '.join(powers)}; the schema's comment trusts it", ""
         else:
             yield (
                 "warning",

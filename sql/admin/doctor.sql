@@ -29,6 +29,7 @@ ORDER BY c.relname;
 -- A superuser counts as a member only after an explicit grant. From PostgreSQL 16 on, creating a role makes its
 -- creator a member that may only grant; this does not count. Grants to PUBLIC are left out, because the service has
 -- them too.
+-- `trusted`: a line `skilldb trusts: ...` of the schema's comment names the role, or a role that it may become.
 -- Example: tables = ARRAY[1259], service = 'skilldb_service'
 WITH RECURSIVE owners (oid) AS (
     SELECT c.relowner
@@ -116,6 +117,16 @@ powers (role, bypasses, reaches, power) AS (
         'privileges on all tables'
     FROM pg_roles AS r
     WHERE r.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+),
+
+trusted (name) AS (
+    SELECT btrim(t.name, E' \t\r')
+    FROM
+        regexp_matches(
+            obj_description(quote_ident(current_schema())::regnamespace, 'pg_namespace'),
+            '^skilldb trusts:(.*)$', 'gn'
+        ) AS m (line)
+    CROSS JOIN LATERAL regexp_split_to_table(m.line[1], ',') AS t (name)
 )
 
 SELECT
@@ -123,7 +134,8 @@ SELECT
     bool_or(o.rolname = 'skilldb_app') AND bool_or(p.bypasses) AS unsafe,
     array_agg(p.power || CASE WHEN o.oid <> r.oid THEN ' as ' || o.rolname ELSE '' END ORDER BY o.oid <> r.oid, p.power)
     FILTER (WHERE p.power <> '') AS powers,
-    shobj_description(r.oid, 'pg_authid') AS comment
+    shobj_description(r.oid, 'pg_authid') AS comment,
+    bool_or(o.rolname::text IN (SELECT t.name FROM trusted AS t)) AS trusted
 FROM pg_roles AS r
 INNER JOIN becomes AS b ON b.role = r.oid
 INNER JOIN pg_roles AS o ON o.oid = b.other

@@ -405,9 +405,9 @@ ROLES = {
         "{role} has privileges on all tables as pg_read_all_data",
     ),
     "a member of the owner": (
-        "CREATE ROLE {role} LOGIN IN ROLE skilldb_owner; COMMENT ON SCHEMA public IS 'skilldb trusts: {role}'",
-        "warning",
-        "{role} has ownership of the tables as skilldb_owner",
+        "CREATE ROLE {role} LOGIN IN ROLE skilldb_owner; COMMENT ON SCHEMA public IS 'skilldb trusts: ann, {role} '",
+        "ok",
+        "{role} has ownership of the tables as skilldb_owner; the schema's comment trusts it",
     ),
     "a service with a grant of its own": (
         "CREATE ROLE {role} LOGIN IN ROLE skilldb_app; GRANT TRUNCATE ON ratings TO {role}",
@@ -455,6 +455,12 @@ ROLES = {
         "CREATE ROLE {role} CREATEROLE; GRANT skilldb_owner TO {role} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
         "warning",
         "{role} has CREATEROLE, ownership of the tables as skilldb_owner",
+    ),
+    "a trusted administrator who created the owner": (
+        "CREATE ROLE {role} CREATEROLE; GRANT skilldb_owner TO {role} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE; "
+        "COMMENT ON SCHEMA public IS 'skilldb trusts: {role}'",
+        "ok",
+        "{role} has CREATEROLE, ownership of the tables as skilldb_owner; the schema's comment trusts it",
     ),
     "another service": ("CREATE ROLE {role} LOGIN IN ROLE skilldb_app", "ok", ""),
     "another superuser": ("CREATE ROLE {role} LOGIN SUPERUSER", "ok", ""),

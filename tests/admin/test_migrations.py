@@ -331,15 +331,14 @@ RIGHT, KEY = blocks("Change rows in a migration")
 RIGHT = RIGHT.replace("lower(category)", "'changed'")
 
 
-@pytest.fixture(params=["addresses", "subject"], ids=["with BYPASSRLS", "without BYPASSRLS"])
-def either(request: pytest.FixtureRequest) -> Addresses:
+@pytest.fixture
+def filled(either: Addresses) -> Addresses:
     """A database with two organisations of one skill each, whose owner has BYPASSRLS or does not."""
-    found: Addresses = request.getfixturevalue(request.param)
-    with skilldb.connect(found.service) as db:
+    with skilldb.connect(either.service) as db:
         for id in ("acme", "globex"):
             db.tenant(id).execute(tenants.create_tenant(id, id))
             new_skill(db.tenant(id), "s1")
-    return found
+    return either
 
 
 def categories(addresses: Addresses) -> list[tuple[str, ...]]:
@@ -354,28 +353,28 @@ def write(files: Path, up: str, down: str = "SELECT 1;", *, transactional: bool 
     return id
 
 
-def test_a_backfill_from_organisation_to_organisation_reaches_every_row(either: Addresses, files: Path) -> None:
+def test_a_backfill_from_organisation_to_organisation_reaches_every_row(filled: Addresses, files: Path) -> None:
     id = write(files, RIGHT, RIGHT.replace("changed", "and back"))
-    assert [done.id for done in migrate.migrate(either.owner)] == [id]
-    assert categories(either) == [("acme", "changed"), ("globex", "changed")]
-    assert [done.id for done in migrate.rollback(either.owner)] == [id]
-    assert categories(either) == [("acme", "and back"), ("globex", "and back")]
+    assert [done.id for done in migrate.migrate(filled.owner)] == [id]
+    assert categories(filled) == [("acme", "changed"), ("globex", "changed")]
+    assert [done.id for done in migrate.rollback(filled.owner)] == [id]
+    assert categories(filled) == [("acme", "and back"), ("globex", "and back")]
 
 
 def test_a_backfill_without_the_setting_is_an_error_without_bypassrls(
-    either: Addresses, files: Path, request: pytest.FixtureRequest
+    filled: Addresses, files: Path, request: pytest.FixtureRequest
 ) -> None:
     """Even where the table is empty: PostgreSQL refuses it when it plans it."""
     id = write(files, FORGETFUL)
-    before = categories(either)
+    before = categories(filled)
     if "with BYPASSRLS" in request.node.name:
-        assert [done.id for done in migrate.migrate(either.owner)] == [id]
-        assert categories(either) == [("acme", "changed"), ("globex", "changed")]
+        assert [done.id for done in migrate.migrate(filled.owner)] == [id]
+        assert categories(filled) == [("acme", "changed"), ("globex", "changed")]
     else:
         with pytest.raises(MigrationError, match=f"{id} failed and was undone: query would be affected by row-level"):
-            list(migrate.migrate(either.owner))
-        assert categories(either) == before
-        assert {m.id for m in migrate.status(either.owner) if m.state == "pending"} == {id}
+            list(migrate.migrate(filled.owner))
+        assert categories(filled) == before
+        assert {m.id for m in migrate.status(filled.owner) if m.state == "pending"} == {id}
 
 
 def test_a_statement_behind_a_backfill_is_refused_as_before(subject: Addresses, files: Path) -> None:
@@ -385,20 +384,20 @@ def test_a_statement_behind_a_backfill_is_refused_as_before(subject: Addresses, 
         list(migrate.migrate(subject.owner))
 
 
-def test_a_foreign_key_is_validated_over_all_rows_where_force_is_off(either: Addresses, files: Path) -> None:
-    with skilldb.connect(either.service) as db:
+def test_a_foreign_key_is_validated_over_all_rows_where_force_is_off(filled: Addresses, files: Path) -> None:
+    with skilldb.connect(filled.service) as db:
         new_user(db.tenant("acme"), "u1")
         db.tenant("acme").execute(ratings.rate_skill("u1", "s1", 5))
     write(files, KEY, "ALTER TABLE ratings DROP CONSTRAINT ratings_again_fk;")
-    assert len(list(migrate.migrate(either.owner))) == 1
+    assert len(list(migrate.migrate(filled.owner))) == 1
     validated = "SELECT convalidated FROM pg_constraint WHERE conname = 'ratings_again_fk'"
-    assert rows(either.admin, validated) == [(True,)]
+    assert rows(filled.admin, validated) == [(True,)]
     forced = "SELECT bool_and(relforcerowsecurity) FROM pg_class WHERE relname IN ('ratings', 'users')"
-    assert rows(either.admin, forced) == [(True,)]
-    list(migrate.rollback(either.owner))
+    assert rows(filled.admin, forced) == [(True,)]
+    list(migrate.rollback(filled.owner))
     write(files, KEY.replace("(tenant_id, user_id)", "(tenant_id, skill_id)"))
     with pytest.raises(MigrationError, match="violates foreign key constraint"):
-        list(migrate.migrate(either.owner))
+        list(migrate.migrate(filled.owner))
 
 
 def test_a_foreign_key_with_force_on_is_refused_without_bypassrls(subject: Addresses, files: Path) -> None:
@@ -433,19 +432,19 @@ def test_a_foreign_key_with_force_on_is_refused_without_bypassrls(subject: Addre
     ids=["SET LOCAL", "SET", "set_config", "no organisation", "not off again", "too late", "in a comment"],
 )
 def test_row_security_is_on_for_one_organisation_only(
-    either: Addresses, files: Path, statement: str, transactional: bool
+    filled: Addresses, files: Path, statement: str, transactional: bool
 ) -> None:
     """Else the rest of the migration would see no rows, without an error. Both owners refuse it, before it runs."""
     id = write(files, statement, transactional=transactional)
-    before = categories(either)
+    before = categories(filled)
     for attempt in (migrate.migrate, migrate.plan):
         with pytest.raises(MigrationError, match=f"{id} switches row_security on"):
-            list(attempt(either.owner))
-    assert categories(either) == before
+            list(attempt(filled.owner))
+    assert categories(filled) == before
     write(files, "SELECT 1;", statement, transactional=transactional)
-    assert [done.id for done in migrate.migrate(either.owner)] == [id]
+    assert [done.id for done in migrate.migrate(filled.owner)] == [id]
     with pytest.raises(MigrationError, match=f"{id}.rollback switches row_security on"):
-        list(migrate.rollback(either.owner))
+        list(migrate.rollback(filled.owner))
 
 
 def test_the_role_stays_while_logins_or_other_databases_use_it(addresses: Addresses) -> None:

@@ -21,8 +21,9 @@ import skilldb
 from skilldb.admin import doctor, migrate
 from skilldb.dev import embedded
 from skilldb.dev.seed import seed
-from skilldb.repositories import tenants
+from skilldb.repositories import tenants, users
 from tests.support import isolation
+from tests.support.api import new_skill
 from tests.support.database import contents, rows
 from tests.support.isolation import BEHAVIOUR, STRUCTURE
 from tests.support.server import CHECKOUT, Addresses, Admin, server_folder
@@ -68,7 +69,7 @@ class Bare:
         done = subprocess.run(
             command, input=input, env=env, cwd=self.folder, capture_output=True, text=True, check=False, timeout=120
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stderr or done.stdout
         return done.stdout
 
 
@@ -96,11 +97,22 @@ def server() -> Iterator[Bare]:
         yield found
 
 
-def set_up(server: Bare) -> None:
-    """Run the document's blocks, and seed the data as the service."""
-    roles, _ = blocks("Roles", "sql")
+def create_roles(server: Bare, *, bypassrls: bool = True) -> None:
+    """By the document's block. Without BYPASSRLS as an administrator who is no superuser, like a managed service's."""
+    if bypassrls:
+        server.psql(blocks("Roles", "sql")[0], dbname="postgres")
+        return
+    server.psql("CREATE ROLE host_admin LOGIN CREATEROLE CREATEDB", dbname="postgres")
+    server.psql("GRANT pg_read_all_stats TO host_admin WITH ADMIN OPTION", dbname="postgres")
+    server.psql(blocks("Without BYPASSRLS", "sql")[0], user="host_admin", dbname="postgres")
+
+
+def set_up(server: Bare, *, bypassrls: bool = True) -> None:
+    """By the document's blocks, and seeded by the service."""
     (addresses,) = blocks("Roles", "sh")
-    server.psql(roles, dbname="postgres")
+    create_roles(server, bypassrls=bypassrls)
+    if not bypassrls:
+        server.psql(blocks("Without BYPASSRLS", "sql")[1], user="skilldb_owner")
     said = server.sh(addresses)
     assert said.index("CREATE TABLE IF NOT EXISTS tenants") < said.index("applied 0003_create_tenants")
     assert {migration.state for migration in migrate.status(server.dsn("skilldb_owner"))} == {"applied"}
@@ -117,6 +129,20 @@ def counts(dsn: str) -> dict[str, int]:
             "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
         ).fetchall():
             ((found[name],),) = conn.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(name))).fetchall()
+    return found
+
+
+@pytest.fixture(scope="module")
+def subject_server() -> Iterator[Bare]:
+    """The same, whose owner has no BYPASSRLS."""
+    with bare() as found:
+        set_up(found, bypassrls=False)
+        yield found
+
+
+@pytest.fixture(params=["server", "subject_server"], ids=["with BYPASSRLS", "without BYPASSRLS"])
+def either(request: pytest.FixtureRequest) -> Bare:
+    found: Bare = request.getfixturevalue(request.param)
     return found
 
 
@@ -138,20 +164,30 @@ def role_attributes(server: Bare) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("versions", [(None, None), ("16", "18")], ids=["same version", "16 to 18"])
+@pytest.mark.parametrize("bypassrls", [True, False], ids=["with BYPASSRLS", "without BYPASSRLS"])
 def test_a_backup_restored_into_an_empty_server_is_whole_and_isolated(
-    tmp_path: Path, versions: tuple[str | None, str | None]
+    tmp_path: Path, versions: tuple[str | None, str | None], bypassrls: bool
 ) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     with bare(versions[0]) as old, bare(versions[1]) as new:
-        set_up(old)
-        # With the programs of the newer version, as in the document.
-        replace(old, version=new.version).sh(*blocks("Backup", "sh"))
-        (old.folder / "skilldb.dump").rename(new.folder / "skilldb.dump")
-        new.psql(blocks("Roles", "sql")[0], dbname="postgres")
-        restore, verify = blocks("Restore", "sh")
-        new.sh(restore)
+        set_up(old, bypassrls=bypassrls)
+        add_difficult_rows(old)
+        # By the programs of the newer version, as the document says.
+        backup = replace(old, version=new.version)
         ours = {"SKILLDB_OWNER_DSN": new.dsn("skilldb_owner"), "SKILLDB_DSN": new.dsn("my_service")}
+        if bypassrls:
+            backup.sh(*blocks("Backup", "sh"))
+            files = ["skilldb.dump"]
+            restore, verify = blocks("Restore", "sh")
+        else:
+            back_up_without_bypassrls(backup)
+            files = ["schema.dump", "rows.sql"]
+            restore, verify = "true", blocks("Without BYPASSRLS", "sh")[1]
+        for file in files:
+            (old.folder / file).rename(new.folder / file)
+        create_roles(new, bypassrls=bypassrls)
+        new.sh(restore)
         said = new.sh(verify, **ours)
         assert re.findall(r"^(?:warning|failure).*", said, flags=re.MULTILINE) == []
         assert re.search(r"^ok +drift", said, flags=re.MULTILINE)
@@ -170,6 +206,52 @@ def test_a_backup_restored_into_an_empty_server_is_whole_and_isolated(
         for check in STRUCTURE + BEHAVIOUR:
             with psycopg.connect(new.dsn("my_service")) as conn:
                 assert check(conn) == [], check.__name__
+
+
+def back_up_without_bypassrls(server: Bare) -> None:
+    """Into schema.dump and rows.sql in the server's folder."""
+    (server.folder / "backup.sql").write_text(blocks("Without BYPASSRLS", "sql")[2])
+    server.sh(blocks("Without BYPASSRLS", "sh")[0])
+
+
+def add_difficult_rows(server: Bare) -> None:
+    """Organisations and texts with what COPY, format() and psql must quote."""
+    with skilldb.connect(server.dsn("my_service")) as db:
+        for id in ("o'hara", "back\\slash", "\\.", "new\nline", 'quote"', "Zürich %s :x", "COMMIT;"):
+            tenant = db.tenant(id)
+            tenant.execute(tenants.create_tenant(id, id))
+            tenant.execute(users.create_user("u@example.com", name=id, id="u"))
+            new_skill(tenant, "s", description=f"\\.\n{id}\t\\N\r\n'")
+
+
+@pytest.mark.parametrize(
+    ("role", "message"),
+    [
+        ("my_service", 'query would be affected by row-level security policy for table "tenants"'),
+        ("skilldb_owner", "permission denied for table zzz"),
+    ],
+)
+def test_a_backup_that_lacks_rows_is_an_error_and_not_complete(subject_server: Bare, role: str, message: str) -> None:
+    """The first role cannot list the organisations; the second is refused the last table, after all others."""
+    server = subject_server
+    (server.folder / "backup.sql").write_text(blocks("Without BYPASSRLS", "sql")[2])
+    _, command, complete = blocks("Without BYPASSRLS", "sh")[0].splitlines()
+    server.psql("CREATE TABLE zzz (id TEXT)")
+    try:
+        with pytest.raises(AssertionError, match=message):
+            server.sh(command.replace("skilldb_owner", role))
+        with pytest.raises(AssertionError):
+            server.sh(complete)
+    finally:
+        server.psql("DROP TABLE zzz")
+
+
+def test_an_owner_with_bypassrls_may_back_up_in_the_same_way(server: Bare) -> None:
+    back_up_without_bypassrls(server)
+    text = (server.folder / "rows.sql").read_text()
+    assert text.count("COPY public.skills (") == 1
+    skills = text.split("COPY public.skills (")[1].split("\n\\.\n")[0].splitlines()[1:]
+    assert len(skills) == counts(server.dsn("postgres"))["skills"]
 
 
 def without_xmin(server: Bare) -> list[tuple[Any, ...]]:
@@ -297,7 +379,8 @@ def test_an_index_is_added_as_the_document_says_even_after_an_interruption(addre
     assert rows(addresses.admin, valid) == []
 
 
-def test_a_deleted_organisation_is_gone_and_nothing_of_others_is(server: Bare) -> None:
+def test_a_deleted_organisation_is_gone_and_nothing_of_others_is(either: Bare) -> None:
+    server = either
     with psycopg.connect(server.dsn("postgres"), autocommit=True) as conn:
         tables = isolation.tables(conn)
         before = {tenant: isolation.rows_of(conn, tenant) for tenant in ("acme", "globex")}

@@ -45,7 +45,17 @@ from tests.support.functions import (
     everything,
     naming,
 )
-from tests.support.isolation import BEHAVIOUR, NOWHERE, PEER, A, B, closed_to_others, closed_without_tenant, undetected
+from tests.support.isolation import (
+    BEHAVIOUR,
+    NEW,
+    NOWHERE,
+    PEER,
+    A,
+    B,
+    closed_to_others,
+    closed_without_tenant,
+    undetected,
+)
 from tests.support.server import Addresses, Admin, created
 
 
@@ -78,15 +88,50 @@ def seeded(kept: Addresses) -> Addresses:
 
 
 @pytest.mark.parametrize("check", STRUCTURE, ids=lambda check: check.__name__)
-def test_the_structure_isolates(addresses: Addresses, check: Check) -> None:
-    with psycopg.connect(addresses.service) as conn:
+def test_the_structure_isolates(either: Addresses, check: Check) -> None:
+    with psycopg.connect(either.service) as conn:
         assert check(conn) == []
 
 
 @pytest.mark.parametrize("check", BEHAVIOUR, ids=lambda check: check.__name__)
-def test_the_behaviour_isolates(seeded: Addresses, check: Check) -> None:
-    with psycopg.connect(seeded.service) as conn:
+def test_the_behaviour_isolates(either: Addresses, check: Check) -> None:
+    with psycopg.connect(either.admin) as conn:
+        isolation.seed(conn)
+    with psycopg.connect(either.service) as conn:
         assert check(conn) == []
+
+
+def test_an_owner_without_bypassrls_sees_and_changes_one_organisation_at_a_time(subject: Addresses) -> None:
+    """It lists the organisations, and is otherwise held by the policies, as the service is."""
+    with psycopg.connect(subject.admin) as conn:
+        isolation.seed(conn)
+    with psycopg.connect(subject.owner, autocommit=True) as conn:
+        tables = {table.name: table for table in isolation.tables(conn)}
+        listed = tables.pop("tenants")
+        count = sql.SQL("SELECT count(*), count(*) FILTER (WHERE {} = %s) FROM {}")
+        for tenant, seen in ((None, (0, 0)), ("", (0, 0)), (A, (1, 1)), (NOWHERE, (0, 0))):
+            if tenant is not None:
+                conn.execute("SELECT set_config('app.current_tenant_id', %s, false)", [tenant])
+            for name, table in tables.items():
+                query = count.format(sql.Identifier(table.tenant_column), table.identifier)
+                assert (name, conn.execute(query, [A]).fetchone()) == (name, seen)
+                others = sql.SQL("DELETE FROM {} WHERE {} <> %(a)s").format(
+                    table.identifier, sql.Identifier(table.tenant_column)
+                )
+                assert isolation.attempt(conn, others, {"a": A}).rowcount == 0
+                values = isolation.row(table, tenant=B, id=NEW, parent=B)
+                assert isolation.attempt(conn, isolation.insertion(table, values), values).sqlstate == "42501", name
+            assert conn.execute(sql.SQL("SELECT count(*) FROM {}").format(listed.identifier)).fetchone() == (3,)
+        conn.execute("SET row_security = off")
+        for table in tables.values():
+            read = isolation.attempt(conn, sql.SQL("SELECT FROM {}").format(table.identifier))
+            assert read.sqlstate == "42501", table.name
+            assert "query would be affected by row-level security policy" in read.text
+        # FORCE is what holds the owner.
+        conn.execute("SET row_security = on")
+        conn.execute("SELECT set_config('app.current_tenant_id', '', false)")
+        conn.execute("ALTER TABLE ratings NO FORCE ROW LEVEL SECURITY")
+        assert conn.execute("SELECT count(*) FROM ratings").fetchone() == (4,)
 
 
 def test_deleting_all_of_a_tenant_leaves_the_rows_of_the_same_ids_of_another(seeded: Addresses) -> None:
