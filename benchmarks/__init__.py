@@ -1,1 +1,1 @@
-"""skilldb measured beside what people would use instead, on one server, in one run: `make bench`."""
+"""Compares skilldb with other libraries, on one server, in one run: `make bench`."""

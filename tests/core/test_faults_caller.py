@@ -126,7 +126,7 @@ async def cancelled_everywhere(work: Work, by: str, dsn: str, addresses: Address
             suspended, ended = await cancelled_at(nth, work(acme, nth), by)
             complete = suspended < nth
             if complete and nth not in done(addresses):
-                wrong.append(f"at {nth}: uses and users that were done are not there")
+                wrong.append(f"at {nth}: acknowledged uses or users are missing")
             wrong += [f"at {nth}: it goes on as if nothing were"] * (ended and not complete and by == "cancel")
             wrong += [f"at {nth}, {what}" for what in half_done(addresses)]
             try:
@@ -308,7 +308,7 @@ def test_a_thread_interrupted_wherever_it_waits_leaves_all_or_nothing_and_the_po
             number += 1
             work()
             if number not in done(addresses):
-                wrong.append("uses and users that were done are not there")
+                wrong.append("acknowledged uses or users are missing")
     record(
         "An interrupted call is written whole or not at all, and the next caller gets a clean connection "
         f"({interrupted.__name__})",

@@ -92,7 +92,8 @@ def complaints(files: dict[str, str]) -> list[str]:
             if own == "repositories" and other == CORE:
                 allowed = target.removeprefix("skilldb.").split(".")[0] in REPOSITORIES
                 belongs = (
-                    f"repositories may use {', '.join(REPOSITORIES)} of the core: what does I/O belongs to the core"
+                    f"repositories may use {', '.join(REPOSITORIES)} of the core: code that does I/O belongs to the "
+                    "core"
                 )
             else:
                 allowed = other in MAY_IMPORT[own]
@@ -116,7 +117,7 @@ def test_every_import_is_one_that_the_table_allows() -> None:
     [
         ("skilldb.session", "from skilldb.admin import migrate", "code that needs both belongs to admin or dev or "),
         ("skilldb.values", "import skilldb.repositories.skills", "must not import skilldb.repositories.skills"),
-        ("skilldb.repositories.skills", "from skilldb import database", "what does I/O belongs to the core"),
+        ("skilldb.repositories.skills", "from skilldb import database", "code that does I/O belongs to the core"),
         ("skilldb.repositories.skills", "from skilldb.aio import connect_async", "must not import skilldb.aio"),
         ("skilldb.admin.top", "from skilldb.dev.seed import seed", "belongs to dev or testing or cli"),
         ("skilldb.importer.folders", "from skilldb.cli.shared import out", "belongs to cli"),

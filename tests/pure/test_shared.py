@@ -30,7 +30,7 @@ def is_test(module: str) -> bool:
 def complaints(files: dict[str, str]) -> list[str]:
     """One message per import of a test module, with the right place for the imported code."""
     return [
-        f"{name} must not import {target}. What two test modules share belongs to tests/support/"
+        f"{name} must not import {target}. Code that two test modules share belongs to tests/support/"
         for name, text in files.items()
         for target in imported(name, text)
         if is_test(target)
@@ -63,5 +63,7 @@ def test_no_test_module_imports_another_test_module() -> None:
     ],
 )
 def test_an_import_of_a_test_module_is_named_with_the_place_of_what_is_shared(line: str, target: str) -> None:
-    sentence = f"tests.core.test_fork must not import {target}. What two test modules share belongs to tests/support/"
+    sentence = (
+        f"tests.core.test_fork must not import {target}. Code that two test modules share belongs to tests/support/"
+    )
     assert complaints({"tests.core.test_fork": line}) == [sentence]

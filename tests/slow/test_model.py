@@ -171,7 +171,7 @@ def interference(run: Run, runs: int) -> str:
         alone, in_company = (run.transcript(given, others) for others in (NAMES[:0], NAMES[1:]))
         for line, other in zip(alone, in_company, strict=True):
             if line != other:
-                return f"seed {seed}: alone {line}\nin company {other}"
+                return f"seed {seed}: alone {line}\nwith others {other}"
     return ""
 
 

@@ -113,7 +113,7 @@ def test_rows_that_are_read_only_to_be_thrown_away_are_found(conn: psycopg.Conne
     assert plans.violations(of(conn, query, skill_id="s1", days=30), catalogue) == []
     conn.execute("DROP INDEX usage_events_skill_created_idx, usage_events_created_idx")
     (*_, last) = plans.violations(of(conn, query, skill_id="s1", days=30), catalogue)
-    assert "throws away" in last
+    assert "discards" in last
     assert "rows to return 30" in last
 
 

@@ -247,13 +247,13 @@ def _closed_to_others(conn: Conn, table: Table) -> Iterator[str]:
     seen = attempt(conn, sql.SQL("SELECT FROM {}").format(table.identifier))
     own = attempt(conn, sql.SQL("SELECT FROM {} WHERE {} = %(a)s").format(table.identifier, tenant), {"a": A})
     if own.rowcount != 1 or seen != own:
-        yield f"{table.name}: sees {seen}, of which own {own}"
+        yield f"{table.name}: sees {seen}; its own rows are {own}"
     others = sql.SQL(" WHERE {} <> %(a)s").format(tenant)
     if update := _update(table):
         if attempt(conn, update + others, {"a": A}) != Outcome():
             yield f"{table.name}: changes rows of others"
         if attempt(conn, update) != Outcome(rowcount=1):
-            yield f"{table.name}: changes other rows than its own, or not even that"
+            yield f"{table.name}: an UPDATE without a condition does not change exactly its own row"
     deleted = attempt(conn, sql.SQL("DELETE FROM {}").format(table.identifier) + others, {"a": A})
     if deleted.sqlstate != "42501" and deleted != Outcome():
         yield f"{table.name}: deletes rows of others"
@@ -299,7 +299,7 @@ def _undetected(conn: Conn, table: Table) -> Iterator[str]:
             (updates, "23503" if updatable.issuperset(key.own_columns) else "42501"),
         ):
             if outcomes[B].sqlstate != expected or outcomes[B].without(B) != outcomes[NOWHERE].without(NOWHERE):
-                yield f"{table.name}: {key.name} tells {outcomes}"
+                yield f"{table.name}: {key.name} gives different outcomes {outcomes}"
     values = row(table, tenant=A, id=B, parent=A, number=2)
     taken = attempt(conn, insertion(table, values), values)
     if taken.sqlstate == "23505":
@@ -308,7 +308,7 @@ def _undetected(conn: Conn, table: Table) -> Iterator[str]:
             delete_all(conn, table)
             taken = attempt(conn, insertion(table, values), values)
     if taken != Outcome(rowcount=1):
-        yield f"{table.name}: {taken} on taking what B has too"
+        yield f"{table.name}: {taken} on inserting an id that B has too"
 
 
 BEHAVIOUR: tuple[Check, ...] = (closed_without_tenant, closed_to_others, undetected)

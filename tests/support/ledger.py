@@ -80,7 +80,7 @@ class Ledger:
     tried: set[str] = field(default_factory=set)
     acknowledged: set[str] = field(default_factory=set)
     uses: int = 0
-    views_told: Counter[str] = field(default_factory=Counter)
+    views_acknowledged: Counter[str] = field(default_factory=Counter)
     views_tried: Counter[str] = field(default_factory=Counter)
     ratings: dict[str, set[int | None]] = field(default_factory=dict)
     answers: int = 0
@@ -128,7 +128,7 @@ class Ledger:
             case 3:
                 self.views_tried[skill] += 1
                 if self.execute(execute, views.record_skill_view(user, skill, 1)):
-                    self.views_told[skill] += 1
+                    self.views_acknowledged[skill] += 1
             case 4:
                 id = self.id()
                 version = NewSkillVersion(id=id, content_url=id, content_hash=id.replace("-", "") * 2)
@@ -195,7 +195,7 @@ def losses(admin_dsn: str, execute: Execute, books: list[Ledger]) -> list[str]:
         set[str]().union(*(getattr(book, name) for book in books)) for name in ("acknowledged", "tried")
     )
     wrong += [f"lost: {id}" for id in acknowledged - found.keys()]
-    wrong += [f"more than was tried: {id}" for id in found.keys() - tried]
+    wrong += [f"never tried: {id}" for id in found.keys() - tried]
     wrong += [f"twice: {id}" for id, times in found.items() if times > 1]
     uses = sum(book.uses for book in books)
     counted = rows(admin_dsn, "SELECT count(*), (SELECT sum(total_uses) FROM skills) FROM usage_events")
@@ -214,6 +214,6 @@ def losses(admin_dsn: str, execute: Execute, books: list[Ledger]) -> list[str]:
             rating, count = rated.get((user, skill)), viewed.get((user, skill), 0)
             if rating not in may_be:
                 wrong.append(f"{user} rated {skill} {rating}, not one of {may_be}")
-            if not book.views_told[skill] <= count <= book.views_tried[skill]:
-                wrong.append(f"{user} viewed {skill} {count} times, not {book.views_told[skill]}")
+            if not book.views_acknowledged[skill] <= count <= book.views_tried[skill]:
+                wrong.append(f"{user} viewed {skill} {count} times, not {book.views_acknowledged[skill]}")
     return wrong

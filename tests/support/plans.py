@@ -133,7 +133,7 @@ def violations(plan: Plan, catalogue: Catalogue) -> list[str]:
             removed += node["Actual Loops"] * sum(n for name, n in node.items() if name.startswith("Rows Removed by "))
     returned = plan.top["Actual Rows"] * plan.top["Actual Loops"]
     if removed > REMOVED + REMOVED_PER_ROW * returned:
-        wrong.append(f"{plan} throws away {removed:.0f} rows to return {returned:.0f}")
+        wrong.append(f"{plan} discards {removed:.0f} rows to return {returned:.0f}")
     return wrong
 
 
