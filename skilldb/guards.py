@@ -106,11 +106,8 @@ def refuse_on(conn: psycopg.Connection[Any], schema: str, *, owner: bool = False
     if foreign:
         name, to = quoted(schema), quoted(sessions[0][1])
         raise UnsafeSchemaError([(f"schema {name} belongs to {foreign[0][0]}", f"ALTER SCHEMA {name} OWNER TO {to}")])
-    if owner and False in sessions[0][2:]:
-        raise PermissionDeniedError(
-            f"permission denied for schema {schema}: role {sessions[0][1]} may not use it, or not create in it. "
-            f"Run: GRANT USAGE, CREATE ON SCHEMA {quoted(schema)} TO {quoted(sessions[0][1])}"
-        )
+    if owner and sessions[0][2] is False:
+        refuse_unusable_owner(sessions, schema)
     refuse([[] if owner else roles, creators, sessions], schema)
 
 
@@ -140,6 +137,20 @@ def pin_transactions(conn: psycopg.Connection[Any]) -> None:
 def session_check(schema: str) -> Statement[Any]:
     """The statement whose answer refuse_unusable() reads."""
     return Statement(ROWS, _SQL["get_session"](schema=schema))
+
+
+def refuse_unusable_owner(sessions: Rows, schema: str) -> None:
+    """Raise PermissionDeniedError if the owner may not use the schema, or not create in it."""
+    if False in sessions[0][2:]:
+        raise PermissionDeniedError(
+            f"permission denied for schema {schema}: role {sessions[0][1]} may not use it, or not create in it. "
+            f"Run: GRANT USAGE, CREATE ON SCHEMA {quoted(schema)} TO {quoted(sessions[0][1])}"
+        )
+
+
+def require_creation(conn: psycopg.Connection[Any], schema: str) -> None:
+    """Raise PermissionDeniedError if the owner may not create in the schema."""
+    refuse_unusable_owner(conn.execute(_SQL["get_session"].sql, {"schema": schema}).fetchall(), schema)
 
 
 def refuse_unusable(sessions: Rows, schema: str) -> None:

@@ -317,22 +317,18 @@ def _queries(examined: Examined) -> Iterator[tuple[Level, str, str]]:
                 locked = error
                 break  # The other queries may wait for the same lock.
             except psycopg.Error as error:
-                failed.setdefault(_cause(error, conn.info.user), []).append(name)
+                failed.setdefault(_cause(error), []).append(name)
     for (reason, advice), (first, *more) in failed.items():
         yield "failure", f"{first}{f' and {len(more)} more' if more else ''}: {reason}", advice
     if locked:
         raise locked
 
 
-def _cause(error: psycopg.Error, role: str) -> tuple[str, str]:
+def _cause(error: psycopg.Error) -> tuple[str, str]:
     """Why a query cannot be planned, in the same words for every query with that cause, and what to do."""
     message = error.diag.message_primary or str(error)
     if not isinstance(error, psycopg.errors.InsufficientPrivilege):
         return str(translate(error, {})), "`skilldb migrate`"
-    # The message of PostgreSQL's src/backend/utils/misc/rls.c. A table's name follows.
-    if message.startswith("query would be affected by row-level security policy"):
-        advice = f"ALTER ROLE {role} RESET row_security, or as it was set: IN DATABASE ..., ALTER DATABASE ... RESET"
-        return "row_security is off: PostgreSQL refuses every query to which a policy applies", advice
     return message, "GRANT it to skilldb_app, as the table's migration does"
 
 

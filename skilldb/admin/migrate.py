@@ -380,6 +380,7 @@ def _locked(dsn: str | Secret, schema: str | None, wait: float) -> Iterator[Any]
                 "that table forces row-level security. Migrate as the owner of the tables, or as that owner run: "
                 "ALTER TABLE tenants NO FORCE ROW LEVEL SECURITY"
             )
+        guards.require_creation(backend.connection, backend.chosen)
         try:
             with backend.lock(timeout=wait):
                 yield backend

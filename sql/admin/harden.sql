@@ -70,7 +70,7 @@ WHERE
         (r.rolcanlogin AND r.rolbypassrls)
         OR r.oid = (
             SELECT n.nspowner FROM pg_namespace AS n
-            WHERE n.nspname = %(schema)s
+            WHERE n.nspname = cast(%(schema)s AS TEXT)
         )
     )
 ORDER BY r.rolname;

@@ -25,6 +25,7 @@ from tests.support.ledger import opened
 from tests.support.pooler import PROGRAM, pooler
 from tests.support.reliability import record
 from tests.support.server import Addresses, Admin
+from tests.support.waits import ended, started
 
 pytestmark = [
     pytest.mark.torture,
@@ -153,8 +154,7 @@ def test_the_check_can_be_interrupted(narrow: str, admin: Admin) -> None:
         until(lambda: rows(admin.dsn("postgres"), waiting) != [])
         signal.pthread_kill(main, signal.SIGINT)
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
+    thread = started(interrupt)
     with pytest.raises(KeyboardInterrupt):
         database.open()
-    thread.join(timeout=60)
+    ended(thread)

@@ -43,6 +43,7 @@ from tests.support.ledger import opened
 from tests.support.proxy import Fault, Proxy, through
 from tests.support.reliability import record
 from tests.support.server import Addresses, direct_only
+from tests.support.waits import ended, started
 
 READ = skills.get_skill("s1")
 USE = metrics.increment_skill_uses("s1")
@@ -350,14 +351,13 @@ def silent() -> Iterator[tuple[str, list[socket.socket]]]:
                 accepted.append(listening.accept()[0])
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=accept)
-        thread.start()
+        thread = started(accept)
         host, port = listening.getsockname()
         try:
             yield f"host={host} port={port} dbname=skilldb user=skilldb_service sslmode=disable", accepted
         finally:
             listening.shutdown(socket.SHUT_RDWR)
-            thread.join(timeout=10)
+            ended(thread)
             for each in accepted:
                 each.close()
 
@@ -368,7 +368,7 @@ def test_callers_share_one_attempt_to_open(silent: tuple[str, list[socket.socket
     barrier = threading.Barrier(5)
 
     def call(_: int) -> SkilldbError | None:
-        barrier.wait()
+        barrier.wait(timeout=30)
         try:
             database.tenant("acme").execute(READ)
         except SkilldbError as error:
