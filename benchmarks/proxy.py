@@ -45,13 +45,13 @@ AnyProxy = TypeVar("AnyProxy", bound=Proxy)
 def serving(proxy: AnyProxy) -> Iterator[AnyProxy]:
     """Run the proxy in a thread."""
     with proxy:
-        thread = Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
+        thread = Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
             yield proxy
         finally:
             proxy.shutdown()
-            thread.join()
+            thread.join(timeout=60)
 
 
 def through(port: int, dsn: str) -> str:

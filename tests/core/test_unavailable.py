@@ -400,7 +400,7 @@ def test_close_does_not_wait_for_an_attempt_to_open(silent: tuple[str, list[sock
         until(lambda: len(accepted) == 1)
         database.close()
         assert not opening.done()
-        assert isinstance(opening.exception(), SkilldbError)
+        assert isinstance(opening.exception(timeout=60), SkilldbError)
     with pytest.raises(DatabaseClosedError):
         database.open()
 

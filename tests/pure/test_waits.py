@@ -34,7 +34,7 @@ def unbounded(text: str) -> list[tuple[int, str]]:
 
 
 def test_every_wait_has_a_bound() -> None:
-    """tests/support/waits.py is what the others use; the proxy's two loops end at their sockets' timeout."""
+    """waits.py holds the bounded waits themselves. The proxy's loops end with their client or with the process."""
     left_out = {"tests/support/waits.py", "tests/support/proxy.py"}
     found = [
         f"{name}:{line} may wait for ever: {advice}"
