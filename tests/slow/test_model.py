@@ -93,8 +93,8 @@ class Run:
                     world.answer(other, world.operation(other, Random(seed + n).choice))
                 operation = mine.operation(NAMES[0], Random(seed).choice)
                 found = answer(NAMES[0], operation)
-                answer = everything(found) if isinstance(found, Exception) else repr(found)
-                lines.append(masked.of(f"{operation}: {answer}"))
+                text = everything(found) if isinstance(found, Exception) else repr(found)
+                lines.append(masked.of(f"{operation}: {text}"))
         self.answered += mine.answered
         self.refused += mine.refused
         return lines
