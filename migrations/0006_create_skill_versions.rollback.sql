@@ -19,13 +19,14 @@ DECLARE
     organisation TEXT;
 BEGIN
     FOR organisation IN SELECT t.id FROM tenants AS t ORDER BY t.id LOOP
-        PERFORM set_config('app.current_tenant_id', organisation, true);
+        PERFORM set_config('app.current_tenant_id', organisation, true), set_config('row_security', 'on', true);
 
         UPDATE skills
         SET
             published_version_id = NULL,
             published_version = NULL
         WHERE tenant_id = organisation AND published_version_id IS NOT NULL;
+        PERFORM set_config('row_security', 'off', true);
     END LOOP;
     PERFORM set_config('app.current_tenant_id', '', true);
 END

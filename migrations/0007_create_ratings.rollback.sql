@@ -12,7 +12,7 @@ DECLARE
     organisation TEXT;
 BEGIN
     FOR organisation IN SELECT t.id FROM tenants AS t ORDER BY t.id LOOP
-        PERFORM set_config('app.current_tenant_id', organisation, true);
+        PERFORM set_config('app.current_tenant_id', organisation, true), set_config('row_security', 'on', true);
 
         UPDATE skills
         SET
@@ -20,6 +20,7 @@ BEGIN
             rating_sum = 0,
             metrics_updated_at = date_trunc('milliseconds', now())
         WHERE tenant_id = organisation AND rating_count > 0;
+        PERFORM set_config('row_security', 'off', true);
     END LOOP;
     PERFORM set_config('app.current_tenant_id', '', true);
 END

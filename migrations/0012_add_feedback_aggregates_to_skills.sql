@@ -60,7 +60,7 @@ DECLARE
     organisation TEXT;
 BEGIN
     FOR organisation IN SELECT t.id FROM tenants AS t ORDER BY t.id LOOP
-        PERFORM set_config('app.current_tenant_id', organisation, true);
+        PERFORM set_config('app.current_tenant_id', organisation, true), set_config('row_security', 'on', true);
 
         UPDATE skills AS s
         SET
@@ -110,6 +110,7 @@ BEGIN
                 r.total_feedback, r.thumbs_up_count, r.thumbs_down_count,
                 r.priced_measurement_count, r.token_cost_sum_microcents
             );
+        PERFORM set_config('row_security', 'off', true);
     END LOOP;
     PERFORM set_config('app.current_tenant_id', '', true);
 END

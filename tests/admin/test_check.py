@@ -120,7 +120,7 @@ def test_every_falsified_counter_of_every_organisation_is_printed_with_both_valu
     assert contents(addresses.admin) == before
 
 
-def test_repair_mends_every_counter_and_the_next_check_is_clean(
+def test_repair_corrects_every_counter_and_the_next_check_is_clean(
     addresses: Addresses, both: tuple[skilldb.Tenant, skilldb.Tenant]
 ) -> None:
     right = [t.execute(skills.get_skill(skill)) for t in both for skill in ("s1", "s2")]
@@ -134,10 +134,10 @@ def test_repair_mends_every_counter_and_the_next_check_is_clean(
     assert repaired.exit_code == 0
     assert drift(repaired) == drift(falsified) != []
     assert repaired.output.splitlines()[-1] == "2 organisations checked, 17 counters drifted. 17 repaired."
-    present = [t.execute(skills.get_skill(skill)) for t in both for skill in ("s1", "s2")]
-    assert [without_time(skill) for skill in present] == [without_time(skill) for skill in right]
-    # What had not drifted was left alone, its time included.
-    assert present[0] == right[0]
+    now = [t.execute(skills.get_skill(skill)) for t in both for skill in ("s1", "s2")]
+    assert [without_time(skill) for skill in now] == [without_time(skill) for skill in right]
+    # Counters without drift are unchanged, and so is their time.
+    assert now[0] == right[0]
     before = contents(addresses.admin)
     for arguments in ((), ("--repair",)):
         again = check(*arguments)

@@ -258,7 +258,7 @@ def test_psql_sees_an_organisations_rows(addresses: Addresses) -> None:
     with skilldb.connect() as db:
         db.tenant("acme inc").execute(tenants.create_tenant("Acme", "acme"))
 
-    def explain(*more: str) -> str:
+    def psql(*more: str) -> str:
         query = "\\t\n\\pset tuples_only on\nSELECT 'seen: ' || count(*) FROM tenants;"
         path = {"PATH": f"{embedded.program('psql').parent}:/usr/bin:/bin"}
         env = {"SKILLDB_DSN": addresses.service, "SKILLDB_OWNER_DSN": addresses.owner} | path
@@ -266,9 +266,9 @@ def test_psql_sees_an_organisations_rows(addresses: Addresses) -> None:
         found = subprocess.run(command, input=query, capture_output=True, text=True, check=True, env=env, timeout=60)
         return found.stdout
 
-    assert "seen: 1" in explain("--tenant", "acme inc")
-    assert "seen: 0" in explain()
-    assert "seen: 1" in explain("--owner")
+    assert "seen: 1" in psql("--tenant", "acme inc")
+    assert "seen: 0" in psql()
+    assert "seen: 1" in psql("--owner")
 
 
 def test_a_shell_takes_the_addresses_that_db_start_prints() -> None:
