@@ -323,7 +323,8 @@ CHANGED = {
     ),
     "a column without its default": (
         "ALTER TABLE skills ALTER created_at DROP DEFAULT",
-        "column skills.created_at differs: expected timestamp(3) with time zone NOT NULL DEFAULT now(), "
+        "column skills.created_at differs: expected timestamp(3) with time zone NOT NULL "
+        "DEFAULT date_trunc('milliseconds'::text, now()), "
         "found timestamp(3) with time zone NOT NULL",
     ),
     "a column of another type": (
