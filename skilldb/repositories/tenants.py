@@ -13,7 +13,7 @@ def create_tenant(name: str, slug: str, *, id: str | None = None) -> Statement[T
     AlreadyExistsError: any tenant has the id or the slug already. PermissionDeniedError: `id` is not the handle's.
     InvalidValueError: the id or the slug is not in Unicode NFC, or begins or ends with white space.
     """
-    return Statement(one(Tenant), _SQL["create_tenant"](id=id, name=name, slug=slug))
+    return Statement(one(Tenant), _SQL["check_tenant_id"](), _SQL["create_tenant"](id=id, name=name, slug=slug))
 
 
 def get_tenant() -> Statement[Tenant | None]:

@@ -161,6 +161,7 @@ FAILURES = [
     pytest.param(views.record_skill_view("none", "s1", 1), NotFoundError, "user 'none'", id="foreign key"),
     pytest.param(metrics.increment_skill_uses("none"), NotFoundError, "skill 'none'", id="raised in an expression"),
     pytest.param(metrics.repair_metrics("none"), NotFoundError, "skill 'none'", id="raised by a first step"),
+    pytest.param(ask("SELECT 2147483647 + 1 AS more"), InvalidValueError, "out of range", id="overflow"),
     pytest.param(tenants.create_tenant("X", "x", id="other"), PermissionDeniedError, "tenants", id="policy"),
     pytest.param(ask("SELECT nothing"), SchemaMismatchError, "nothing", id="refused by the parser"),
     pytest.param(DIVISION, InvalidValueError, "division by zero", id="evaluation"),

@@ -219,7 +219,7 @@ def test_an_organisation_whose_handle_looks_like_another_is_not_created(
 
 
 def test_python_and_the_database_agree_on_white_space(addresses: Addresses) -> None:
-    query = queries.load("tenants")["create_tenant"].sql.decode()
+    query = queries.load("tenants")["check_tenant_id"].sql.decode()
     pattern = query.split("~ '")[1].split("'")[0]
     spaces = {chr(code) for code in range(1, 0x110000) if chr(code).isspace()}
     with_space = rows(

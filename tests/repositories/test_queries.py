@@ -100,6 +100,9 @@ def test_a_tenant_that_a_query_does_not_name_is_missed(addresses: Addresses) -> 
         sql = query.sql.decode()
         names = list(re.finditer(r"((\w+\.)?\w+ = )?%\(tenant_id\)s", sql))
         assert names, name
+        if name == "tenants.check_tenant_id":  # It touches no table.
+            assert not re.search(r"\b(FROM|JOIN|UPDATE|INTO)\b", body(sql))
+            continue
         for named in names:
             without = sql[: named.start()] + "TRUE" + sql[named.end() :]
             if not unnamed_tenants(without, tables):
