@@ -153,6 +153,13 @@ def test_an_answer_is_waited_for_as_long_as_the_timeouts_say_and_no_longer(
                 execute(READ)
         clock[0] = begun
         assert execute(READ).id == "s1"
+    if then == "trickle":
+        record(
+            f"A call ends in its time although the answer trickles in ({api})",
+            tested="a proxy passes the answer byte by byte; a faked clock passes the two timeouts",
+            ablation="a clock that is read only while nothing comes",
+            figures={"calls": 1},
+        )
 
 
 @direct_only
