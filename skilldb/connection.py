@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import select
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from threading import Thread
 from time import monotonic
 from typing import Any, Protocol, TypeVar
@@ -89,6 +91,8 @@ def is_doubtful(conn: _Connection) -> bool:
 
     Asks nobody: either something has come, which is the end of the connection or a notice, or it was idle for long.
     """
+    if conn.pgconn.status != ConnStatus.OK:
+        return True
     return _is_readable(conn) or monotonic() - conn.session.used_at > IDLE
 
 
@@ -119,18 +123,25 @@ def cancel_soon(pgconn: PGconn) -> None:
 
     Otherwise a call that was given up would go on, and hold a server session beside those of the pool.
     """
-    with suppress(psycopg.Error):
+    cancel: Callable[[], object]
+    with suppress(psycopg.Error, OSError):
         try:
             cancelling = pgconn.cancel_conn()
         except psycopg.NotSupportedError:  # libpq before 17
-            Thread(target=_quietly, args=[pgconn.get_cancel().cancel], daemon=True).start()
+            cancel = pgconn.get_cancel().cancel
         else:
-            Thread(target=_quietly, args=[lambda: _cancel(cancelling)], daemon=True).start()
+            cancel = partial(_cancel, cancelling)
+        # A pooler cancels nothing for a client that has gone: a second descriptor keeps the connection until then.
+        kept = os.dup(pgconn.socket)
+        Thread(target=_quietly, args=[cancel, kept], daemon=True).start()
 
 
-def _quietly(cancel: Callable[[], object]) -> None:
-    with suppress(psycopg.Error):
-        cancel()
+def _quietly(cancel: Callable[[], object], kept: int) -> None:
+    try:
+        with suppress(psycopg.Error):
+            cancel()
+    finally:
+        os.close(kept)
 
 
 def _cancel(cancelling: PGcancelConn) -> None:

@@ -19,7 +19,9 @@ from psycopg_pool import ConnectionPool
 from skilldb import connection, guards, process, settings
 from skilldb import database_hooks as hooks
 from skilldb.errors import (
+    ConnectionLostError,
     DatabaseClosedError,
+    DatabaseUnavailableError,
     PoolTimeoutError,
     ReadOnlyError,
     SchemaMismatchError,
@@ -78,6 +80,7 @@ class Pool(ConnectionPool[Conn]):
     """A pool that remembers why it could not connect."""
 
     _failure: Exception | None = None
+    _is_open = False
 
     def _connect(self, timeout: float | None = None) -> Conn:
         """Overrides the one method of psycopg_pool that connects."""
@@ -89,12 +92,13 @@ class Pool(ConnectionPool[Conn]):
         except SkilldbError as error:  # The role is refused.
             self._failure = error
             raise
-        self._failure = None
+        if self._is_open:  # While the pool is being opened, one success does not explain that others are missing.
+            self._failure = None
         return conn
 
     def why(self, error: psycopg.Error) -> SkilldbError:
         """The error for a caller who got no connection: that of connecting, if it fails."""
-        if isinstance(self._failure, SkilldbError):
+        if isinstance(self._failure, SkilldbError) and not isinstance(self._failure, DatabaseUnavailableError):
             return self._failure
         if self._failure is not None:
             return ServerUnavailableError(f"{error}: {self._failure}")
@@ -220,12 +224,17 @@ class Tenant(Executor):
     def _execute(self, statements: Sequence[Statement[Any]]) -> Any:
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
-        with self._database._connection() as conn:
-            try:
-                return _run(conn, Exchange(conn, conn.session, [conn.session.begin], self.id, statements))
-            except SchemaMismatchError:
-                self._database._refuse_unusable_schema(conn)
-                raise
+        while True:
+            with self._database._connection() as conn:
+                exchange = Exchange(conn, conn.session, [conn.session.begin], self.id, statements)
+                try:
+                    return _run(conn, exchange)
+                except SkilldbError as error:
+                    if self._database._is_outdated(conn, exchange):
+                        continue
+                    if isinstance(error, SchemaMismatchError) and not conn.closed:
+                        self._database._refuse_unusable_schema(conn)
+                    raise
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -244,6 +253,8 @@ class Tenant(Executor):
                 if conn.inherited:
                     process.refuse_inherited()
                 connection.refuse_ended(conn)
+                if conn.closed:
+                    raise ConnectionLostError("the connection was closed, and the transaction with it", "not applied")
                 try:
                     conn.commit()
                 except psycopg.Error as error:
@@ -254,7 +265,10 @@ class Tenant(Executor):
                     if conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
                         conn.close()  # Its commit was interrupted: it accepts no other command.
                     if not conn.closed:
-                        conn.rollback()
+                        try:
+                            conn.rollback()
+                        except psycopg.Error:  # The connection is lost, and the transaction with it.
+                            conn.close()
 
 
 class Transaction(Executor):
@@ -281,8 +295,9 @@ class Transaction(Executor):
         try:
             if self._begun:
                 connection.refuse_ended(self._conn)
+            exchange = Exchange(self._conn, session, first, self._tenant_id, statements)
             self._begun = True
-            return _run(self._conn, Exchange(self._conn, session, first, self._tenant_id, statements))
+            return _run(self._conn, exchange)
         except psycopg.Error as error:
             self.error = translate(error, {})
             raise self.error from error
@@ -370,9 +385,13 @@ class Database(process.NotPicklable):
             )
             try:
                 pool.open(wait=True, timeout=pool.timeout)
+            except psycopg.Error as error:
+                pool.close()
+                raise pool.why(error) from connection.bare(error)
             except BaseException:
                 pool.close()
                 raise
+            pool._is_open, pool._failure = True, None
             return pool
         except psycopg.Error as error:
             raise translate(error, {}) from connection.bare(error)
@@ -389,7 +408,8 @@ class Database(process.NotPicklable):
     def _check(self, conn: Conn, limit: Limit, first: Statement[Any], *statements: Statement[Any]) -> Any:
         """The answers to the first statement, whose names are all qualified, and to others with a safe search_path."""
         begin = Statement(NOTHING, *(query() for query in self._settings.begin_checks))
-        found, _, *answers = _run(conn, Exchange(conn, conn.session, [], "", [first, begin, *statements]), limit)
+        exchange = Exchange(conn, conn.session, [], "", [first, begin, *statements], writes=False)
+        found, _, *answers = _run(conn, exchange, limit)
         return found, *answers
 
     def _refuse_shared_statements(self) -> None:
@@ -413,6 +433,19 @@ class Database(process.NotPicklable):
                     f"cannot check, with two connections, whether the pooler follows prepared statements: {error}. "
                     "Open with prepare_threshold=None, or give the pooler another server connection"
                 ) from error
+
+    def _is_outdated(self, conn: Conn, exchange: Exchange) -> bool:
+        """Whether the call was refused because the database was hardened, or softened, after the connection was made.
+
+        Nothing of the call was done, so it can be sent again on a new connection.
+        """
+        if not exchange.refused_to_begin or conn.closed:
+            return False
+        limit = connection.limit(max(2.0, float(self._settings.pool["timeout"])))
+        hardened = conn.session.begin is self._settings.begin_hardened
+        ((has_setter, may_set),), *_ = self._check(conn, limit, guards.HARDENING)
+        conn.close()
+        return hardened != (has_setter and not may_set)
 
     def _refuse_unusable_schema(self, conn: Conn) -> None:
         """Raise PermissionDeniedError if the role may no longer use the schema. Its tables then seem to be missing."""
@@ -471,7 +504,7 @@ class Database(process.NotPicklable):
                 return conn
             if conn.inherited:
                 process.refuse_inherited()
-            pool.drain()
+            pool.drain()  # The server or the network that lost one has lost the others.
 
     def tenant(self, tenant_id: str) -> Tenant:
         """A handle on one organisation. Raises TenantRequiredError for an empty or missing id; sends nothing."""
@@ -572,8 +605,4 @@ def _run(conn: Conn, exchange: Exchange, limit: Limit | None = None) -> Any:
             return exchange.results()
         except ReadOnlyError:
             conn.close()  # The next connection may lead to the new primary.
-            raise
-        except SkilldbError:
-            if exchange.refused_to_begin:  # The database was hardened, or softened, since the connection was made.
-                conn.close()
             raise

@@ -14,7 +14,7 @@ from psycopg.errors import Diagnostic, error_from_result
 from psycopg.generators import fetch_many, send
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 
-from skilldb.errors import Outcome, translate
+from skilldb.errors import Outcome, SkilldbError, translate
 from skilldb.query import Query, Step
 from skilldb.statement import Statement, answers
 
@@ -92,7 +92,8 @@ class Exchange:
 
     On an autocommit connection PostgreSQL runs everything between two synchronisation points as one transaction
     (documentation, libpq, "Pipeline Mode"). The tenant setting ends with it. `first`: queries that run before the
-    statements, such as the one that sets the tenant.
+    statements, such as the one that sets the tenant. `writes`: the statements may write, so that a lost answer leaves
+    the outcome open.
     """
 
     def __init__(
@@ -102,6 +103,8 @@ class Exchange:
         first: Sequence[Query],
         tenant_id: str,
         statements: Sequence[Statement[Any]],
+        *,
+        writes: bool = True,
     ) -> None:
         self._pgconn = conn.pgconn
         self._transformer = Transformer(conn)
@@ -116,7 +119,7 @@ class Exchange:
         self.refused_to_begin = False
         """Whether the step that sets the tenant was refused."""
         self._size = 0
-        self._commits = BEGIN not in first and conn.pgconn.transaction_status == TransactionStatus.IDLE
+        self._commits = writes and BEGIN not in first and conn.pgconn.transaction_status == TransactionStatus.IDLE
         self.outcome: Outcome = "not applied"
         """What becomes of the work if the connection is lost now."""
         for query in first:
@@ -218,4 +221,10 @@ class Exchange:
         result = sent.answer
         make = statement.reader.rows(tuple(result.fname(column) or b"" for column in range(result.nfields)))
         self._transformer.set_pgresult(result)
-        return self._transformer.load_rows(0, result.ntuples, make)
+        try:
+            return self._transformer.load_rows(0, result.ntuples, make)
+        except RecursionError:
+            raise SkilldbError(
+                "a row holds JSON that is too deep for Python to read. Find it with psql, and set it anew: "
+                "skilldb itself stores at most 64 levels"
+            ) from None

@@ -20,7 +20,7 @@ SET_TENANT = b"SELECT pg_catalog.set_config('app.current_tenant_id', %(tenant_id
 NOTHING_TRUSTED = "pg_catalog, pg_temp"
 """The search_path while it is not yet known who may create objects in the schema."""
 
-PINNED = {"DateStyle": "ISO", "array_nulls": "on", "row_security": "on"}
+PINNED = {"standard_conforming_strings": "on", "DateStyle": "ISO", "array_nulls": "on", "row_security": "on"}
 """Settings that answers depend on, with the values that every call and every connection of the owner sets."""
 
 _LONGEST_NAME = 63  # PostgreSQL cuts longer names off (documentation, "Identifiers and Key Words").

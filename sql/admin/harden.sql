@@ -31,6 +31,7 @@ BEGIN
     END IF;
     PERFORM pg_catalog.set_config('app.current_tenant_id', tenant_id, true);
     PERFORM pg_catalog.set_config('app.current_tenant_slug', coalesce(slug, ''), true);
+    PERFORM pg_catalog.set_config('standard_conforming_strings', 'on', true);
     PERFORM pg_catalog.set_config('DateStyle', 'ISO', true);
     PERFORM pg_catalog.set_config('array_nulls', 'on', true);
     PERFORM pg_catalog.set_config('row_security', 'on', true);

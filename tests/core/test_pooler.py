@@ -17,7 +17,13 @@ from psycopg.pq.abc import PGconn
 
 import skilldb
 from skilldb import guards
-from skilldb.errors import DatabaseUnavailableError, ServerUnavailableError, SkilldbError, UnsafePoolerError
+from skilldb.errors import (
+    ConnectionLostError,
+    DatabaseUnavailableError,
+    ServerUnavailableError,
+    SkilldbError,
+    UnsafePoolerError,
+)
 from skilldb.repositories import skills, tenants
 from tests.support.api import APIS, ask, new_skill
 from tests.support.database import locked, rows, until
@@ -113,6 +119,22 @@ def test_a_pooler_that_mixes_up_nothing_is_as_good_as_none(
         with locked(addresses), pytest.raises(DatabaseUnavailableError, match="lock_timeout"):
             execute(skills.update_skill("s1", {"description": "new"}))
         assert execute(READ).description != "new"
+
+
+@APIS
+def test_a_call_that_was_given_up_ends_behind_a_pooler_too(api: str, pooled: Pooled, addresses: Addresses) -> None:
+    slow = [ask("SELECT pg_sleep(0.4)")] * 200
+    with opened(api, pooled("transaction"), max_size=2, prepare_threshold=None, timeout=0.2, statement_timeout=0.5) as (
+        execute,
+        _,
+    ):
+        for _ in range(4):
+            with pytest.raises(ConnectionLostError):
+                execute(*slow)
+        active = (
+            "SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT /* test.ask */ pg_sleep(0.4)' AND state = 'active'"
+        )
+        until(lambda: rows(addresses.admin, active) == [])
 
 
 @pytest.fixture

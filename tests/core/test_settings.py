@@ -42,6 +42,7 @@ def alter(addresses: Addresses, *settings: str) -> None:
         "DateStyle = 'SQL, DMY'",
         "IntervalStyle = 'iso_8601'",
         "array_nulls = off",
+        "standard_conforming_strings = off",
         "row_security = off",
         "transform_null_equals = on",
         "bytea_output = 'escape'",

@@ -35,6 +35,7 @@ from skilldb.errors import (
     StatementTimeoutError,
     UnsafeRoleError,
 )
+from skilldb.models import NewSkillVersion
 from skilldb.repositories import metrics, skills, tenants, users, views
 from skilldb.statement import NOTHING, Statement
 from tests.support.api import APIS, ask, new_skill
@@ -131,6 +132,72 @@ def test_only_a_lost_commit_leaves_the_outcome_of_a_transaction_open(
             with pytest.raises(ConnectionLostError) as raised, database.tenant("acme").transaction() as tx:
                 tx.execute(USE)
             assert raised.value.outcome == outcome
+
+
+@direct_only
+@APIS
+@pytest.mark.parametrize("then", ["cut", "stall"])
+def test_a_connection_that_is_lost_while_it_is_checked_leaves_nothing_open(
+    api: str, then: Any, acme: None, addresses: Addresses, wire: Proxy
+) -> None:
+    wire.faults = [Fault("answer", 0, then)] * 50
+    with (
+        pytest.raises(DatabaseUnavailableError) as raised,
+        opened(api, through(wire, addresses.service), timeout=0.5, statement_timeout=0.5),
+    ):
+        pass
+    assert raised.value.outcome == "not applied"
+
+
+@direct_only
+def test_a_transaction_whose_call_was_given_up_was_not_applied(acme: None, addresses: Addresses, wire: Proxy) -> None:
+    dsn = through(wire, addresses.service)
+    with skilldb.connect(dsn, max_size=1, timeout=0.3, statement_timeout=0.3) as database:
+        tenant = database.tenant("acme")
+        wire.faults = [None, Fault("answer", 0, "stall")]
+        with pytest.raises(ConnectionLostError) as raised, tenant.transaction() as tx:  # noqa: PT012
+            tx.execute(USE)
+            with contextlib.suppress(ConnectionLostError):
+                tx.execute(USE)
+        assert raised.value.outcome == "not applied"
+        assert tenant.execute(USE) == 1
+
+
+def test_the_callers_own_error_is_not_replaced_by_that_of_a_dead_connection(acme: None, addresses: Addresses) -> None:
+    with skilldb.connect(addresses.service, max_size=1) as database:
+        tenant = database.tenant("acme")
+        with pytest.raises(ValueError, match="the caller's"), tenant.transaction() as tx:  # noqa: PT012
+            pid = tx.execute(PID)
+            rows(addresses.admin, "SELECT pg_terminate_backend(%s, 10000)", pid)
+            raise ValueError("the caller's")
+        assert tenant.execute(USE) == 1
+
+
+@APIS
+def test_opening_names_the_servers_reason(api: str, acme: None, addresses: Addresses) -> None:
+    with psycopg.connect(addresses.admin, autocommit=True) as admin:
+        admin.execute("ALTER ROLE skilldb_service CONNECTION LIMIT 1")
+        try:
+            with (
+                pytest.raises(ServerUnavailableError, match="too many connections for role"),
+                opened(api, addresses.service, min_size=2, timeout=1),
+            ):
+                pass
+        finally:
+            admin.execute("ALTER ROLE skilldb_service CONNECTION LIMIT -1")
+
+
+@APIS
+def test_json_that_is_too_deep_to_read_is_named(api: str, acme: None, addresses: Addresses) -> None:
+    version = NewSkillVersion(content_url="u", content_hash="a" * 64, metadata={})
+    with opened(api, addresses.service) as (execute, _):
+        execute(skills.publish_skill_version("s1", version))
+        with psycopg.connect(addresses.admin, autocommit=True) as admin:
+            admin.execute(
+                "UPDATE skill_versions SET metadata = (repeat('{\"a\":', 1500) || '1' || repeat('}', 1500))::jsonb"
+            )
+        with pytest.raises(SkilldbError, match="JSON that is too deep"):
+            execute(skills.list_skill_versions("s1"))
 
 
 def test_errors_of_every_kind_can_be_pickled() -> None:

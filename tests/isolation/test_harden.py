@@ -101,18 +101,14 @@ def test_hostile_tenants_are_values(api: str, hardened: Addresses) -> None:
 
 
 @APIS
-def test_a_service_that_is_running_notices(api: str, hardened: Addresses) -> None:
+def test_a_service_that_is_running_notices_and_no_call_fails(api: str, hardened: Addresses) -> None:
     soften = "GRANT EXECUTE ON FUNCTION pg_catalog.set_config TO PUBLIC; DROP SCHEMA skilldb_hardening CASCADE"
     with opened(api, hardened.service, max_size=1) as (execute, _):
         assert execute(USE) == 1
         with psycopg.connect(hardened.admin, autocommit=True) as admin:
             admin.execute(soften)
-        with pytest.raises(SkilldbError):
-            execute(USE)
         assert execute(USE) == 2
         harden.apply(hardened.admin)
-        with pytest.raises(SkilldbError):
-            execute(USE)
         assert execute(USE) == 3
 
 
