@@ -185,14 +185,14 @@ class AsyncExecutor(process.NotPicklable, ABC):
         """Run the statements in order, in one transaction and one network round trip, all or nothing.
 
         Returns the result of one statement, or the tuple of the results of several. Raises the errors of
-        `skilldb.errors`. Nothing was written then, with one exception: if DatabaseUnavailableError reports a connection
-        that broke or fell silent, either all of the call was written or none of it. An event that has an id of its own
-        can be recorded again safely.
+        `skilldb.errors`. Nothing was written then, unless the error's `outcome` is "unknown": the connection broke or
+        fell silent, and either all of the call was written or none of it. An event that has an id of its own can be
+        recorded again safely.
 
         All statements of a call hold their row locks until the call ends. If a call changes several skills, order
         its statements by skill id. Put statements that change a skill (rate, publish, update) before those that only
         refer to it (view). Some deadlocks remain possible: for example, a call with ratings by several users
-        meets the deletion of one of them. One of the two callers then gets DatabaseUnavailableError and may try again.
+        meets the deletion of one of them. One of the two callers then gets DeadlockError and may try again.
         """
         for statement in statements:
             if not isinstance(statement, Statement):
@@ -366,11 +366,10 @@ class AsyncDatabase(process.NotPicklable):
             return self._pool
 
     async def _new_pool(self) -> AsyncPool:
-        chosen, pool_timeout = self._settings, float(self._settings.pool["timeout"])
+        chosen = self._settings
         try:
             async with await Conn.connect(chosen.conninfo.reveal(), **chosen.connect) as conn:
-                limit = connection.limit(max(2.0, pool_timeout))
-                *found, unsuitable = await self._ask(conn, limit, *guards.checks(chosen.schema), guards.SETTINGS_CHECK)
+                *found, unsuitable = await self._ask(conn, *guards.checks(chosen.schema), guards.SETTINGS_CHECK)
                 pooled = guards.refuse(found, chosen.schema) != conn.info.backend_pid
                 guards.refuse_settings(unsuitable)
             if pooled and chosen.prepare_threshold is not None:
@@ -396,19 +395,20 @@ class AsyncDatabase(process.NotPicklable):
         except psycopg.Error as error:
             raise translate(error, {}) from connection.bare(error)
 
-    async def _ask(self, conn: Conn, limit: Limit, *statements: Statement[Any]) -> Any:
+    async def _ask(self, conn: Conn, *statements: Statement[Any]) -> Any:
         """The answers to the statements that check a new connection."""
         conn.session = Session(self._settings)
         conn.add_notice_handler(conn.session.note)
-        (((has_setter, may_set),), *answers) = await self._check(conn, limit, guards.HARDENING, *statements)
+        (((has_setter, may_set),), *answers) = await self._check(conn, *statements)
         if has_setter and not may_set:
             conn.session.begin = self._settings.begin_hardened
         return answers
 
-    async def _check(self, conn: Conn, limit: Limit, first: Statement[Any], *statements: Statement[Any]) -> Any:
-        """The answers to the first statement, whose names are all qualified, and to others with a safe search_path."""
+    async def _check(self, conn: Conn, *statements: Statement[Any]) -> Any:
+        """The answer to guards.HARDENING, and those to the statements, which run with a safe search_path."""
+        limit = connection.limit(max(2.0, float(self._settings.pool["timeout"])))
         begin = Statement(NOTHING, *(query() for query in self._settings.begin_checks))
-        exchange = Exchange(conn, conn.session, [], "", [first, begin, *statements], writes=False)
+        exchange = Exchange(conn, conn.session, [], "", [guards.HARDENING, begin, *statements], writes=False)
         found, _, *answers = await _run(conn, exchange, limit)
         return found, *answers
 
@@ -441,26 +441,21 @@ class AsyncDatabase(process.NotPicklable):
         """
         if not exchange.refused_to_begin or conn.closed:
             return False
-        limit = connection.limit(max(2.0, float(self._settings.pool["timeout"])))
         hardened = conn.session.begin is self._settings.begin_hardened
-        ((has_setter, may_set),), *_ = await self._check(conn, limit, guards.HARDENING)
+        ((has_setter, may_set),), *_ = await self._check(conn)
         await conn.close()
         return hardened != (has_setter and not may_set)
 
     async def _refuse_unusable_schema(self, conn: Conn) -> None:
         """Raise PermissionDeniedError if the role may no longer use the schema. Its tables then seem to be missing."""
-        chosen = self._settings
-        limit = connection.limit(max(2.0, float(chosen.pool["timeout"])))
-        check = guards.session_check(chosen.schema)
-        guards.refuse_unusable((await self._check(conn, limit, guards.HARDENING, check))[1], chosen.schema)
+        schema = self._settings.schema
+        _, sessions = await self._check(conn, guards.session_check(schema))
+        guards.refuse_unusable(sessions, schema)
 
     async def _configure(self, conn: Conn) -> None:
         """Check the role on each new connection of the pool. After a refusal the pool goes on trying."""
         try:
-            limit = connection.limit(max(2.0, float(self._settings.pool["timeout"])))
-            roles, unsuitable, _ = await self._ask(
-                conn, limit, guards.ROLE_CHECK, guards.SETTINGS_CHECK, guards.DATE_STYLE
-            )
+            roles, unsuitable, _ = await self._ask(conn, guards.ROLE_CHECK, guards.SETTINGS_CHECK, guards.DATE_STYLE)
             guards.refuse_role(roles)
             guards.refuse_settings(unsuitable)
         except SkilldbError:
@@ -557,14 +552,15 @@ def connect_async(
       transaction mode before 1.21, or with max_prepared_statements=0.
 
     One `execute`, or a commit, waits for its answer at most `timeout` plus `statement_timeout` seconds, even if the
-    server or the network falls silent; without a bound if `statement_timeout` is 0. Then, and after a broken
-    connection, DatabaseUnavailableError leaves open whether the call was committed. An interrupted or cancelled call
+    server or the network falls silent; without a bound if `statement_timeout` is 0. Then, and if the connection breaks,
+    ConnectionLostError says whether the call may have been committed. An interrupted or cancelled call
     asks the server to stop, and waits up to 10 seconds for that.
 
     Raises InvalidValueError for an argument that makes no sense. Opening raises:
 
     - UnsafeRoleError: the role could bypass row-level security.
     - UnsafeSchemaError: a role that is not trusted may create in the schema or the database.
+    - UnsuitableSettingError: a setting that skilldb cannot set makes right answers impossible.
     - UnsafePoolerError: statements would be prepared behind a pooler that mixes them up.
     - DatabaseUnavailableError: the server cannot be reached.
     """

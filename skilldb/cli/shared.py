@@ -7,7 +7,7 @@ from typing import Annotated
 
 try:
     import typer
-    import yoyo  # noqa: F401
+    import yoyo  # noqa: F401  It belongs to the same extra; without it `migrate` would fail late.
     from rich.console import Console
 except ImportError:
     raise SystemExit("the command line is not installed: pip install 'skilldb[cli]'") from None
