@@ -9,6 +9,8 @@ CREATE TABLE IF NOT EXISTS tenants (
     is_active BOOLEAN NOT NULL DEFAULT true,
     created_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     updated_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
+    events_kept_from DATE,
+    measurements_kept_from DATE,
     CONSTRAINT tenants_pkey PRIMARY KEY (id),
     CONSTRAINT tenants_slug_key UNIQUE (slug),
     -- A finished transaction leaves the tenant setting as the empty string, not NULL.
@@ -18,6 +20,10 @@ CREATE TABLE IF NOT EXISTS tenants (
 COMMENT ON TABLE tenants IS 'An organisation. Its id is the value of app.current_tenant_id that shows its rows.';
 COMMENT ON COLUMN tenants.slug IS 'Short name for URLs, unique among all organisations.';
 COMMENT ON COLUMN tenants.is_active IS 'False if the organisation is switched off. Its rows are kept.';
+COMMENT ON COLUMN tenants.events_kept_from IS
+'The horizon of usage_events, a day of UTC: earlier events may have been pruned. NULL if none ever were.';
+COMMENT ON COLUMN tenants.measurements_kept_from IS
+'The horizon of token_measurements, likewise.';
 
 -- The only table without FORCE: the owner lists the tenants for maintenance.
 ALTER TABLE tenants ENABLE ROW LEVEL SECURITY;
@@ -44,4 +50,4 @@ BEGIN
 END
 $$;
 
-GRANT SELECT, INSERT, DELETE ON tenants TO skilldb_app;
+GRANT SELECT, INSERT, DELETE, UPDATE (events_kept_from, measurements_kept_from) ON tenants TO skilldb_app;

@@ -17,11 +17,11 @@ CREATE TABLE IF NOT EXISTS usage_events (
     REFERENCES skills (tenant_id, id) ON DELETE CASCADE
 );
 
--- count_uses_by_day reads a skill's newest events. Deleting a skill deletes its events.
-CREATE INDEX IF NOT EXISTS usage_events_skill_created_idx ON usage_events (tenant_id, skill_id, created_at);
+-- Deleting a skill deletes its events.
+CREATE INDEX IF NOT EXISTS usage_events_skill_idx ON usage_events (tenant_id, skill_id) WHERE skill_id IS NOT NULL;
 
--- get_top_skills counts the organisation's newest events from this index alone.
-CREATE INDEX IF NOT EXISTS usage_events_created_idx ON usage_events (tenant_id, created_at, skill_id);
+-- prune_events deletes the oldest events. find_use_drift counts the events of a day.
+CREATE INDEX IF NOT EXISTS usage_events_created_idx ON usage_events (tenant_id, created_at);
 
 -- delete_user removes the user from the user's events.
 CREATE INDEX IF NOT EXISTS usage_events_user_idx ON usage_events (tenant_id, user_id) WHERE user_id IS NOT NULL;

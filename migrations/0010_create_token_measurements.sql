@@ -32,9 +32,11 @@ CREATE TABLE IF NOT EXISTS token_measurements (
     CONSTRAINT token_measurements_latency_ms_check CHECK (latency_ms >= 0)
 );
 
--- get_cost_trend reads a skill's newest measurements. get_skill_cost_stats reads all of a skill.
-CREATE INDEX IF NOT EXISTS token_measurements_skill_created_idx
-ON token_measurements (tenant_id, skill_id, created_at);
+-- Deleting a skill deletes its measurements.
+CREATE INDEX IF NOT EXISTS token_measurements_skill_idx ON token_measurements (tenant_id, skill_id);
+
+-- prune_measurements deletes the oldest measurements. find_cost_drift adds up the measurements of a day.
+CREATE INDEX IF NOT EXISTS token_measurements_created_idx ON token_measurements (tenant_id, created_at);
 
 -- delete_user removes the user from the user's measurements.
 CREATE INDEX IF NOT EXISTS token_measurements_user_idx ON token_measurements (tenant_id, user_id)

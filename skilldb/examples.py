@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import cycle, islice
 from typing import Any
 
@@ -48,6 +48,7 @@ _SAMPLES = {
     "bigint": "10",
     "boolean": "TRUE",
     "timestamptz": "now() - interval '30 days'",
+    "date": "'2026-01-31'",
     "jsonb": '\'{"key": "value"}\'',
 }
 
@@ -189,5 +190,7 @@ def _scalar(type: str, text: str) -> Any:
         return {"TRUE": True, "FALSE": False}[text] if text in ("TRUE", "FALSE") else text
     if text.startswith("'"):
         string = text[1:-1].replace("''", "'")
+        if type == "date":
+            return date.fromisoformat(string)
         return json.loads(string) if type == "jsonb" else string
     return int(text)

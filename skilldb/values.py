@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +24,10 @@ MAX_COST_MICROCENTS = 10_000_000_000_000
 """The highest cost of one measurement or result: $100,000. The tables' CHECKs have the same number."""
 
 MAX_ID_BYTES = 255
-"""The longest id or slug, in bytes of UTF-8. An index row takes 2,704 bytes, and a key up to four of them."""
+"""The longest id, slug, or name of a tool or model, in bytes of UTF-8.
+
+An index row takes 2,704 bytes, and a key up to four of them.
+"""
 MAX_JSON_LEVELS = 64
 """The deepest JSON. The server stores more levels than Python can read back."""
 
@@ -98,6 +101,14 @@ def _timestamptz(name: str, value: Any) -> datetime:
     return value
 
 
+def _date(name: str, value: Any) -> date:
+    if type(value) is not date:  # A datetime is a date to Python, but belongs to two days of UTC.
+        raise InvalidValueError(f"{name} must be a date, not {shown(value)}")
+    if not 1 < value.year < 9999:
+        raise InvalidValueError(f"{name} must lie in the years 2 to 9998: {value.isoformat()}")
+    return value
+
+
 def _uuid(name: str, value: Any) -> UUID:
     try:
         return value if isinstance(value, UUID) else UUID(_text(name, value))
@@ -164,13 +175,14 @@ _SCALARS: dict[str, Adapt] = {
     "bigint": _integer(64),
     "boolean": _boolean,
     "timestamptz": _timestamptz,
+    "date": _date,
     "uuid": _uuid,
     "jsonb": _jsonb,
 }
 ADAPT: dict[str, Adapt] = _SCALARS | {f"{name}[]": _array(adapt) for name, adapt in _SCALARS.items()}
 """PostgreSQL type -> function of (name, value) that returns the value as it is sent, or raises InvalidValueError."""
 
-_IDS = {"id", "slug", "reviewed_by", "created_by", "triggered_by"}
+_IDS = {"id", "slug", "reviewed_by", "created_by", "triggered_by", "tool_name", "tool_names", "model_name"}
 _NEW_IDS = {"id", "slug"}
 
 

@@ -1,5 +1,18 @@
--- Row locks that a transaction takes first. Every transaction locks users before skills, and rows of each table in id
--- order. Transactions that follow one order cannot deadlock. A missing row raises an error before anything is written.
+-- Row locks that a transaction takes first. Every transaction locks the organisation before users, users before skills,
+-- and rows of each table in id order. Transactions that follow one order cannot deadlock. A missing row raises an error
+-- before anything is written.
+
+-- name: lock_tenant()
+-- Take this before changing rollups that several callers change, or the horizon. NO KEY lets foreign-key checks pass.
+SELECT coalesce(
+    (
+        SELECT t.id
+        FROM tenants AS t
+        WHERE t.id = %(tenant_id)s
+        FOR NO KEY UPDATE
+    ),
+    raise_not_found('tenant', %(tenant_id)s)
+) AS id;
 
 -- name: lock_skill(skill_id)
 -- Take this before changing a skill's counters or versions. NO KEY lets foreign-key checks pass.

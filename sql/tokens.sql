@@ -1,5 +1,27 @@
--- Token measurements of skills, and the sum of their cost on skills. A microcent is a millionth of a cent: $1 is
--- 100,000,000.
+-- Token measurements of skills, the sum of their cost on skills, and their rollup by day. A microcent is a millionth of
+-- a cent: $1 is 100,000,000.
+
+-- name: check_measurements_kept(created_at)
+-- Works like check_events_kept.
+-- Example: 1 rows of created_at = now() - interval '1 days'
+WITH kept AS (
+    SELECT t.measurements_kept_from::timestamp AT TIME ZONE 'UTC' AS since
+    FROM tenants AS t
+    WHERE t.id = %(tenant_id)s
+    FOR SHARE
+)
+
+SELECT
+    raise_invalid_value(
+        'created_at',
+        min(w.created_at)::text,
+        'is before ' || (min(k.since) AT TIME ZONE 'UTC')::date
+        || ': earlier measurements were pruned, so a repeated one is not recognised. '
+        || 'To record it all the same, pass backfill=True'
+    ) AS refused
+FROM unnest(%(created_at)s::timestamptz[]) AS w (created_at)
+INNER JOIN kept AS k ON k.since > w.created_at
+HAVING count(*) > 0;
 
 -- name: record_token_measurements(id, skill_id, usage_event_id, user_id, input_tokens, output_tokens, total_tokens,
 -- model_name, model_provider, estimated_cost_microcents, latency_ms, source, created_at)
@@ -69,6 +91,38 @@ counted AS (
         metrics_updated_at = date_trunc('milliseconds', now())
     FROM costs
     WHERE s.tenant_id = %(tenant_id)s AND s.id = costs.skill_id AND costs.priced > 0
+),
+
+rolled_up AS (
+    INSERT INTO skill_daily_costs AS d (
+        tenant_id, skill_id, day, model_name, measurements, priced_measurements, cost_microcents,
+        input_tokens, output_tokens, total_tokens, timed_measurements, latency_ms
+    )
+    SELECT
+        %(tenant_id)s,
+        skill_id,
+        (created_at AT TIME ZONE 'UTC')::date,
+        model_name,
+        count(*),
+        count(estimated_cost_microcents),
+        coalesce(sum(estimated_cost_microcents), 0),
+        coalesce(sum(input_tokens), 0),
+        coalesce(sum(output_tokens), 0),
+        coalesce(sum(total_tokens), 0),
+        count(latency_ms),
+        coalesce(sum(latency_ms), 0)
+    FROM recorded
+    GROUP BY skill_id, (created_at AT TIME ZONE 'UTC')::date, model_name
+    ON CONFLICT (tenant_id, skill_id, day, model_name) DO UPDATE
+        SET
+            measurements = d.measurements + excluded.measurements,
+            priced_measurements = d.priced_measurements + excluded.priced_measurements,
+            cost_microcents = d.cost_microcents + excluded.cost_microcents,
+            input_tokens = d.input_tokens + excluded.input_tokens,
+            output_tokens = d.output_tokens + excluded.output_tokens,
+            total_tokens = d.total_tokens + excluded.total_tokens,
+            timed_measurements = d.timed_measurements + excluded.timed_measurements,
+            latency_ms = d.latency_ms + excluded.latency_ms
 )
 
 SELECT
@@ -77,12 +131,12 @@ SELECT
 FROM recorded;
 
 -- name: get_skill_cost_stats(skill_id)
--- The sum and the mean are the stored ones of the skill. The number and the predominant model are counted.
+-- The sum and the mean are the stored ones of the skill. The number and the predominant model are added up by day.
 WITH models AS (
     SELECT
         model_name,
-        count(*) AS measurements
-    FROM token_measurements
+        sum(measurements) AS measurements
+    FROM skill_daily_costs
     WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
     GROUP BY model_name
 )
@@ -98,32 +152,28 @@ LEFT JOIN models AS m ON true
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s;
 
 -- name: get_cost_trend(skill_id, days)
--- Days of UTC, oldest first, today last. The rows are summed by day once, and then joined by equality. A join by range
--- would read all newer rows again for each day, because row-level security keeps the upper bound out of the index
--- condition.
+-- Days of UTC, oldest first, today last.
 -- Example: days = 30
 WITH daily AS (
     SELECT
-        date_trunc('day', m.created_at, 'UTC') AS start,
-        sum(m.estimated_cost_microcents) AS cost,
-        count(*) AS measurements
-    FROM token_measurements AS m
+        day,
+        sum(cost_microcents)::bigint AS cost,
+        sum(measurements)::bigint AS measurements
+    FROM skill_daily_costs
     WHERE
-        m.tenant_id = %(tenant_id)s
-        AND m.skill_id = %(skill_id)s
-        AND m.created_at >= date_trunc('day', now(), 'UTC') - make_interval(hours => 24 * (%(days)s::integer - 1))
-    GROUP BY date_trunc('day', m.created_at, 'UTC')
+        tenant_id = %(tenant_id)s
+        AND skill_id = %(skill_id)s
+        AND day >= (now() AT TIME ZONE 'UTC')::date - (%(days)s::integer - 1)
+    GROUP BY day
 )
 
 SELECT
-    (t.start AT TIME ZONE 'UTC')::date AS day,
-    coalesce(d.cost, 0)::bigint AS cost_microcents,
+    t.day,
+    coalesce(d.cost, 0) AS cost_microcents,
     coalesce(d.measurements, 0) AS measurements
-FROM
-    generate_series(
-        date_trunc('day', now(), 'UTC') - make_interval(hours => 24 * (%(days)s::integer - 1)),
-        date_trunc('day', now(), 'UTC'),
-        interval '24 hours'
-    ) AS t (start)
-LEFT JOIN daily AS d ON d.start = t.start
-ORDER BY t.start;
+FROM (
+    SELECT (now() AT TIME ZONE 'UTC')::date - g.n AS day
+    FROM generate_series(0, %(days)s::integer - 1) AS g (n)
+) AS t
+LEFT JOIN daily AS d ON d.day = t.day
+ORDER BY t.day;

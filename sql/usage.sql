@@ -1,4 +1,32 @@
--- Usage events of skills and tools, and their count on skills.
+-- Usage events of skills and tools, their count on skills, and the rollups that reports read.
+
+-- name: check_events_kept(id, created_at)
+-- Refuses an event from before the horizon: a pruned event of the same id is no longer recognised, and would be counted
+-- again. The lock makes keep_rows wait, which moves the horizon, until the events of this transaction are seen.
+-- Example: 1 rows of id = NULL, created_at = now() - interval '1 days'
+WITH kept AS (
+    SELECT t.events_kept_from::timestamp AT TIME ZONE 'UTC' AS since
+    FROM tenants AS t
+    WHERE t.id = %(tenant_id)s
+    FOR SHARE
+)
+
+SELECT
+    raise_invalid_value(
+        'created_at',
+        min(w.created_at)::text,
+        'is before ' || (min(k.since) AT TIME ZONE 'UTC')::date
+        || ': earlier events were pruned, so a repeated one is not recognised. '
+        || 'To record it all the same, pass backfill=True'
+    ) AS refused
+FROM unnest(%(id)s::uuid[], %(created_at)s::timestamptz[]) AS w (id, created_at)
+INNER JOIN kept AS k ON k.since > w.created_at
+WHERE
+    NOT EXISTS (
+        SELECT FROM usage_events AS e
+        WHERE e.tenant_id = %(tenant_id)s AND e.id = w.id
+    )
+HAVING count(*) > 0;
 
 -- name: lock_event(id, user_id, skill_id)
 -- Works like lock_user_and_skill, except that an event that is already stored raises no error for a missing user or
@@ -92,7 +120,8 @@ SELECT
     END AS missing;
 
 -- name: record_usage_event(id, tool_name, skill_id, user_id, metadata, created_at)
--- After lock_event. One statement writes the event and updates the count. An id that is already stored changes neither.
+-- After lock_event. One statement writes the event and counts it. An id that is already stored changes nothing.
+-- The subscript of daily_uses is the day of the month, so the array of one use begins there.
 -- Example: id = NULL, tool_name = 'example', metadata = NULL, created_at = NULL
 WITH recorded AS (
     INSERT INTO usage_events (tenant_id, id, tool_name, skill_id, user_id, metadata, created_at)
@@ -106,7 +135,7 @@ WITH recorded AS (
         date_trunc('milliseconds', coalesce(%(created_at)s::timestamptz, now()))
     )
     ON CONFLICT (tenant_id, id) DO NOTHING
-    RETURNING skill_id
+    RETURNING skill_id, tool_name, user_id, (created_at AT TIME ZONE 'UTC')::date AS day
 ),
 
 counted AS (
@@ -116,6 +145,30 @@ counted AS (
         metrics_updated_at = date_trunc('milliseconds', now())
     FROM recorded
     WHERE s.tenant_id = %(tenant_id)s AND s.id = recorded.skill_id
+),
+
+rolled_up AS (
+    INSERT INTO skill_monthly_uses AS m (tenant_id, skill_id, month, daily_uses)
+    SELECT
+        %(tenant_id)s,
+        skill_id,
+        date_trunc('month', day::timestamp)::date,
+        array_fill(1, ARRAY[1], ARRAY[extract(DAY FROM day)::integer])
+    FROM recorded
+    WHERE skill_id IS NOT NULL
+    ON CONFLICT (tenant_id, skill_id, month) DO UPDATE
+        SET daily_uses = add_daily_uses(m.daily_uses, excluded.daily_uses)
+),
+
+appended AS (
+    INSERT INTO pending_uses (tenant_id, day, tool_name, user_id, uses)
+    SELECT
+        %(tenant_id)s,
+        day,
+        tool_name,
+        user_id,
+        1
+    FROM recorded
 )
 
 SELECT count(*) > 0 AS recorded
@@ -147,77 +200,164 @@ WITH recorded AS (
         ) AS e (id, tool_name, skill_id, user_id, metadata, created_at)
     ORDER BY e.id
     ON CONFLICT (tenant_id, id) DO NOTHING
-    RETURNING skill_id
+    RETURNING skill_id, tool_name, user_id, (created_at AT TIME ZONE 'UTC')::date AS day
 ),
 
 uses AS (
     SELECT
         skill_id,
+        day,
         count(*) AS events
     FROM recorded
-    GROUP BY skill_id
+    WHERE skill_id IS NOT NULL
+    GROUP BY skill_id, day
 ),
 
 counted AS (
     UPDATE skills AS s
     SET
-        total_uses = coalesce(s.total_uses, 0) + uses.events,
+        total_uses = coalesce(s.total_uses, 0) + u.events,
         metrics_updated_at = date_trunc('milliseconds', now())
+    FROM (
+        SELECT
+            skill_id,
+            sum(events)::bigint AS events
+        FROM uses
+        GROUP BY skill_id
+    ) AS u
+    WHERE s.tenant_id = %(tenant_id)s AND s.id = u.skill_id
+),
+
+rolled_up AS (
+    INSERT INTO skill_monthly_uses AS m (tenant_id, skill_id, month, daily_uses)
+    SELECT
+        %(tenant_id)s,
+        skill_id,
+        date_trunc('month', day::timestamp)::date,
+        sum_daily_uses(array_fill(events::integer, ARRAY[1], ARRAY[extract(DAY FROM day)::integer]))
     FROM uses
-    WHERE s.tenant_id = %(tenant_id)s AND s.id = uses.skill_id
+    GROUP BY skill_id, date_trunc('month', day::timestamp)
+    ON CONFLICT (tenant_id, skill_id, month) DO UPDATE
+        SET daily_uses = add_daily_uses(m.daily_uses, excluded.daily_uses)
+),
+
+appended AS (
+    INSERT INTO pending_uses (tenant_id, day, tool_name, user_id, uses)
+    SELECT
+        %(tenant_id)s,
+        day,
+        tool_name,
+        user_id,
+        count(*)
+    FROM recorded
+    GROUP BY day, tool_name, user_id
 )
 
 SELECT count(*) AS recorded
 FROM recorded;
 
 -- name: count_uses_by_day(skill_id, days)
--- Days of UTC, oldest first, today last. get_cost_trend explains the join.
+-- Days of UTC, oldest first, today last. MATERIALIZED keeps the function calls out of the join: row-level security
+-- allows no index for a condition with a function that is not leakproof.
 -- Example: days = 30
-WITH daily AS (
+WITH days AS MATERIALIZED (
     SELECT
-        date_trunc('day', e.created_at, 'UTC') AS start,
-        count(*) AS uses
-    FROM usage_events AS e
-    WHERE
-        e.tenant_id = %(tenant_id)s
-        AND e.skill_id = %(skill_id)s
-        AND e.created_at >= date_trunc('day', now(), 'UTC') - make_interval(hours => 24 * (%(days)s::integer - 1))
-    GROUP BY date_trunc('day', e.created_at, 'UTC')
+        t.day,
+        date_trunc('month', t.day::timestamp)::date AS month
+    FROM (
+        SELECT (now() AT TIME ZONE 'UTC')::date - g.n AS day
+        FROM generate_series(0, %(days)s::integer - 1) AS g (n)
+    ) AS t
 )
 
 SELECT
-    (t.start AT TIME ZONE 'UTC')::date AS day,
-    coalesce(d.uses, 0) AS uses
-FROM
-    generate_series(
-        date_trunc('day', now(), 'UTC') - make_interval(hours => 24 * (%(days)s::integer - 1)),
-        date_trunc('day', now(), 'UTC'),
-        interval '24 hours'
-    ) AS t (start)
-LEFT JOIN daily AS d ON d.start = t.start
-ORDER BY t.start;
+    d.day,
+    coalesce(m.daily_uses[extract(DAY FROM d.day)::integer], 0)::bigint AS uses
+FROM days AS d
+LEFT JOIN skill_monthly_uses AS m
+    ON m.tenant_id = %(tenant_id)s AND m.skill_id = %(skill_id)s AND m.month = d.month
+ORDER BY d.day;
 
 -- name: get_top_skills(days, limit)
--- Most used first. Skills that are equally used come in id order.
+-- Most used first. Skills that are equally used come in id order. The first and the last month are cut to the days.
 -- Example: days = 30, limit = 10
+WITH span AS (
+    SELECT
+        (now() AT TIME ZONE 'UTC')::date - (%(days)s::integer - 1) AS first_day,
+        (now() AT TIME ZONE 'UTC')::date AS last_day
+),
+
+used AS (
+    SELECT
+        m.skill_id,
+        sum(u.uses) AS uses
+    FROM span AS p
+    INNER JOIN skill_monthly_uses AS m
+        ON
+            m.tenant_id = %(tenant_id)s
+            AND m.month BETWEEN date_trunc('month', p.first_day::timestamp)::date AND p.last_day
+    CROSS JOIN
+        LATERAL unnest(
+            m.daily_uses[
+                CASE WHEN m.month < p.first_day THEN extract(DAY FROM p.first_day)::integer ELSE 1 END:
+                least(p.last_day - m.month + 1, 31)
+            ]
+        ) AS u (uses)
+    GROUP BY m.skill_id
+    HAVING sum(u.uses) > 0
+    ORDER BY sum(u.uses) DESC, m.skill_id
+    LIMIT %(limit)s::bigint
+)
+
 SELECT
     s.id AS skill_id,
     s.name AS skill_name,
     s.slug AS skill_slug,
     s.average_rating,
-    u.uses
-FROM (
+    used.uses
+FROM used
+INNER JOIN skills AS s ON s.tenant_id = %(tenant_id)s AND s.id = used.skill_id
+ORDER BY used.uses DESC, s.id ASC;
+
+-- name: get_usage_trend(days)
+-- All uses of the organisation by day, with and without a skill. Days of UTC, oldest first, today last.
+-- Example: days = 30
+WITH span AS (
     SELECT
-        skill_id,
-        count(*) AS uses
-    FROM usage_events
-    WHERE
-        tenant_id = %(tenant_id)s
-        AND skill_id IS NOT NULL
-        AND created_at >= now() - make_interval(hours => 24 * %(days)s::integer)
-    GROUP BY skill_id
-    ORDER BY count(*) DESC, skill_id
-    LIMIT %(limit)s::bigint
-) AS u
-INNER JOIN skills AS s ON s.tenant_id = %(tenant_id)s AND s.id = u.skill_id
-ORDER BY u.uses DESC, s.id ASC;
+        (now() AT TIME ZONE 'UTC')::date - (%(days)s::integer - 1) AS first_day,
+        (now() AT TIME ZONE 'UTC')::date AS last_day
+),
+
+daily AS (
+    SELECT
+        m.month + (u.day - 1) AS day,
+        m.daily_uses[u.day] AS uses
+    FROM span AS p
+    INNER JOIN tool_monthly_uses AS m
+        ON
+            m.tenant_id = %(tenant_id)s
+            AND m.month BETWEEN date_trunc('month', p.first_day::timestamp)::date AND p.last_day
+    CROSS JOIN LATERAL generate_subscripts(m.daily_uses, 1) AS u (day)
+    UNION ALL
+    SELECT
+        day,
+        uses
+    FROM pending_uses
+    WHERE tenant_id = %(tenant_id)s AND tool_name IS NOT NULL
+),
+
+summed AS (
+    SELECT
+        day,
+        sum(uses) AS uses
+    FROM daily
+    GROUP BY day
+)
+
+SELECT
+    p.first_day + g.n AS day,
+    coalesce(s.uses, 0) AS uses
+FROM span AS p
+CROSS JOIN generate_series(0, %(days)s::integer - 1) AS g (n)
+LEFT JOIN summed AS s ON s.day = p.first_day + g.n
+ORDER BY p.first_day + g.n;

@@ -67,6 +67,19 @@ UPDATE usage_events
 SET user_id = NULL
 WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s;
 
+-- name: anonymise_pending_uses_of_user(user_id)
+-- It waits for no row: fold_uses has locked the others, and then sees that the user is gone.
+WITH pending AS MATERIALIZED (
+    SELECT p.id
+    FROM pending_uses AS p
+    WHERE p.tenant_id = %(tenant_id)s AND p.user_id = %(user_id)s
+    FOR UPDATE SKIP LOCKED
+)
+
+UPDATE pending_uses
+SET user_id = NULL
+WHERE tenant_id = %(tenant_id)s AND id IN (SELECT p.id FROM pending AS p);
+
 -- name: anonymise_feedback_of_user(user_id)
 UPDATE skill_feedback
 SET user_id = NULL
@@ -84,8 +97,8 @@ WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s;
 
 -- name: delete_user(user_id)
 -- Example: user_id = 'skilldb-explain'
--- Run first: create_user, withdraw_ratings_of_user, anonymise_usage_of_user, anonymise_feedback_of_user,
--- anonymise_reviews_of_user, anonymise_measurements_of_user
+-- Run first: create_user, withdraw_ratings_of_user, anonymise_usage_of_user, anonymise_pending_uses_of_user,
+-- anonymise_feedback_of_user, anonymise_reviews_of_user, anonymise_measurements_of_user
 DELETE FROM users
 WHERE tenant_id = %(tenant_id)s AND id = %(user_id)s
 RETURNING id;

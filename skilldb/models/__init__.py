@@ -10,8 +10,9 @@ from skilldb.models.benchmarks import (
 )
 from skilldb.models.common import Page
 from skilldb.models.feedback import FeedbackWithUsers, NewSkillFeedback, SkillFeedback
-from skilldb.models.metrics import MetricDrift
+from skilldb.models.metrics import MetricDrift, RollupDrift
 from skilldb.models.ratings import Rating
+from skilldb.models.retention import Horizon, PrunableRows
 from skilldb.models.skills import NewSkill, NewSkillVersion, Skill, SkillUpdate, SkillVersion
 from skilldb.models.tenants import Tenant
 from skilldb.models.tokens import DailyCost, NewTokenMeasurement, SkillCostStats, TokenMeasurement
@@ -26,6 +27,7 @@ __all__ = [
     "DailyCost",
     "DailyUses",
     "FeedbackWithUsers",
+    "Horizon",
     "MetricDrift",
     "ModelComparison",
     "NewBenchmarkResult",
@@ -36,7 +38,9 @@ __all__ = [
     "NewTokenMeasurement",
     "NewUsageEvent",
     "Page",
+    "PrunableRows",
     "Rating",
+    "RollupDrift",
     "Skill",
     "SkillChanges",
     "SkillCostStats",

@@ -10,7 +10,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewUsageEvent:
-    """A usage event to be recorded. `id` is a UUID; recording it again changes nothing. `created_at` None is now."""
+    """A usage event to be recorded. `id` is a UUID; recording it again changes nothing. `created_at` None is now.
+
+    To repeat an event safely after days or weeks, keep its `created_at` with its `id`, and give both again. Old events
+    may have been pruned. Then the id alone is no longer recognised, but the time shows that it cannot be.
+    """
 
     tool_name: str
     skill_id: str | None = None
@@ -22,7 +26,7 @@ class NewUsageEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DailyUses:
-    """The uses of a skill on one day of UTC."""
+    """The uses of a skill, or of all, on one day of UTC."""
 
     day: date
     uses: int

@@ -1,4 +1,4 @@
-"""Statements for token measurements: the cost of running skills, and its sum on skills."""
+"""Statements for token measurements: the cost of running skills, in total and by day."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -23,26 +23,31 @@ _LOCKS = queries.load("locks")
 
 
 def record_token_measurement(
-    measurement: NewTokenMeasurement, *, prices: Mapping[str, Price] = DEFAULT_PRICES
+    measurement: NewTokenMeasurement, *, prices: Mapping[str, Price] = DEFAULT_PRICES, backfill: bool = False
 ) -> Statement[TokenMeasurement]:
     """Record the tokens, cost and latency of one run, and add its cost to the skill's.
 
-    A total or a cost that is None is computed if possible. NotFoundError: no such skill or user. InvalidValueError: a
-    negative number, more than 1,000,000,000 tokens, or more than $100,000. AlreadyExistsError: the id is taken.
+    A total or a cost that is None is computed if possible. A measurement from before the horizon is refused, unless
+    `backfill` is set: see record_usage_event. NotFoundError: no such skill or user. InvalidValueError: a negative
+    number, more than 1,000,000,000 tokens, more than $100,000, or a time before the horizon. AlreadyExistsError: the id
+    is taken.
     """
-    return Statement(one(TokenMeasurement), *_steps([measurement], prices))
+    return Statement(one(TokenMeasurement), *_steps([measurement], prices, backfill))
 
 
 def record_token_measurements(
-    measurements: Iterable[NewTokenMeasurement], *, prices: Mapping[str, Price] = DEFAULT_PRICES
+    measurements: Iterable[NewTokenMeasurement],
+    *,
+    prices: Mapping[str, Price] = DEFAULT_PRICES,
+    backfill: bool = False,
 ) -> Statement[int]:
     """Record any number of measurements, all or none. Returns their number. Raises the errors of one measurement."""
     reader = Reader(many(TokenMeasurement).rows, len)
     measurements = list(measurements)
-    return Statement(reader, *_steps(measurements, prices)) if measurements else Statement(reader)
+    return Statement(reader, *_steps(measurements, prices, backfill)) if measurements else Statement(reader)
 
 
-def _steps(measurements: Sequence[NewTokenMeasurement], prices: Mapping[str, Price]) -> list[Step]:
+def _steps(measurements: Sequence[NewTokenMeasurement], prices: Mapping[str, Price], backfill: bool) -> list[Step]:
     filled = [_filled(measurement, prices) for measurement in measurements]
     record = _SQL["record_token_measurements"](
         id=[m.id for m in filled],
@@ -59,7 +64,9 @@ def _steps(measurements: Sequence[NewTokenMeasurement], prices: Mapping[str, Pri
         source=[m.source for m in filled],
         created_at=[m.created_at for m in filled],
     )
+    dated = any(m.created_at is not None for m in filled) and not backfill
     return [
+        *([_SQL["check_measurements_kept"](created_at=[m.created_at for m in filled])] if dated else []),
         _LOCKS["lock_users"](user_ids={m.user_id for m in filled if m.user_id is not None}),
         _LOCKS["lock_skills"](skill_ids={m.skill_id for m in filled}),
         record,

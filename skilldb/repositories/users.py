@@ -33,6 +33,7 @@ def delete_user(user_id: str) -> Statement[bool]:
         _SQL["lock_skills_of_user"](user_id=user_id),
         _SQL["withdraw_ratings_of_user"](user_id=user_id),
         _SQL["anonymise_usage_of_user"](user_id=user_id),
+        _SQL["anonymise_pending_uses_of_user"](user_id=user_id),
         _SQL["anonymise_feedback_of_user"](user_id=user_id),
         _SQL["anonymise_reviews_of_user"](user_id=user_id),
         _SQL["anonymise_measurements_of_user"](user_id=user_id),

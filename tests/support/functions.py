@@ -7,7 +7,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -85,7 +85,13 @@ IDENTITY = {"id", "slug", "email"}
 
 # Required parameters that are neither ids nor fit for any value of their type.
 KNOWN = {"status": "accepted", "feedback_type": "suggestion", "content_hash": "0" * 64}
-SAMPLES: dict[Any, Any] = {str: "text", int: 1, bool: True, datetime: datetime.fromisoformat("2026-01-01T00:00:00Z")}
+SAMPLES: dict[Any, Any] = {
+    str: "text",
+    int: 1,
+    bool: True,
+    datetime: datetime.fromisoformat("2026-01-01T00:00:00Z"),
+    date: date(2026, 1, 1),
+}
 
 
 def naming(choose: Callable[[str], str]) -> Leaf:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -35,6 +35,7 @@ from skilldb.models import (
     DailyCost,
     DailyUses,
     FeedbackWithUsers,
+    Horizon,
     MetricDrift,
     ModelComparison,
     NewBenchmarkResult,
@@ -45,7 +46,9 @@ from skilldb.models import (
     NewTokenMeasurement,
     NewUsageEvent,
     Page,
+    PrunableRows,
     Rating,
+    RollupDrift,
     Skill,
     SkillChanges,
     SkillCostStats,
@@ -140,6 +143,11 @@ def to_millisecond(time: datetime) -> datetime:
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
+def day_of(time: datetime) -> date:
+    """The day of UTC."""
+    return time.astimezone(UTC).date()
+
+
 @dataclass(kw_only=True)
 class Event:
     skill_id: str | None
@@ -165,6 +173,12 @@ class Organisation:
         self.measurements: dict[str, TokenMeasurement] = {}
         self.runs: dict[str, BenchmarkRun] = {}
         self.results: dict[tuple[str, str, int], NewBenchmarkResult] = {}
+        # What is left of raw rows that are gone: pruned rows still count, and the trend counts those of deleted skills.
+        self.horizon = Horizon(events_kept_from=None, measurements_kept_from=None)
+        self.pruned_events: list[Event] = []
+        self.pruned_measurements: list[TokenMeasurement] = []
+        self.trend: Counter[date] = Counter()
+        self.pending = 0
 
     def at(self, now: datetime, new_id: str | None) -> None:
         """Set the clock, and the id that the database generates if none is given."""
@@ -267,8 +281,17 @@ class Organisation:
         )
 
     def costs(self, id: str) -> list[int]:
-        costs = [m.estimated_cost_microcents for m in self.measurements.values() if m.skill_id == id]
+        costs = [m.estimated_cost_microcents for m in self.measured(id)]
         return [cost for cost in costs if cost is not None]
+
+    def used(self) -> list[Event]:
+        """The events of all skills, pruned ones included."""
+        return [*self.events.values(), *self.pruned_events]
+
+    def measured(self, skill_id: str | None = None) -> list[TokenMeasurement]:
+        """The measurements of a skill, or of all, pruned ones included."""
+        found = [*self.measurements.values(), *self.pruned_measurements]
+        return [m for m in found if skill_id in (None, m.skill_id)]
 
     def count(self, id: str, uses: int = 0) -> None:
         """A counter of the skill changes."""
@@ -412,6 +435,8 @@ class Organisation:
         self.ratings = {key: row for key, row in self.ratings.items() if row.skill_id != skill_id}
         self.views = {key: row for key, row in self.views.items() if row.skill_id != skill_id}
         self.events = {id: row for id, row in self.events.items() if row.skill_id != skill_id}
+        self.pruned_events = [row for row in self.pruned_events if row.skill_id != skill_id]
+        self.pruned_measurements = [row for row in self.pruned_measurements if row.skill_id != skill_id]
         self.feedback = {id: row for id, row in self.feedback.items() if row.skill_id != skill_id}
         self.measurements = {id: row for id, row in self.measurements.items() if row.skill_id != skill_id}
         self.runs = {id: row for id, row in self.runs.items() if row.skill_id != skill_id}
@@ -444,20 +469,24 @@ class Organisation:
 
     # Uses.
 
-    def record_usage_event(self, event: NewUsageEvent) -> bool:
-        return self.record_usage_events([event]) == 1
+    def record_usage_event(self, event: NewUsageEvent, *, backfill: bool = False) -> bool:
+        return self.record_usage_events([event], backfill=backfill) == 1
 
-    def record_usage_events(self, events: Iterable[NewUsageEvent]) -> int:
+    def record_usage_events(self, events: Iterable[NewUsageEvent], *, backfill: bool = False) -> int:
         """If one call has two events with the same id, either may be recorded. The model does not cover that."""
         new = [e for e in events if e.id is None or str(UUID(e.id)) not in self.events]
         refuse(
             *(self.no_user(event.user_id) for event in new),
             *(self.no_skill(event.skill_id) for event in new),
             *([self.no_tenant()] if new else []),
+            *(self.pruned(event.created_at, self.horizon.events_kept_from) for event in new if not backfill),
         )
+        self.pending += len({(day_of(e.created_at or self.now), e.tool_name, e.user_id) for e in new})
         for event in new:
+            created_at = to_millisecond(event.created_at or self.now)
+            self.trend[day_of(created_at)] += 1
             self.events[str(UUID(event.id) if event.id else uuid4())] = Event(
-                skill_id=event.skill_id, user_id=event.user_id, created_at=to_millisecond(event.created_at or self.now)
+                skill_id=event.skill_id, user_id=event.user_id, created_at=created_at
             )
             if event.skill_id is not None:
                 self.count(event.skill_id, uses=1)
@@ -469,15 +498,15 @@ class Organisation:
         return [today - n * DAY for n in reversed(range(days))]
 
     def count_uses_by_day(self, skill_id: str, days: int = 30) -> list[DailyUses]:
-        counts = Counter(e.created_at.astimezone(UTC).date() for e in self.events.values() if e.skill_id == skill_id)
+        counts = Counter(day_of(e.created_at) for e in self.used() if e.skill_id == skill_id)
         return [DailyUses(day=day, uses=counts[day]) for day in self.days(days)]
 
     def get_top_skills(self, days: int = 30, limit: int = 10) -> list[SkillUses]:
         refuse(
             (not 1 <= days <= 36_525, InvalidValueError, "days"), (not 1 <= limit < 2**63, InvalidValueError, "limit")
         )
-        since = self.instant - timedelta(days=days)
-        counts = Counter(e.skill_id for e in self.events.values() if e.skill_id is not None and e.created_at >= since)
+        within = self.days(days)
+        counts = Counter(e.skill_id for e in self.used() if e.skill_id is not None and day_of(e.created_at) in within)
         top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
         return [
             SkillUses(
@@ -489,6 +518,81 @@ class Organisation:
             )
             for id, uses in top
         ]
+
+    def get_usage_trend(self, days: int = 30) -> list[DailyUses]:
+        return [DailyUses(day=day, uses=self.trend[day]) for day in self.days(days)]
+
+    # Rollups and retention.
+
+    def fold_uses(self, limit: int = 10_000) -> int:
+        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"), self.no_tenant())
+        folded = min(limit, self.pending)
+        self.pending -= folded
+        return folded
+
+    def get_next_day(self, after: date) -> date | None:
+        if self.tenant is None:
+            return None
+        first = max(after + DAY, self.horizon.events_kept_from or date.min)
+        first_measured = max(after + DAY, self.horizon.measurements_kept_from or date.min)
+        months = {day_of(e.created_at).replace(day=1) for e in self.used() if e.skill_id is not None}
+        days = {
+            *(day_of(e.created_at) for e in self.events.values() if day_of(e.created_at) >= first),
+            *(max(month, first) for month in months if month >= first.replace(day=1)),
+            *(day_of(m.created_at) for m in self.measured() if day_of(m.created_at) >= first_measured),
+        }
+        return min(days, default=None)
+
+    def find_use_drift(self, day: date) -> list[RollupDrift]:
+        return []
+
+    def find_cost_drift(self, day: date) -> list[RollupDrift]:
+        return []
+
+    def rebuild_day(self, day: date, skill_ids: Iterable[str]) -> None:
+        refuse(self.no_tenant())
+
+    def kept(self, event_days: int | None, measurement_days: int | None) -> Horizon:
+        refuse(*outside(1, 36_525, event_days=event_days, measurement_days=measurement_days))
+        today = day_of(self.instant)
+        days = {"events_kept_from": event_days, "measurements_kept_from": measurement_days}
+        ends = {name: None if n is None else today - n * DAY for name, n in days.items()}
+        return Horizon(
+            **{name: max(filter(None, [end, getattr(self.horizon, name)]), default=None) for name, end in ends.items()}
+        )
+
+    def keep_rows(self, *, event_days: int | None = None, measurement_days: int | None = None) -> Horizon:
+        moved = self.kept(event_days, measurement_days)
+        refuse(self.no_tenant())
+        self.horizon = moved
+        return moved
+
+    def count_prunable(self, *, event_days: int | None = None, measurement_days: int | None = None) -> PrunableRows:
+        moved = self.kept(event_days, measurement_days)
+        return PrunableRows(
+            events=len(self.older(self.events, moved.events_kept_from)),
+            measurements=len(self.older(self.measurements, moved.measurements_kept_from)),
+        )
+
+    def prune_events(self, limit: int = 10_000) -> int:
+        """With a low limit, one of two events of the same time may go. The model does not cover that."""
+        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"))
+        gone = self.older(self.events, self.horizon.events_kept_from)
+        self.pruned_events += [self.events.pop(id) for id in gone]
+        return len(gone)
+
+    def prune_measurements(self, limit: int = 10_000) -> int:
+        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"))
+        gone = self.older(self.measurements, self.horizon.measurements_kept_from)
+        self.pruned_measurements += [self.measurements.pop(id) for id in gone]
+        return len(gone)
+
+    def older(self, of: Mapping[str, Event] | Mapping[str, TokenMeasurement], kept_from: date | None) -> list[str]:
+        return [id for id, row in of.items() if kept_from is not None and day_of(row.created_at) < kept_from]
+
+    def pruned(self, created_at: datetime | None, kept_from: date | None) -> tuple[bool, type[SkilldbError], str]:
+        before = created_at is not None and kept_from is not None and day_of(created_at) < kept_from
+        return before, InvalidValueError, "created_at"
 
     # Ratings.
 
@@ -698,12 +802,12 @@ class Organisation:
 
     # Token cost.
 
-    def record_token_measurement(self, measurement: NewTokenMeasurement) -> TokenMeasurement:
+    def record_token_measurement(self, measurement: NewTokenMeasurement, *, backfill: bool = False) -> TokenMeasurement:
         id = self.named(measurement.id)
-        self.record_token_measurements([replace(measurement, id=id)])
+        self.record_token_measurements([replace(measurement, id=id)], backfill=backfill)
         return self.measurements[id]
 
-    def record_token_measurements(self, measurements: Iterable[NewTokenMeasurement]) -> int:
+    def record_token_measurements(self, measurements: Iterable[NewTokenMeasurement], *, backfill: bool = False) -> int:
         added = []
         for m in measurements:
             tokens, cost = m.total_tokens, m.estimated_cost_microcents
@@ -724,6 +828,7 @@ class Organisation:
             *(self.no_user(m.user_id) for m in added),
             *(self.no_skill(m.skill_id) for m in added),
             *(reason for m in added for reason in unlikely(m)),
+            *(self.pruned(m.created_at, self.horizon.measurements_kept_from) for m in added if not backfill),
             (any(id in self.measurements or ids.count(id) > 1 for id in ids), AlreadyExistsError, "id"),
         )
         for m in added:
@@ -737,7 +842,7 @@ class Organisation:
 
     def get_skill_cost_stats(self, skill_id: str) -> SkillCostStats:
         refuse(self.no_skill(skill_id))
-        models = Counter(m.model_name for m in self.measurements.values() if m.skill_id == skill_id)
+        models = Counter(m.model_name for m in self.measured(skill_id))
         return SkillCostStats(
             skill_id=skill_id,
             total_cost_microcents=sum(self.costs(skill_id)),
@@ -748,11 +853,9 @@ class Organisation:
 
     def get_cost_trend(self, skill_id: str, days: int = 90) -> list[DailyCost]:
         costs, counts = Counter[date](), Counter[date]()
-        for m in self.measurements.values():
-            if m.skill_id == skill_id:
-                day = m.created_at.astimezone(UTC).date()
-                costs[day] += m.estimated_cost_microcents or 0
-                counts[day] += 1
+        for m in self.measured(skill_id):
+            costs[day_of(m.created_at)] += m.estimated_cost_microcents or 0
+            counts[day_of(m.created_at)] += 1
         return [DailyCost(day=day, cost_microcents=costs[day], measurements=counts[day]) for day in self.days(days)]
 
     # Benchmarks.

@@ -1,0 +1,10 @@
+-- Locks: ACCESS EXCLUSIVE on the four tables, and on tenants, users and skills, to which they refer.
+-- squawk-ignore-file ban-drop-table, ban-drop-function -- the migration created them
+SET LOCAL lock_timeout = '5s';
+
+DROP TABLE IF EXISTS pending_uses;
+DROP TABLE IF EXISTS user_monthly_uses;
+DROP TABLE IF EXISTS tool_monthly_uses;
+DROP TABLE IF EXISTS skill_monthly_uses;
+DROP AGGREGATE IF EXISTS sum_daily_uses(INTEGER[]);
+DROP FUNCTION IF EXISTS add_daily_uses(INTEGER[], INTEGER[]);

@@ -1,0 +1,218 @@
+-- The uses of each day, by skill, by tool and by user, so that a report reads a few rows and not every event.
+-- One row holds a month: the thirty days of a report are two rows of a skill and not thirty. The subscript of
+-- daily_uses is the day of the month; a day without uses is 0 or NULL, or lies outside of the array.
+-- Locks: SHARE ROW EXCLUSIVE on tenants, users and skills for the foreign keys; the tables are new.
+SET LOCAL lock_timeout = '5s';
+
+CREATE OR REPLACE FUNCTION add_daily_uses(total INTEGER[], added INTEGER[]) RETURNS INTEGER[]
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    FOR day IN array_lower(added, 1)..array_upper(added, 1) LOOP
+        IF added[day] IS NOT NULL THEN
+            total[day] := coalesce(total[day], 0) + added[day];
+        END IF;
+    END LOOP;
+    RETURN total;
+END
+$$;
+
+COMMENT ON FUNCTION add_daily_uses IS
+'Adds two arrays of uses, each day to the same day. No array may be empty.';
+
+REVOKE ALL ON FUNCTION add_daily_uses FROM public;
+GRANT EXECUTE ON FUNCTION add_daily_uses TO skilldb_app;
+
+DO $$
+BEGIN
+    CREATE OR REPLACE AGGREGATE sum_daily_uses(INTEGER[]) (
+        SFUNC = add_daily_uses,
+        STYPE = INTEGER[],
+        PARALLEL = SAFE
+    );
+    COMMENT ON AGGREGATE sum_daily_uses(INTEGER[]) IS 'The sum of arrays of uses, each day by itself.';
+END
+$$;
+
+REVOKE ALL ON FUNCTION sum_daily_uses FROM public;
+GRANT EXECUTE ON FUNCTION sum_daily_uses TO skilldb_app;
+
+CREATE TABLE IF NOT EXISTS skill_monthly_uses (
+    tenant_id TEXT NOT NULL,
+    skill_id TEXT NOT NULL,
+    month DATE NOT NULL,
+    daily_uses INTEGER[] NOT NULL,
+    CONSTRAINT skill_monthly_uses_pkey PRIMARY KEY (tenant_id, skill_id, month),
+    CONSTRAINT skill_monthly_uses_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
+    CONSTRAINT skill_monthly_uses_skill_fk FOREIGN KEY (tenant_id, skill_id)
+    REFERENCES skills (tenant_id, id) ON DELETE CASCADE
+)
+-- Each use updates the row in place, like the counters of skills. So no index may contain daily_uses.
+WITH (fillfactor = 80);
+
+-- get_top_skills reads the newest months of all skills.
+CREATE INDEX IF NOT EXISTS skill_monthly_uses_month_idx ON skill_monthly_uses (tenant_id, month);
+
+COMMENT ON TABLE skill_monthly_uses IS
+'The recorded uses of a skill on each day of a month of UTC. Written with the event, and exact.';
+COMMENT ON COLUMN skill_monthly_uses.month IS 'The first day of the month.';
+COMMENT ON COLUMN skill_monthly_uses.daily_uses IS
+'The uses of each day; the subscript is the day of the month. A day that is NULL or missing has none.';
+
+CREATE TABLE IF NOT EXISTS tool_monthly_uses (
+    tenant_id TEXT NOT NULL,
+    tool_name TEXT NOT NULL,
+    month DATE NOT NULL,
+    daily_uses INTEGER[] NOT NULL,
+    CONSTRAINT tool_monthly_uses_pkey PRIMARY KEY (tenant_id, month, tool_name),
+    CONSTRAINT tool_monthly_uses_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id)
+)
+WITH (fillfactor = 80);
+
+COMMENT ON TABLE tool_monthly_uses IS
+'The recorded uses of a tool on each day of a month of UTC, with or without a skill, without those in pending_uses.';
+COMMENT ON COLUMN tool_monthly_uses.month IS 'The first day of the month.';
+COMMENT ON COLUMN tool_monthly_uses.daily_uses IS 'As in skill_monthly_uses.';
+
+CREATE TABLE IF NOT EXISTS user_monthly_uses (
+    tenant_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    month DATE NOT NULL,
+    daily_uses INTEGER[] NOT NULL,
+    CONSTRAINT user_monthly_uses_pkey PRIMARY KEY (tenant_id, user_id, month),
+    CONSTRAINT user_monthly_uses_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
+    CONSTRAINT user_monthly_uses_user_fk FOREIGN KEY (tenant_id, user_id)
+    REFERENCES users (tenant_id, id) ON DELETE CASCADE
+)
+WITH (fillfactor = 80);
+
+COMMENT ON TABLE user_monthly_uses IS
+'The recorded uses of a user on each day of a month of UTC, with or without a skill, without those in pending_uses.';
+COMMENT ON COLUMN user_monthly_uses.month IS 'The first day of the month.';
+COMMENT ON COLUMN user_monthly_uses.daily_uses IS 'As in skill_monthly_uses.';
+
+-- A row per tool and day would be locked by every call that uses the tool, and two calls could lock a tool and a user
+-- in different orders. So a call only appends a row here, and fold_uses adds the rows up later. A report reads both.
+CREATE TABLE IF NOT EXISTS pending_uses (
+    tenant_id TEXT NOT NULL,
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    day DATE NOT NULL,
+    tool_name TEXT,
+    user_id TEXT,
+    uses INTEGER NOT NULL,
+    -- No foreign key: each would cost every call an additional check. The event of the same transaction has them.
+    CONSTRAINT pending_uses_pkey PRIMARY KEY (tenant_id, id)
+);
+
+COMMENT ON TABLE pending_uses IS
+'Uses that fold_uses will add to tool_monthly_uses and user_monthly_uses. Reports count them already.';
+COMMENT ON COLUMN pending_uses.day IS 'The day of UTC of the events.';
+COMMENT ON COLUMN pending_uses.tool_name IS 'The tool; NULL in a repair of a user''s uses alone.';
+COMMENT ON COLUMN pending_uses.user_id IS 'The user; NULL if unknown, deleted, or in a repair of a tool''s uses alone.';
+COMMENT ON COLUMN pending_uses.uses IS 'The number of events.';
+
+ALTER TABLE skill_monthly_uses ENABLE ROW LEVEL SECURITY;
+ALTER TABLE skill_monthly_uses FORCE ROW LEVEL SECURITY;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'skill_monthly_uses' AND policyname = 'tenant_isolation'
+    ) THEN
+        CREATE POLICY tenant_isolation ON skill_monthly_uses AS RESTRICTIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'skill_monthly_uses' AND policyname = 'tenant_access'
+    ) THEN
+        CREATE POLICY tenant_access ON skill_monthly_uses AS PERMISSIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+END
+$$;
+
+ALTER TABLE tool_monthly_uses ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tool_monthly_uses FORCE ROW LEVEL SECURITY;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'tool_monthly_uses' AND policyname = 'tenant_isolation'
+    ) THEN
+        CREATE POLICY tenant_isolation ON tool_monthly_uses AS RESTRICTIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'tool_monthly_uses' AND policyname = 'tenant_access'
+    ) THEN
+        CREATE POLICY tenant_access ON tool_monthly_uses AS PERMISSIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+END
+$$;
+
+ALTER TABLE user_monthly_uses ENABLE ROW LEVEL SECURITY;
+ALTER TABLE user_monthly_uses FORCE ROW LEVEL SECURITY;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'user_monthly_uses' AND policyname = 'tenant_isolation'
+    ) THEN
+        CREATE POLICY tenant_isolation ON user_monthly_uses AS RESTRICTIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'user_monthly_uses' AND policyname = 'tenant_access'
+    ) THEN
+        CREATE POLICY tenant_access ON user_monthly_uses AS PERMISSIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+END
+$$;
+
+ALTER TABLE pending_uses ENABLE ROW LEVEL SECURITY;
+ALTER TABLE pending_uses FORCE ROW LEVEL SECURITY;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'pending_uses' AND policyname = 'tenant_isolation'
+    ) THEN
+        CREATE POLICY tenant_isolation ON pending_uses AS RESTRICTIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'pending_uses' AND policyname = 'tenant_access'
+    ) THEN
+        CREATE POLICY tenant_access ON pending_uses AS PERMISSIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+END
+$$;
+
+GRANT SELECT, INSERT, DELETE, UPDATE (daily_uses) ON skill_monthly_uses TO skilldb_app;
+GRANT SELECT, INSERT, DELETE, UPDATE (daily_uses) ON tool_monthly_uses TO skilldb_app;
+GRANT SELECT, INSERT, DELETE, UPDATE (daily_uses) ON user_monthly_uses TO skilldb_app;
+GRANT SELECT, INSERT, DELETE, UPDATE (user_id) ON pending_uses TO skilldb_app;

@@ -1,0 +1,48 @@
+"""Statements for retention: move the horizon, and delete the raw rows before it."""
+
+from skilldb import queries
+from skilldb.models import Horizon, PrunableRows
+from skilldb.query import Query, Step
+from skilldb.statement import VALUE, Statement, one
+from skilldb.values import MAX_DAYS, bounded, optional_bounded
+
+_SQL = queries.load("retention")
+_LOCKS = queries.load("locks")
+
+
+def keep_rows(*, event_days: int | None = None, measurement_days: int | None = None) -> Statement[Horizon]:
+    """Move the horizon to so many days of UTC before today, and return it. It never moves back. None leaves it.
+
+    From then on events and measurements of an earlier time are refused, and prune_events and prune_measurements delete
+    those that are stored. NotFoundError: no such organisation. InvalidValueError: fewer than one day, or more than a
+    hundred years.
+    """
+    return Statement(one(Horizon), _LOCKS["lock_tenant"](), _days(_SQL["keep_rows"], event_days, measurement_days))
+
+
+def count_prunable(*, event_days: int | None = None, measurement_days: int | None = None) -> Statement[PrunableRows]:
+    """How many raw rows would lie before the horizon after keep_rows. Changes nothing.
+
+    InvalidValueError: fewer than one day, or more than a hundred years.
+    """
+    return Statement(one(PrunableRows), _days(_SQL["count_prunable"], event_days, measurement_days))
+
+
+def prune_events(limit: int = 10_000) -> Statement[int]:
+    """Delete the oldest events before the horizon, at most `limit`, and return their number. 0: none is left.
+
+    Rows that another transaction has locked stay for the next time. InvalidValueError: a limit below 1.
+    """
+    return Statement(VALUE, _SQL["prune_events"](limit=bounded("limit", limit)))
+
+
+def prune_measurements(limit: int = 10_000) -> Statement[int]:
+    """Delete the oldest measurements before the horizon. Otherwise like prune_events."""
+    return Statement(VALUE, _SQL["prune_measurements"](limit=bounded("limit", limit)))
+
+
+def _days(query: Query, event_days: int | None, measurement_days: int | None) -> Step:
+    return query(
+        event_days=optional_bounded("event_days", event_days, 1, MAX_DAYS),
+        measurement_days=optional_bounded("measurement_days", measurement_days, 1, MAX_DAYS),
+    )

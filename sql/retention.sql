@@ -1,0 +1,104 @@
+-- Retention: the horizon of an organisation, and the deletion of the raw rows before it. No figure that reads rollups
+-- changes.
+
+-- name: keep_rows(event_days, measurement_days)
+-- After lock_tenant, which waits for the transactions that rely on the old horizon. It never moves back. NULL leaves
+-- it where it is.
+-- Example: event_days = 36525, measurement_days = 36525
+UPDATE tenants AS t
+SET
+    events_kept_from = greatest(
+        t.events_kept_from, (now() AT TIME ZONE 'UTC')::date - %(event_days)s::integer
+    ),
+    measurements_kept_from = greatest(
+        t.measurements_kept_from, (now() AT TIME ZONE 'UTC')::date - %(measurement_days)s::integer
+    )
+WHERE t.id = %(tenant_id)s
+RETURNING t.events_kept_from, t.measurements_kept_from;
+
+-- name: count_prunable(event_days, measurement_days)
+-- The rows that keep_rows would put before the horizon, and those that are before it already.
+-- Example: event_days = 36525, measurement_days = 36525
+SELECT
+    (
+        SELECT count(*)
+        FROM usage_events AS e
+        WHERE
+            e.tenant_id = %(tenant_id)s
+            AND e.created_at < (
+                SELECT
+                    greatest(
+                        t.events_kept_from, (now() AT TIME ZONE 'UTC')::date - %(event_days)s::integer
+                    )::timestamp AT TIME ZONE 'UTC'
+                FROM tenants AS t
+                WHERE t.id = %(tenant_id)s
+            )
+    ) AS events,
+    (
+        SELECT count(*)
+        FROM token_measurements AS m
+        WHERE
+            m.tenant_id = %(tenant_id)s
+            AND m.created_at < (
+                SELECT
+                    greatest(
+                        t.measurements_kept_from, (now() AT TIME ZONE 'UTC')::date - %(measurement_days)s::integer
+                    )::timestamp AT TIME ZONE 'UTC'
+                FROM tenants AS t
+                WHERE t.id = %(tenant_id)s
+            )
+    ) AS measurements;
+
+-- name: prune_events(limit)
+-- The oldest first. It waits for no row: what another transaction has locked is left for the next time.
+-- Example: limit = 10
+WITH oldest AS MATERIALIZED (
+    SELECT e.id
+    FROM usage_events AS e
+    WHERE
+        e.tenant_id = %(tenant_id)s
+        AND e.created_at < (
+            SELECT t.events_kept_from::timestamp AT TIME ZONE 'UTC'
+            FROM tenants AS t
+            WHERE t.id = %(tenant_id)s
+        )
+    ORDER BY e.created_at
+    LIMIT %(limit)s::bigint
+    FOR UPDATE SKIP LOCKED
+),
+
+pruned AS (
+    DELETE FROM usage_events
+    WHERE tenant_id = %(tenant_id)s AND id IN (SELECT o.id FROM oldest AS o)
+    RETURNING id
+)
+
+SELECT count(*) AS pruned
+FROM pruned;
+
+-- name: prune_measurements(limit)
+-- Works like prune_events.
+-- Example: limit = 10
+WITH oldest AS MATERIALIZED (
+    SELECT m.id
+    FROM token_measurements AS m
+    WHERE
+        m.tenant_id = %(tenant_id)s
+        AND m.created_at < (
+            SELECT t.measurements_kept_from::timestamp AT TIME ZONE 'UTC'
+            FROM tenants AS t
+            WHERE t.id = %(tenant_id)s
+        )
+    ORDER BY m.created_at
+    LIMIT %(limit)s::bigint
+    FOR UPDATE SKIP LOCKED
+),
+
+pruned AS (
+    DELETE FROM token_measurements
+    WHERE tenant_id = %(tenant_id)s AND id IN (SELECT o.id FROM oldest AS o)
+    RETURNING id
+)
+
+SELECT count(*) AS pruned
+FROM pruned;
