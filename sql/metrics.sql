@@ -54,7 +54,7 @@ WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 RETURNING s.positive_feedback_pct;
 
 -- name: update_skill_token_cost(skill_id)
--- After lock_skill.
+-- After lock_skill. The rollups also hold the measurements that were pruned.
 UPDATE skills AS s
 SET
     priced_measurement_count = m.priced_measurement_count,
@@ -62,30 +62,33 @@ SET
     metrics_updated_at = date_trunc('milliseconds', now())
 FROM (
     SELECT
-        count(estimated_cost_microcents) AS priced_measurement_count,
-        coalesce(sum(estimated_cost_microcents), 0) AS token_cost_sum_microcents
-    FROM token_measurements
+        coalesce(sum(priced_measurements), 0) AS priced_measurement_count,
+        coalesce(sum(cost_microcents), 0) AS token_cost_sum_microcents
+    FROM skill_daily_costs
     WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
 ) AS m
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 RETURNING s.avg_token_cost_microcents;
 
 -- name: update_skill_uses(skill_id)
--- After lock_skill. A use may be counted without an event, so the number of events is a lower bound.
+-- After lock_skill. A use may be counted without an event, so the number of events is a lower bound. The rollups also
+-- hold the events that were pruned.
 UPDATE skills AS s
 SET
     total_uses = greatest(s.total_uses, e.events),
     metrics_updated_at = date_trunc('milliseconds', now())
 FROM (
-    SELECT count(*) AS events
-    FROM usage_events
-    WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
+    SELECT coalesce(sum(u.uses), 0) AS events
+    FROM skill_monthly_uses AS m
+    CROSS JOIN LATERAL unnest(m.daily_uses) AS u (uses)
+    WHERE m.tenant_id = %(tenant_id)s AND m.skill_id = %(skill_id)s
 ) AS e
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 RETURNING s.total_uses;
 
 -- name: find_metric_drift()
--- Reads all: recounts every rating, event, feedback item and measurement of the organisation, once each.
+-- Reads all: recounts every rating and feedback item of the organisation, and adds up its rollups. find_use_drift and
+-- find_cost_drift compare the rollups with the raw rows.
 WITH rated AS (
     SELECT
         skill_id,
@@ -98,11 +101,12 @@ WITH rated AS (
 
 used AS (
     SELECT
-        skill_id,
-        count(*) AS events
-    FROM usage_events
-    WHERE tenant_id = %(tenant_id)s
-    GROUP BY skill_id
+        m.skill_id,
+        sum(u.uses)::bigint AS events
+    FROM skill_monthly_uses AS m
+    CROSS JOIN LATERAL unnest(m.daily_uses) AS u (uses)
+    WHERE m.tenant_id = %(tenant_id)s
+    GROUP BY m.skill_id
 ),
 
 commented AS (
@@ -119,9 +123,9 @@ commented AS (
 measured AS (
     SELECT
         skill_id,
-        count(estimated_cost_microcents) AS priced,
-        sum(estimated_cost_microcents) AS cost_sum
-    FROM token_measurements
+        sum(priced_measurements)::bigint AS priced,
+        sum(cost_microcents)::bigint AS cost_sum
+    FROM skill_daily_costs
     WHERE tenant_id = %(tenant_id)s
     GROUP BY skill_id
 )

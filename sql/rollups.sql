@@ -334,14 +334,15 @@ ON CONFLICT (tenant_id, skill_id, month) DO UPDATE
 -- name: clear_skill_costs(day, skill_ids)
 -- After lock_tenant and lock_skills_of_rollups. Deletes nothing before the horizon.
 -- Example: day = '2000-01-01'
-DELETE FROM skill_daily_costs AS d
-USING tenants AS t
+DELETE FROM skill_daily_costs
 WHERE
-    d.tenant_id = %(tenant_id)s
-    AND d.skill_id = ANY(%(skill_ids)s::text[])
-    AND d.day = %(day)s::date
-    AND t.id = %(tenant_id)s
-    AND coalesce(t.measurements_kept_from <= %(day)s::date, TRUE);
+    tenant_id = %(tenant_id)s
+    AND skill_id = ANY(%(skill_ids)s::text[])
+    AND day = %(day)s::date
+    AND EXISTS (
+        SELECT FROM tenants AS t
+        WHERE t.id = %(tenant_id)s AND coalesce(t.measurements_kept_from <= %(day)s::date, TRUE)
+    );
 
 -- name: rebuild_skill_costs(day, skill_ids)
 -- After clear_skill_costs.

@@ -474,7 +474,7 @@ def _drift(examined: Examined) -> Iterator[tuple[Level, str, str]]:
         lock_timeout=LOCK_TIMEOUT,
         application_name="skilldb doctor",
     ) as db:
-        counted = Counter(id for id, _ in drift.check(db, organisations))
+        counted = Counter(id for id, _ in drift.check(map(db.tenant, organisations)))
     for id, count in counted.items():
         found = f"organisation {id}: {count} counters differ from their rows"
         yield "failure", found, "`skilldb check` lists them, `skilldb check --repair` repairs them"

@@ -1,15 +1,15 @@
-"""Finds and repairs drift in every organisation: the owner lists them, the service works in each."""
+"""Lists every organisation as the owner; finds and repairs drift of the counters as the service, in each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import psycopg
 
 from skilldb import connection, queries
-from skilldb.database import Database
+from skilldb.database import Tenant
 from skilldb.errors import NotFoundError
 from skilldb.models import MetricDrift
 from skilldb.repositories import metrics
@@ -32,14 +32,13 @@ def tenants_on(conn: psycopg.Connection[Any]) -> list[tuple[str, str]]:
         return conn.execute(_SQL["list_tenants"].sql).fetchall()
 
 
-def check(db: Database, tenant_ids: list[str], *, repair: bool = False) -> Iterator[tuple[str, MetricDrift]]:
+def check(tenants: Iterable[Tenant], *, repair: bool = False) -> Iterator[tuple[str, MetricDrift]]:
     """Each counter that has drifted, with its organisation's id. With `repair`, it is repaired before it is yielded."""
-    for tenant_id in tenant_ids:
-        tenant = db.tenant(tenant_id)
+    for tenant in tenants:
         found = tenant.execute(metrics.find_metric_drift())
         if repair:
             for skill_id in sorted({drift.skill_id for drift in found}):
                 with suppress(NotFoundError):  # The skill was deleted meanwhile.
                     tenant.execute(metrics.repair_metrics(skill_id))
         for drift in found:
-            yield tenant_id, drift
+            yield tenant.id, drift

@@ -10,10 +10,10 @@ from skilldb.cli.shared import app, err  # First, because it says what to instal
 # isort: split
 
 from skilldb.admin import doctor
-from skilldb.cli import admin, dev, skills
+from skilldb.cli import admin, dev, rollups, skills
 from skilldb.errors import DatabaseUnavailableError, SkilldbError
 
-__all__ = ["admin", "app", "dev", "main", "skills"]
+__all__ = ["admin", "app", "dev", "main", "rollups", "skills"]
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ import typer
 from psycopg.conninfo import make_conninfo
 from rich.table import Table
 
-import skilldb
 from skilldb import connection, guards, settings
 from skilldb.admin import doctor, drift, explain, harden, migrate, top
 from skilldb.admin.locks import MODES
@@ -213,30 +212,6 @@ def explain_(
         text = "NULL" if value is None else shown(value)
         out.print(f"  {name} = {text}", markup=False, soft_wrap=True)
     out.print(f"\n{done.plan}\n\nThe query ran and was rolled back: nothing has changed.", markup=False, soft_wrap=True)
-
-
-@app.command()
-def check(
-    repair: Annotated[bool, typer.Option("--repair", help="Recompute what has drifted.")] = False,
-    schema: Schema = None,
-) -> None:
-    """Compare every organisation's counters with the rows that they count. Exit status 1: a counter has drifted.
-
-    Each line shows the organisation, the skill, the counter, the stored value and the value by its rows. --repair
-    recomputes counters that have drifted; the exit status is then 1 only if drift is left.
-    """
-    organisations = [id for id, _ in drift.list_tenants(owner_dsn(), schema=schema)]
-    with skilldb.connect(service_dsn(), schema=schema, statement_timeout=0) as db:
-        found = list(drift.check(db, organisations, repair=repair))
-        left = list(drift.check(db, organisations)) if repair else found
-    for id, counter in found:
-        # Lines, not a table: a table would cut long ids, and a cut id cannot be looked up.
-        line = f"{id} {counter.skill_id} {counter.metric} {counter.stored} {counter.actual}"
-        out.print(line, markup=False, soft_wrap=True)
-    repaired = f" {len(found) - len(left)} repaired." if repair and found else ""
-    out.print(f"{len(organisations)} organisations checked, {len(found)} counters drifted.{repaired}")
-    if left:
-        raise typer.Exit(1)
 
 
 @app.command("harden")

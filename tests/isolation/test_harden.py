@@ -118,7 +118,7 @@ def test_it_can_be_run_again_and_the_tools_work(hardened: Addresses, tmp_path: A
     assert [id for id, _ in drift.list_tenants(hardened.owner)] == ["acme", "globex"]
     assert explain.explain(hardened.service, "skills.get_skill", "acme").plan
     with skilldb.connect(hardened.service) as database:
-        assert list(drift.check(database, ["acme", "globex"])) == []
+        assert list(drift.check(map(database.tenant, ["acme", "globex"]))) == []
     findings = list(doctor.examine(hardened.owner, hardened.service))
     found = [finding for finding in findings if finding.level == "failure" or finding.check == "hardening"]
     assert [(finding.check, finding.found) for finding in found] == [

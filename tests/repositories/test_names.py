@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import unicodedata
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -34,12 +34,13 @@ from tests.support.server import Addresses
 NFC, NFD = "caf\u00e9", "cafe\u0301"
 SPACED = (" a", "a ", "a\n", "\ta", "\u00a0a", "a\u2003", "a\u3000", "a\x85", "a\x1f", " ")
 HASH = "a" * 64
+NAMED = ("id", "slug", "reviewed_by", "created_by", "triggered_by", "tool_name", "model_name")
 
 
 def is_id(path: str) -> bool:
-    """Whether the parameter is an id or a slug. The ids of events are UUIDs."""
+    """Whether the parameter is an id, a slug, or the name of a tool or model. The ids of events are UUIDs."""
     name = path.rpartition(".")[2]
-    named = name in ("id", "slug", "reviewed_by", "created_by", "triggered_by") or name.endswith(("_id", "_ids"))
+    named = name in NAMED or name.endswith(("_id", "_ids"))
     return named and path not in ("event.id", "events.id")
 
 
@@ -49,7 +50,7 @@ def leaf(path: str, hint: Any, long: str = "") -> Any:
         return "x" * 256 if path == long else "a"
     if path in ("event.id", "events.id"):
         return str(UUID(int=0))
-    return {str: "text", int: 1, datetime: datetime(2026, 1, 1, tzinfo=UTC)}.get(hint, LEFT_OUT)
+    return {str: "text", int: 1, datetime: datetime(2026, 1, 1, tzinfo=UTC), date: date(2026, 1, 1)}.get(hint, LEFT_OUT)
 
 
 def ids(function: Function) -> list[str]:

@@ -408,6 +408,8 @@ def test_a_deleted_skill_takes_along_all_that_belongs_to_it_and_nothing_else(add
         views.record_skill_view("u1", "s2", 2),
         usage.record_usage_event(NewUsageEvent(tool_name="t", skill_id="s2", user_id="u1")),
     )
+    # The use of the tool by the user stays counted.
+    assert rows(addresses.admin, "DELETE FROM pending_uses RETURNING tool_name, user_id, uses") == [("t", "u1", 1)]
     for insertion in (
         "INSERT INTO skill_feedback (tenant_id, skill_id, skill_version_id, feedback_type) "
         "VALUES ('acme', 's2', 'va', 'suggestion'), ('acme', 's2', 'vb', 'suggestion')",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -254,11 +254,14 @@ def test_the_top_skills_are_ten_unless_said_otherwise(acme: Api) -> None:
 
 
 @pytest.mark.parametrize("zone", [WITH_SUMMER_TIME], indirect=True)
-def test_the_window_of_the_top_skills_is_of_whole_24_hours_also_where_the_clock_changed(acme: Api, zone: str) -> None:
-    now = datetime.now(UTC)
-    offset = now.astimezone(ZoneInfo(zone)).utcoffset()
-    days = next(d for d in range(7, 365) if (now - timedelta(d)).astimezone(ZoneInfo(zone)).utcoffset() != offset)
-    inside, outside = (now - timedelta(days=days, minutes=minutes) for minutes in (-30, 30))
+def test_the_window_of_the_top_skills_is_of_whole_days_of_utc_also_where_the_clock_changed(
+    acme: Api, zone: str
+) -> None:
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    offset = today.astimezone(ZoneInfo(zone)).utcoffset()
+    days = next(d for d in range(7, 365) if (today - timedelta(d)).astimezone(ZoneInfo(zone)).utcoffset() != offset)
+    start = today - timedelta(days=days - 1)
+    inside, outside = start, start - timedelta(milliseconds=1)
     acme.execute(usage.record_usage_events([event("s1", created_at=inside), event("s2", created_at=outside)]))
     assert [s.skill_id for s in acme.execute(usage.get_top_skills(days=days))] == ["s1"]
 
@@ -276,3 +279,37 @@ def test_another_tenant_sees_and_counts_no_use(addresses: Addresses, acme: Api, 
         with refused(addresses, NotFoundError, message, cause=pg.NoDataFound):
             globex.execute(usage.record_usage_events([event(None, user_id="u2"), foreign]))
     assert contents(addresses.admin) == before
+
+
+# In batches
+
+
+def test_events_of_a_generator_are_recorded_batch_by_batch(acme: Api) -> None:
+    taken = 0
+
+    def events() -> Iterator[NewUsageEvent]:
+        nonlocal taken
+        for taken in range(1, 26):
+            yield event(id=str(UUID(int=taken)))
+
+    statements = usage.record_usage_events_in_batches(events(), size=10)
+    assert taken == 0
+    assert acme.execute(next(statements)) == 10
+    assert taken == 10
+    assert [acme.execute(statement) for statement in statements] == [10, 5]
+    assert totals(acme) == [25, 0, 0]
+    again = usage.record_usage_events_in_batches(events(), size=7)
+    assert [acme.execute(statement) for statement in again] == [0, 0, 0, 0]
+    assert totals(acme) == [25, 0, 0]
+    assert list(usage.record_usage_events_in_batches([])) == []
+    with pytest.raises(InvalidValueError, match="size must be at least 1"):
+        usage.record_usage_events_in_batches([], size=0)
+
+
+def test_after_a_bad_event_the_batches_before_it_are_stored(acme: Api) -> None:
+    good = [event(id=str(UUID(int=n))) for n in range(1, 5)]
+    statements = usage.record_usage_events_in_batches([*good, event("gone"), event()], size=2)
+    with pytest.raises(NotFoundError, match="skill 'gone' does not exist"):
+        for statement in statements:
+            acme.execute(statement)
+    assert totals(acme) == [4, 0, 0]

@@ -99,7 +99,7 @@ def test_a_random_history_of_eight_threads_leaves_everything_exact(addresses: Ad
         with ThreadPoolExecutor(8) as threads:
             outcomes = list(threads.map(run, range(8)))
         unexpected = [error for _, errors in outcomes for error in errors]
-        drifted = list(drift.check(db, list(NAMES)))
+        drifted = list(drift.check(map(db.tenant, NAMES)))
         wrong = [*unexpected, *map(str, drifted), *map(str, gaps(admin)), *orphans(admin)]
     assert wrong == []
     done = sum((answered for answered, _ in outcomes), Counter[str]())

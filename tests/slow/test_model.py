@@ -214,9 +214,9 @@ def unprotected(table: str) -> str:
 LEAKS = {
     "a trend of all organisations": Sabotage(
         query="tokens.get_cost_trend",
-        was="m.tenant_id = %(tenant_id)s",
+        was="tenant_id = %(tenant_id)s",
         becomes="true",
-        sql=unprotected("token_measurements"),
+        sql=unprotected("skill_daily_costs"),
     ),
     "uses counted for all organisations": Sabotage(
         query="metrics.increment_skill_uses",

@@ -192,6 +192,62 @@ _STATEMENTS = (
     ORDER BY 11
     """,
     """
+    INSERT INTO skill_monthly_uses (tenant_id, skill_id, month, daily_uses)
+    SELECT
+        tenant_id, skill_id, date_trunc('month', day::timestamp)::date,
+        sum_daily_uses(array_fill(uses::integer, ARRAY[1], ARRAY[extract(DAY FROM day)::integer]))
+    FROM (
+        SELECT tenant_id, skill_id, (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS uses
+        FROM usage_events
+        WHERE skill_id IS NOT NULL
+        GROUP BY 1, 2, 3
+    ) AS d
+    GROUP BY 1, 2, 3
+    """,
+    """
+    INSERT INTO tool_monthly_uses (tenant_id, tool_name, month, daily_uses)
+    SELECT
+        tenant_id, tool_name, date_trunc('month', day::timestamp)::date,
+        sum_daily_uses(array_fill(uses::integer, ARRAY[1], ARRAY[extract(DAY FROM day)::integer]))
+    FROM (
+        SELECT tenant_id, tool_name, (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS uses
+        FROM usage_events
+        WHERE tool_name IS NOT NULL
+        GROUP BY 1, 2, 3
+    ) AS d
+    GROUP BY 1, 2, 3
+    """,
+    """
+    INSERT INTO user_monthly_uses (tenant_id, user_id, month, daily_uses)
+    SELECT
+        tenant_id, user_id, date_trunc('month', day::timestamp)::date,
+        sum_daily_uses(array_fill(uses::integer, ARRAY[1], ARRAY[extract(DAY FROM day)::integer]))
+    FROM (
+        SELECT tenant_id, user_id, (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS uses
+        FROM usage_events
+        WHERE user_id IS NOT NULL
+        GROUP BY 1, 2, 3
+    ) AS d
+    GROUP BY 1, 2, 3
+    """,
+    """
+    INSERT INTO pending_uses (tenant_id, day, tool_name, user_id, uses)
+    SELECT tenant_id, '2000-01-01'::date + n, 'tool ' || n % 9, 'u' || 1 + n % 9, 1
+    FROM shares, generate_series(1, ceil(:usage_events * share / 100)::integer) AS g (n)
+    """,
+    """
+    INSERT INTO skill_daily_costs (
+        tenant_id, skill_id, day, model_name, measurements, priced_measurements, cost_microcents,
+        input_tokens, output_tokens, total_tokens, timed_measurements, latency_ms
+    )
+    SELECT
+        tenant_id, skill_id, (created_at AT TIME ZONE 'UTC')::date, model_name,
+        count(*), count(estimated_cost_microcents), coalesce(sum(estimated_cost_microcents), 0),
+        sum(input_tokens), sum(output_tokens), sum(total_tokens), count(latency_ms), sum(latency_ms)
+    FROM token_measurements
+    GROUP BY 1, 2, 3, 4
+    """,
+    """
     INSERT INTO benchmark_runs (
         tenant_id, id, skill_id, skill_version_id, triggered_by, status, models, started_at, completed_at, created_at
     )

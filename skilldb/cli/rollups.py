@@ -1,0 +1,159 @@
+"""The commands of a DBA for rollups and raw rows: check, rebuild, fold, prune."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import Annotated
+
+import typer
+
+import skilldb
+from skilldb.admin import drift, retention, rollups
+from skilldb.cli.shared import Schema, app, out, owner_dsn, service_dsn
+from skilldb.errors import InvalidValueError, NotFoundError
+from skilldb.models import RollupDrift
+
+Organisation = Annotated[str | None, typer.Option("--tenant", metavar="ID", help="One organisation. Default: all.")]
+Since = Annotated[
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%d"], help="The first day of UTC to compare, to go on after an interruption."),
+]
+Age = Annotated[str | None, typer.Option(metavar="DAYS", help="The age in days, such as 400d. Older ones are deleted.")]
+
+
+@contextmanager
+def _organisations(tenant: str | None, schema: str | None) -> Iterator[list[skilldb.Tenant]]:
+    """The organisation of that id, or all of them."""
+    known = [id for id, _ in drift.list_tenants(owner_dsn(), schema=schema)]
+    if tenant is not None and tenant not in known:
+        raise NotFoundError(f"tenant {tenant!r} does not exist")
+    with skilldb.connect(service_dsn(), schema=schema, statement_timeout=0) as db:
+        yield [db.tenant(id) for id in (known if tenant is None else [tenant])]
+
+
+@app.command()
+def check(
+    repair: Annotated[bool, typer.Option("--repair", help="Recompute what has drifted.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Also compare the rollups with the raw rows, day by day. Reads every row.")
+    ] = False,
+    since: Since = None,
+    tenant: Organisation = None,
+    schema: Schema = None,
+) -> None:
+    """Compare every organisation's counters with its rollups, ratings and feedback. Exit status 1: one has drifted.
+
+    Each line shows the organisation, the skill, the counter, the stored value and the value it should have. With --raw
+    a line shows the organisation, the day, the rollup, its key, the figure and both values. --repair recomputes what
+    has drifted; the exit status is then 1 only if drift is left. Raw rows that were pruned are not missed.
+    """
+    if since is not None and not raw:
+        raise InvalidValueError("--since belongs to --raw")
+    days = left_days = 0
+    with _organisations(tenant, schema) as organisations:
+        if raw:
+            for organisation in organisations:
+                days += _recount(organisation, since, repair=repair)
+                if repair:
+                    left_days += sum(bool(day.drift) for day in rollups.recount(organisation, _day(since)))
+        found = list(drift.check(organisations, repair=repair))
+        left = list(drift.check(organisations)) if repair else found
+    for id, counter in found:
+        # Lines, not a table: a table would cut long ids, and a cut id cannot be looked up.
+        line = f"{id} {counter.skill_id} {counter.metric} {counter.stored} {counter.actual}"
+        out.print(line, markup=False, soft_wrap=True)
+    repaired = f" {len(found) - len(left)} repaired." if repair and found else ""
+    drifted = f", {days} days of rollups drifted" if raw else ""
+    out.print(f"{len(organisations)} organisations checked, {len(found)} counters drifted{drifted}.{repaired}")
+    if left or (left_days if repair else days):
+        raise typer.Exit(1)
+
+
+@app.command("rebuild-rollups")
+def rebuild_rollups(since: Since = None, tenant: Organisation = None, schema: Schema = None) -> None:
+    """Rebuild the rollups from the raw rows, day by day, oldest first. Others may write meanwhile.
+
+    It prints what it changes. A day is done as a whole, so after an interruption go on with --since and the last day
+    that was printed. Days before the horizon of `skilldb prune` stay as they are.
+    """
+    with _organisations(tenant, schema) as organisations:
+        days = sum(_recount(organisation, since, repair=True, progress=True) for organisation in organisations)
+    out.print(f"{len(organisations)} organisations, {days} days rebuilt.")
+
+
+def _recount(organisation: skilldb.Tenant, since: datetime | None, *, repair: bool, progress: bool = False) -> int:
+    """Print what has drifted. Returns the number of days with drift."""
+    drifted = 0
+    for day in rollups.recount(organisation, _day(since), repair=repair):
+        for found in day.drift:
+            out.print(f"{organisation.id} {_shown(found)}", markup=False, soft_wrap=True)
+        if progress:
+            out.print(f"{organisation.id} {day.day} done", markup=False, soft_wrap=True)
+        drifted += bool(day.drift)
+    return drifted
+
+
+def _day(since: datetime | None) -> date | None:
+    return None if since is None else since.date()
+
+
+def _shown(found: RollupDrift) -> str:
+    key = found.key if found.model_name is None else f"{found.key} {found.model_name}"
+    return f"{found.day} {found.rollup} {key} {found.metric} {found.stored} {found.actual}"
+
+
+@app.command()
+def fold(tenant: Organisation = None, schema: Schema = None) -> None:
+    """Add the pending uses to the rollups of tools and users. Run it every minute or so.
+
+    Reports count pending uses too, so they are exact at any time, but reading many pending uses takes long.
+    """
+    with _organisations(tenant, schema) as organisations:
+        rows = sum(sum(rollups.fold(organisation)) for organisation in organisations)
+    out.print(f"{len(organisations)} organisations, {rows} rows folded.")
+
+
+@app.command()
+def prune(
+    events: Age = None,
+    measurements: Age = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be deleted; delete nothing.")] = False,
+    tenant: Organisation = None,
+    schema: Schema = None,
+) -> None:
+    """Delete usage events and token measurements by age. Counters, averages and reports stay as they are.
+
+    The rows are deleted in small transactions beside other callers. It may be stopped at any time, and repeated. From
+    then on events and measurements of an earlier time are refused, unless the caller passes backfill=True.
+    docs/operations.md names the few answers that need raw rows.
+    """
+    event_days, measurement_days = _days("--events", events), _days("--measurements", measurements)
+    if event_days is None and measurement_days is None:
+        raise InvalidValueError("nothing to prune: give --events, --measurements or both, such as --events 400d")
+    deleted = {"events": 0, "measurements": 0}
+    with _organisations(tenant, schema) as organisations:
+        for organisation in organisations:
+            if dry_run:
+                rows = retention.count(organisation, event_days=event_days, measurement_days=measurement_days)
+                deleted["events"] += rows.events if event_days is not None else 0
+                deleted["measurements"] += rows.measurements if measurement_days is not None else 0
+                continue
+            for done in retention.prune(organisation, event_days=event_days, measurement_days=measurement_days):
+                deleted[done.kind] += done.rows
+                out.print(f"{organisation.id} {done.rows} {done.kind} deleted", markup=False, soft_wrap=True)
+    verb = "would be deleted" if dry_run else "deleted"
+    out.print(
+        f"{len(organisations)} organisations, {deleted['events']} events and {deleted['measurements']} measurements "
+        f"{verb}."
+    )
+
+
+def _days(option: str, age: str | None) -> int | None:
+    if age is None:
+        return None
+    if not re.fullmatch(r"[1-9][0-9]{0,5}d", age):
+        raise InvalidValueError(f"{option} takes a number of days such as 400d, not {age!r}")
+    return int(age[:-1])

@@ -1,0 +1,201 @@
+"""Tests retention: pruning changes no figure, and an event that may have been pruned is not counted again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import errors as pg
+
+from skilldb.errors import InvalidValueError
+from skilldb.models import Horizon, NewTokenMeasurement, NewUsageEvent, PrunableRows
+from skilldb.repositories import metrics, retention, rollups, skills, tokens, usage
+from tests.support.api import Api, new_skill, new_user
+from tests.support.database import refused, rows
+from tests.support.server import Addresses
+
+TODAY = datetime.now(UTC).date()
+DAY = timedelta(days=1)
+AGES = (0, 9, 10, 11, 100)
+
+
+def old(days: int) -> datetime:
+    """The first moment of the day of UTC so many days ago."""
+    return datetime.combine(TODAY - days * DAY, time(), UTC)
+
+
+def event(**more: Any) -> NewUsageEvent:
+    return NewUsageEvent(**({"tool_name": "t", "skill_id": "s1", "user_id": "u1"} | more))
+
+
+def measured(**more: Any) -> NewTokenMeasurement:
+    return NewTokenMeasurement(**({"skill_id": "s1", "model_name": "m", "estimated_cost_microcents": 5} | more))
+
+
+@pytest.fixture
+def acme(api: Callable[[str], Api]) -> Api:
+    """An organisation with the user u1, the skill s1, and an event and a measurement of each age."""
+    tenant = api("acme")
+    new_user(tenant, "u1")
+    new_skill(tenant, "s1")
+    tenant.execute(
+        usage.record_usage_events(event(created_at=old(days)) for days in AGES),
+        tokens.record_token_measurements(measured(created_at=old(days)) for days in AGES),
+    )
+    return tenant
+
+
+def prune(tenant: Api) -> tuple[int, int]:
+    tenant.execute(retention.keep_rows(event_days=10, measurement_days=10))
+    return tenant.execute(retention.prune_events()), tenant.execute(retention.prune_measurements())
+
+
+def figures(tenant: Api) -> list[Any]:
+    """Everything that counts events and measurements."""
+    return [
+        tenant.execute(statement)
+        for statement in (
+            skills.get_skill("s1"),
+            usage.count_uses_by_day("s1", 200),
+            usage.get_top_skills(200),
+            usage.get_usage_trend(200),
+            tokens.get_cost_trend("s1", 200),
+            tokens.get_skill_cost_stats("s1"),
+            metrics.find_metric_drift(),
+        )
+    ]
+
+
+@pytest.mark.parametrize("folded", [True, False])
+def test_pruning_changes_no_figure(folded: bool, addresses: Addresses, acme: Api) -> None:
+    if folded:
+        assert acme.execute(rollups.fold_uses()) == len(AGES)
+    before = figures(acme)
+    assert before[0].total_uses == before[-2].measurements == len(AGES)
+    assert acme.execute(retention.count_prunable(event_days=10, measurement_days=9)) == PrunableRows(
+        events=2, measurements=3
+    )
+    assert acme.execute(retention.keep_rows(event_days=10, measurement_days=10)) == Horizon(
+        events_kept_from=TODAY - 10 * DAY, measurements_kept_from=TODAY - 10 * DAY
+    )
+    assert [acme.execute(retention.prune_events(1)) for _ in range(3)] == [1, 1, 0]
+    assert [acme.execute(retention.prune_measurements(limit)) for limit in (1, 5, 5)] == [1, 1, 0]
+    kept = [(old(days),) for days in (10, 9, 0)]
+    for table in ("usage_events", "token_measurements"):
+        assert rows(addresses.admin, f"SELECT created_at FROM {table} ORDER BY 1") == kept  # noqa: S608
+    assert figures(acme) == before
+    repaired = acme.execute(metrics.repair_metrics("s1"))
+    assert (repaired.total_uses, repaired.avg_token_cost_microcents) == (len(AGES), 5)
+    acme.execute(metrics.update_skill_token_cost("s1"))
+    assert figures(acme)[1:] == before[1:]
+    assert acme.execute(retention.count_prunable()) == PrunableRows(events=0, measurements=0)
+
+
+def test_the_horizon_never_moves_back_and_each_kind_has_its_own(acme: Api) -> None:
+    nothing = Horizon(events_kept_from=None, measurements_kept_from=None)
+    assert acme.execute(retention.keep_rows()) == nothing
+    assert acme.execute(retention.prune_events()) == acme.execute(retention.prune_measurements()) == 0
+    first = acme.execute(retention.keep_rows(event_days=10))
+    assert first == Horizon(events_kept_from=TODAY - 10 * DAY, measurements_kept_from=None)
+    assert acme.execute(retention.prune_measurements()) == 0
+    assert acme.execute(retention.keep_rows(event_days=400)) == first
+    assert acme.execute(retention.keep_rows()) == first
+    moved = acme.execute(retention.keep_rows(event_days=9, measurement_days=50))
+    assert moved == Horizon(events_kept_from=TODAY - 9 * DAY, measurements_kept_from=TODAY - 50 * DAY)
+
+
+@pytest.mark.parametrize("days", [0, -1, 36_526, 1.5, True, "30"])
+def test_a_number_of_days_that_cannot_be_is_refused(days: Any, addresses: Addresses, acme: Api) -> None:
+    for name in ("event_days", "measurement_days"):
+        for function in (retention.keep_rows, retention.count_prunable):
+            with refused(addresses, InvalidValueError, name, str(days)):
+                acme.execute(function(**{name: days}))
+    for prune_rows in (retention.prune_events, retention.prune_measurements):
+        with refused(addresses, InvalidValueError, "limit"):
+            acme.execute(prune_rows(0))
+
+
+def test_an_event_that_was_pruned_is_not_counted_again(addresses: Addresses, acme: Api) -> None:
+    again = event(id=str(uuid4()), created_at=old(20))
+    assert acme.execute(usage.record_usage_event(again)) is True
+    assert prune(acme) == (3, 2)
+    before = figures(acme)
+    day = str(TODAY - 10 * DAY)
+    for call in (
+        lambda: usage.record_usage_event(again),
+        lambda: usage.record_usage_events([event(), again]),
+        lambda: usage.record_usage_event(event(created_at=old(10) - timedelta(milliseconds=1))),
+    ):
+        with refused(
+            addresses, InvalidValueError, "created_at", f"is before {day}", "backfill", cause=pg.InvalidParameterValue
+        ):
+            acme.execute(call())
+    assert figures(acme) == before
+    assert acme.execute(usage.record_usage_event(event(created_at=old(10)))) is True
+    assert acme.execute(usage.record_usage_event(event())) is True
+
+
+def test_an_old_event_that_is_still_stored_is_recognised(acme: Api) -> None:
+    again = event(id=str(uuid4()), created_at=old(20))
+    assert acme.execute(usage.record_usage_event(again)) is True
+    acme.execute(retention.keep_rows(event_days=10))
+    assert acme.execute(usage.record_usage_event(again)) is False
+    assert acme.execute(usage.record_usage_events([again, event()])) == 1
+
+
+def test_a_backfill_records_what_is_older_than_the_horizon(addresses: Addresses, acme: Api) -> None:
+    prune(acme)
+    older = event(id=str(uuid4()), created_at=old(30))
+    assert acme.execute(usage.record_usage_event(older, backfill=True)) is True
+    assert acme.execute(usage.record_usage_event(older, backfill=True)) is False
+    assert acme.execute(usage.record_usage_events([older, event(created_at=old(31))], backfill=True)) == 1
+    with refused(addresses, InvalidValueError, "created_at", "backfill", cause=pg.InvalidParameterValue):
+        acme.execute(tokens.record_token_measurement(measured(created_at=old(30))))
+    with refused(addresses, InvalidValueError, "created_at", "backfill", cause=pg.InvalidParameterValue):
+        acme.execute(tokens.record_token_measurements([measured(), measured(created_at=old(30))]))
+    acme.execute(tokens.record_token_measurement(measured(created_at=old(30)), backfill=True))
+    assert acme.execute(tokens.record_token_measurements([measured(created_at=old(31))], backfill=True)) == 1
+    before = figures(acme)
+    assert before[0].total_uses == before[-2].measurements == len(AGES) + 2
+    assert prune(acme) == (2, 2)
+    assert figures(acme) == before
+
+
+def test_pruning_waits_for_no_row_that_another_transaction_has_locked(addresses: Addresses, acme: Api) -> None:
+    with psycopg.connect(addresses.admin) as other:
+        other.execute("SELECT 1 FROM usage_events WHERE created_at = %s FOR UPDATE", [old(100)])
+        other.execute("SELECT 1 FROM token_measurements WHERE created_at = %s FOR UPDATE", [old(11)])
+        assert prune(acme) == (1, 1)
+        assert prune(acme) == (0, 0)
+    assert prune(acme) == (1, 1)
+
+
+def test_moving_the_horizon_waits_for_a_transaction_that_relies_on_it(addresses: Addresses, acme: Api) -> None:
+    """An event of the past is checked against the horizon. It must be stored before the horizon passes it."""
+    with psycopg.connect(addresses.service) as other:
+        other.execute("SELECT set_config('app.current_tenant_id', 'acme', true)")
+        (check, *_) = usage.record_usage_event(event(created_at=old(20))).steps
+        params = dict(check.params) | {"tenant_id": "acme"}
+        assert other.execute(check.query.sql, params).fetchall() == []
+        with psycopg.connect(addresses.admin, autocommit=True) as admin:
+            admin.execute("SET lock_timeout = '100ms'")
+            with pytest.raises(pg.LockNotAvailable):
+                admin.execute("SELECT FROM tenants WHERE id = 'acme' FOR NO KEY UPDATE")
+
+
+def test_another_organisation_loses_nothing(acme: Api, api: Callable[[str], Api]) -> None:
+    globex = api("globex")
+    new_user(globex, "u1")
+    new_skill(globex, "s1")
+    globex.execute(usage.record_usage_event(event(created_at=old(50))))
+    before = figures(globex)
+    assert prune(acme) == (2, 2)
+    assert globex.execute(retention.count_prunable(event_days=50)) == PrunableRows(events=0, measurements=0)
+    assert globex.execute(retention.count_prunable(event_days=49)) == PrunableRows(events=1, measurements=0)
+    assert globex.execute(usage.record_usage_event(event(created_at=old(50)))) is True
+    assert figures(globex)[1] != before[1]
+    assert globex.execute(rollups.get_next_day(date(2, 1, 1))) is not None
