@@ -33,7 +33,8 @@ def event(**more: Any) -> NewUsageEvent:
 
 
 def measured(**more: Any) -> NewTokenMeasurement:
-    return NewTokenMeasurement(**({"skill_id": "s1", "model_name": "m", "estimated_cost_microcents": 5} | more))
+    given: dict[str, Any] = {"skill_id": "s1", "model_name": "m", "estimated_cost_microcents": 5}
+    return NewTokenMeasurement(**(given | more))
 
 
 @pytest.fixture
