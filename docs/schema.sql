@@ -1,5 +1,21 @@
 -- The schema of a migrated database. Written by `make schema`: to change it, write a migration.
 
+CREATE FUNCTION public.add_daily_uses(total integer[], added integer[]) RETURNS integer[]
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    FOR day IN array_lower(added, 1)..array_upper(added, 1) LOOP
+        IF added[day] IS NOT NULL THEN
+            total[day] := coalesce(total[day], 0) + added[day];
+        END IF;
+    END LOOP;
+    RETURN total;
+END
+$$;
+
+COMMENT ON FUNCTION public.add_daily_uses(total integer[], added integer[]) IS 'Adds two arrays of uses, each day to the same day. No array may be empty.';
+
 CREATE FUNCTION public.raise_invalid_transition(kind text, id text, status text, wanted text) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -33,6 +49,14 @@ END
 $$;
 
 COMMENT ON FUNCTION public.raise_not_found(kind text, id text) IS 'Always raises SQLSTATE P0002, naming what was not found. Returns text so that an expression can call it.';
+
+CREATE AGGREGATE public.sum_daily_uses(integer[]) (
+    SFUNC = public.add_daily_uses,
+    STYPE = integer[],
+    PARALLEL = safe
+);
+
+COMMENT ON AGGREGATE public.sum_daily_uses(integer[]) IS 'The sum of arrays of uses, each day by itself.';
 
 CREATE TABLE public.benchmark_results (
     tenant_id text NOT NULL,
@@ -130,6 +154,36 @@ COMMENT ON COLUMN public.benchmark_runs.started_at IS 'When it started to run; N
 
 COMMENT ON COLUMN public.benchmark_runs.completed_at IS 'When it completed or failed; NULL before that.';
 
+CREATE TABLE public.pending_uses (
+    tenant_id text NOT NULL,
+    id bigint NOT NULL,
+    day date NOT NULL,
+    tool_name text,
+    user_id text,
+    uses integer NOT NULL
+);
+
+ALTER TABLE ONLY public.pending_uses FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.pending_uses IS 'Uses that fold_uses will add to tool_monthly_uses and user_monthly_uses. Reports count them already.';
+
+COMMENT ON COLUMN public.pending_uses.day IS 'The day of UTC of the events.';
+
+COMMENT ON COLUMN public.pending_uses.tool_name IS 'The tool; NULL in a repair of a user''s uses alone.';
+
+COMMENT ON COLUMN public.pending_uses.user_id IS 'The user; NULL if unknown, deleted, or in a repair of a tool''s uses alone.';
+
+COMMENT ON COLUMN public.pending_uses.uses IS 'The number of events.';
+
+ALTER TABLE public.pending_uses ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.pending_uses_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.ratings (
     tenant_id text NOT NULL,
     id text DEFAULT (gen_random_uuid())::text NOT NULL,
@@ -155,6 +209,42 @@ COMMENT ON COLUMN public.ratings.comment IS 'The comment of the user; NULL if th
 COMMENT ON COLUMN public.ratings.hours_saved_estimate IS 'Hours that one use saves, estimated by the user; NULL if not given.';
 
 COMMENT ON COLUMN public.ratings.updated_at IS 'When the user last rated.';
+
+CREATE TABLE public.skill_daily_costs (
+    tenant_id text NOT NULL,
+    skill_id text NOT NULL,
+    day date NOT NULL,
+    model_name text NOT NULL,
+    measurements bigint NOT NULL,
+    priced_measurements bigint NOT NULL,
+    cost_microcents bigint NOT NULL,
+    input_tokens bigint NOT NULL,
+    output_tokens bigint NOT NULL,
+    total_tokens bigint NOT NULL,
+    timed_measurements bigint NOT NULL,
+    latency_ms bigint NOT NULL
+)
+WITH (fillfactor='80');
+
+ALTER TABLE ONLY public.skill_daily_costs FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.skill_daily_costs IS 'The token measurements of a skill with one model on one day of UTC. Written with the measurement, and exact.';
+
+COMMENT ON COLUMN public.skill_daily_costs.measurements IS 'Number of measurements.';
+
+COMMENT ON COLUMN public.skill_daily_costs.priced_measurements IS 'Number of those that have a cost.';
+
+COMMENT ON COLUMN public.skill_daily_costs.cost_microcents IS 'Sum of their costs in microcents: $1 is 100,000,000.';
+
+COMMENT ON COLUMN public.skill_daily_costs.input_tokens IS 'Sum of the tokens read, where they were measured.';
+
+COMMENT ON COLUMN public.skill_daily_costs.output_tokens IS 'Sum of the tokens written, where they were measured.';
+
+COMMENT ON COLUMN public.skill_daily_costs.total_tokens IS 'Sum of the tokens read and written, where they were measured.';
+
+COMMENT ON COLUMN public.skill_daily_costs.timed_measurements IS 'Number of the measurements that have a latency.';
+
+COMMENT ON COLUMN public.skill_daily_costs.latency_ms IS 'Sum of their latencies in milliseconds.';
 
 CREATE TABLE public.skill_feedback (
     tenant_id text NOT NULL,
@@ -217,6 +307,22 @@ COMMENT ON COLUMN public.skill_feedback.reviewed_by IS 'The user who reviewed it
 COMMENT ON COLUMN public.skill_feedback.reviewed_at IS 'When it was reviewed last; NULL before the first review.';
 
 COMMENT ON COLUMN public.skill_feedback.source IS 'Where it was entered: web, hook, ...';
+
+CREATE TABLE public.skill_monthly_uses (
+    tenant_id text NOT NULL,
+    skill_id text NOT NULL,
+    month date NOT NULL,
+    daily_uses integer[] NOT NULL
+)
+WITH (fillfactor='80');
+
+ALTER TABLE ONLY public.skill_monthly_uses FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.skill_monthly_uses IS 'The recorded uses of a skill on each day of a month of UTC. Written with the event, and exact.';
+
+COMMENT ON COLUMN public.skill_monthly_uses.month IS 'The first day of the month.';
+
+COMMENT ON COLUMN public.skill_monthly_uses.daily_uses IS 'The uses of each day; the subscript is the day of the month. A day that is NULL or missing has none.';
 
 CREATE TABLE public.skill_versions (
     tenant_id text NOT NULL,
@@ -348,6 +454,8 @@ CREATE TABLE public.tenants (
     is_active boolean DEFAULT true NOT NULL,
     created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     updated_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
+    events_kept_from date,
+    measurements_kept_from date,
     CONSTRAINT tenants_id_check CHECK ((id <> ''::text))
 );
 
@@ -356,6 +464,10 @@ COMMENT ON TABLE public.tenants IS 'An organisation. Its id is the value of app.
 COMMENT ON COLUMN public.tenants.slug IS 'Short name for URLs, unique among all organisations.';
 
 COMMENT ON COLUMN public.tenants.is_active IS 'False if the organisation is switched off. Its rows are kept.';
+
+COMMENT ON COLUMN public.tenants.events_kept_from IS 'The horizon of usage_events, a day of UTC: earlier events may have been pruned. NULL if none ever were.';
+
+COMMENT ON COLUMN public.tenants.measurements_kept_from IS 'The horizon of token_measurements, likewise.';
 
 CREATE TABLE public.token_measurements (
     tenant_id text NOT NULL,
@@ -399,6 +511,22 @@ COMMENT ON COLUMN public.token_measurements.latency_ms IS 'Milliseconds from req
 
 COMMENT ON COLUMN public.token_measurements.source IS 'Where the measurement came from: hook, api, ...';
 
+CREATE TABLE public.tool_monthly_uses (
+    tenant_id text NOT NULL,
+    tool_name text NOT NULL,
+    month date NOT NULL,
+    daily_uses integer[] NOT NULL
+)
+WITH (fillfactor='80');
+
+ALTER TABLE ONLY public.tool_monthly_uses FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.tool_monthly_uses IS 'The recorded uses of a tool on each day of a month of UTC, with or without a skill, without those in pending_uses.';
+
+COMMENT ON COLUMN public.tool_monthly_uses.month IS 'The first day of the month.';
+
+COMMENT ON COLUMN public.tool_monthly_uses.daily_uses IS 'As in skill_monthly_uses.';
+
 CREATE TABLE public.usage_events (
     tenant_id text NOT NULL,
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -422,6 +550,22 @@ COMMENT ON COLUMN public.usage_events.user_id IS 'The user; NULL if unknown or d
 COMMENT ON COLUMN public.usage_events.metadata IS 'Further data from the caller as JSON; NULL if none was given.';
 
 COMMENT ON COLUMN public.usage_events.created_at IS 'When it was used; the caller may give an earlier time.';
+
+CREATE TABLE public.user_monthly_uses (
+    tenant_id text NOT NULL,
+    user_id text NOT NULL,
+    month date NOT NULL,
+    daily_uses integer[] NOT NULL
+)
+WITH (fillfactor='80');
+
+ALTER TABLE ONLY public.user_monthly_uses FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.user_monthly_uses IS 'The recorded uses of a user on each day of a month of UTC, with or without a skill, without those in pending_uses.';
+
+COMMENT ON COLUMN public.user_monthly_uses.month IS 'The first day of the month.';
+
+COMMENT ON COLUMN public.user_monthly_uses.daily_uses IS 'As in skill_monthly_uses.';
 
 CREATE TABLE public.user_skill_views (
     tenant_id text NOT NULL,
@@ -476,14 +620,23 @@ ALTER TABLE ONLY public.benchmark_results
 ALTER TABLE ONLY public.benchmark_runs
     ADD CONSTRAINT benchmark_runs_pkey PRIMARY KEY (tenant_id, id);
 
+ALTER TABLE ONLY public.pending_uses
+    ADD CONSTRAINT pending_uses_pkey PRIMARY KEY (tenant_id, id);
+
 ALTER TABLE ONLY public.ratings
     ADD CONSTRAINT ratings_pkey PRIMARY KEY (tenant_id, id);
 
 ALTER TABLE ONLY public.ratings
     ADD CONSTRAINT ratings_user_skill_key UNIQUE (tenant_id, user_id, skill_id);
 
+ALTER TABLE ONLY public.skill_daily_costs
+    ADD CONSTRAINT skill_daily_costs_pkey PRIMARY KEY (tenant_id, skill_id, day, model_name);
+
 ALTER TABLE ONLY public.skill_feedback
     ADD CONSTRAINT skill_feedback_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY public.skill_monthly_uses
+    ADD CONSTRAINT skill_monthly_uses_pkey PRIMARY KEY (tenant_id, skill_id, month);
 
 ALTER TABLE ONLY public.skill_versions
     ADD CONSTRAINT skill_versions_pkey PRIMARY KEY (tenant_id, id);
@@ -506,8 +659,14 @@ ALTER TABLE ONLY public.tenants
 ALTER TABLE ONLY public.token_measurements
     ADD CONSTRAINT token_measurements_pkey PRIMARY KEY (tenant_id, id);
 
+ALTER TABLE ONLY public.tool_monthly_uses
+    ADD CONSTRAINT tool_monthly_uses_pkey PRIMARY KEY (tenant_id, month, tool_name);
+
 ALTER TABLE ONLY public.usage_events
     ADD CONSTRAINT usage_events_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY public.user_monthly_uses
+    ADD CONSTRAINT user_monthly_uses_pkey PRIMARY KEY (tenant_id, user_id, month);
 
 ALTER TABLE ONLY public.user_skill_views
     ADD CONSTRAINT user_skill_views_pkey PRIMARY KEY (tenant_id, id);
@@ -533,6 +692,8 @@ COMMENT ON INDEX public.benchmark_runs_triggered_by_idx IS 'For benchmark_runs_t
 
 CREATE INDEX ratings_skill_updated_idx ON public.ratings USING btree (tenant_id, skill_id, updated_at, id);
 
+CREATE INDEX skill_daily_costs_day_idx ON public.skill_daily_costs USING btree (tenant_id, day);
+
 CREATE INDEX skill_feedback_author_idx ON public.skill_feedback USING btree (tenant_id, user_id) WHERE (user_id IS NOT NULL);
 
 CREATE INDEX skill_feedback_reviewed_by_idx ON public.skill_feedback USING btree (tenant_id, reviewed_by) WHERE (reviewed_by IS NOT NULL);
@@ -542,6 +703,8 @@ CREATE INDEX skill_feedback_skill_created_idx ON public.skill_feedback USING btr
 CREATE INDEX skill_feedback_skill_version_idx ON public.skill_feedback USING btree (tenant_id, skill_version_id) WHERE (skill_version_id IS NOT NULL);
 
 COMMENT ON INDEX public.skill_feedback_skill_version_idx IS 'For skill_feedback_skill_version_fk: deleting a version, with its skill, checks whether a feedback item refers to it.';
+
+CREATE INDEX skill_monthly_uses_month_idx ON public.skill_monthly_uses USING btree (tenant_id, month);
 
 CREATE INDEX skill_versions_created_by_idx ON public.skill_versions USING btree (tenant_id, created_by) WHERE (created_by IS NOT NULL);
 
@@ -557,13 +720,19 @@ COMMENT ON INDEX public.skills_published_version_idx IS 'For skills_published_ve
 
 CREATE INDEX skills_updated_idx ON public.skills USING btree (tenant_id, updated_at, id);
 
-CREATE INDEX token_measurements_skill_created_idx ON public.token_measurements USING btree (tenant_id, skill_id, created_at);
+CREATE INDEX token_measurements_created_idx ON public.token_measurements USING btree (tenant_id, created_at);
+
+CREATE INDEX token_measurements_skill_idx ON public.token_measurements USING btree (tenant_id, skill_id);
+
+COMMENT ON INDEX public.token_measurements_skill_idx IS 'For token_measurements_skill_fk: deleting a skill deletes its measurements.';
 
 CREATE INDEX token_measurements_user_idx ON public.token_measurements USING btree (tenant_id, user_id) WHERE (user_id IS NOT NULL);
 
-CREATE INDEX usage_events_created_idx ON public.usage_events USING btree (tenant_id, created_at, skill_id);
+CREATE INDEX usage_events_created_idx ON public.usage_events USING btree (tenant_id, created_at);
 
-CREATE INDEX usage_events_skill_created_idx ON public.usage_events USING btree (tenant_id, skill_id, created_at);
+CREATE INDEX usage_events_skill_idx ON public.usage_events USING btree (tenant_id, skill_id) WHERE (skill_id IS NOT NULL);
+
+COMMENT ON INDEX public.usage_events_skill_idx IS 'For usage_events_skill_fk: deleting a skill deletes its events.';
 
 CREATE INDEX usage_events_user_idx ON public.usage_events USING btree (tenant_id, user_id) WHERE (user_id IS NOT NULL);
 
@@ -589,6 +758,9 @@ ALTER TABLE ONLY public.benchmark_runs
 ALTER TABLE ONLY public.benchmark_runs
     ADD CONSTRAINT benchmark_runs_triggered_by_fk FOREIGN KEY (tenant_id, triggered_by) REFERENCES public.users(tenant_id, id);
 
+ALTER TABLE ONLY public.pending_uses
+    ADD CONSTRAINT pending_uses_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
 ALTER TABLE ONLY public.ratings
     ADD CONSTRAINT ratings_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
 
@@ -597,6 +769,12 @@ ALTER TABLE ONLY public.ratings
 
 ALTER TABLE ONLY public.ratings
     ADD CONSTRAINT ratings_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES public.users(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.skill_daily_costs
+    ADD CONSTRAINT skill_daily_costs_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.skill_daily_costs
+    ADD CONSTRAINT skill_daily_costs_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 ALTER TABLE ONLY public.skill_feedback
     ADD CONSTRAINT skill_feedback_reviewed_by_fk FOREIGN KEY (tenant_id, reviewed_by) REFERENCES public.users(tenant_id, id);
@@ -612,6 +790,12 @@ ALTER TABLE ONLY public.skill_feedback
 
 ALTER TABLE ONLY public.skill_feedback
     ADD CONSTRAINT skill_feedback_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES public.users(tenant_id, id);
+
+ALTER TABLE ONLY public.skill_monthly_uses
+    ADD CONSTRAINT skill_monthly_uses_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.skill_monthly_uses
+    ADD CONSTRAINT skill_monthly_uses_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 ALTER TABLE ONLY public.skill_versions
     ADD CONSTRAINT skill_versions_created_by_fk FOREIGN KEY (tenant_id, created_by) REFERENCES public.users(tenant_id, id);
@@ -640,6 +824,9 @@ ALTER TABLE ONLY public.token_measurements
 ALTER TABLE ONLY public.token_measurements
     ADD CONSTRAINT token_measurements_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES public.users(tenant_id, id);
 
+ALTER TABLE ONLY public.tool_monthly_uses
+    ADD CONSTRAINT tool_monthly_uses_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
 ALTER TABLE ONLY public.usage_events
     ADD CONSTRAINT usage_events_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
 
@@ -648,6 +835,12 @@ ALTER TABLE ONLY public.usage_events
 
 ALTER TABLE ONLY public.usage_events
     ADD CONSTRAINT usage_events_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES public.users(tenant_id, id);
+
+ALTER TABLE ONLY public.user_monthly_uses
+    ADD CONSTRAINT user_monthly_uses_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.user_monthly_uses
+    ADD CONSTRAINT user_monthly_uses_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES public.users(tenant_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.user_skill_views
     ADD CONSTRAINT user_skill_views_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
@@ -665,9 +858,15 @@ ALTER TABLE public.benchmark_results ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.benchmark_runs ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.pending_uses ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.ratings ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.skill_daily_costs ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.skill_feedback ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.skill_monthly_uses ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.skill_versions ENABLE ROW LEVEL SECURITY;
 
@@ -677,9 +876,15 @@ CREATE POLICY tenant_access ON public.benchmark_results USING ((tenant_id = curr
 
 CREATE POLICY tenant_access ON public.benchmark_runs USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
+CREATE POLICY tenant_access ON public.pending_uses USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
 CREATE POLICY tenant_access ON public.ratings USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
+CREATE POLICY tenant_access ON public.skill_daily_costs USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
 CREATE POLICY tenant_access ON public.skill_feedback USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.skill_monthly_uses USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_access ON public.skill_versions USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
@@ -689,7 +894,11 @@ CREATE POLICY tenant_access ON public.tenants USING ((id = current_setting('app.
 
 CREATE POLICY tenant_access ON public.token_measurements USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
+CREATE POLICY tenant_access ON public.tool_monthly_uses USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
 CREATE POLICY tenant_access ON public.usage_events USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.user_monthly_uses USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_access ON public.user_skill_views USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
@@ -699,9 +908,15 @@ CREATE POLICY tenant_isolation ON public.benchmark_results AS RESTRICTIVE USING 
 
 CREATE POLICY tenant_isolation ON public.benchmark_runs AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
+CREATE POLICY tenant_isolation ON public.pending_uses AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
 CREATE POLICY tenant_isolation ON public.ratings AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
+CREATE POLICY tenant_isolation ON public.skill_daily_costs AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
 CREATE POLICY tenant_isolation ON public.skill_feedback AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.skill_monthly_uses AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_isolation ON public.skill_versions AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
@@ -711,7 +926,11 @@ CREATE POLICY tenant_isolation ON public.tenants AS RESTRICTIVE USING ((id = cur
 
 CREATE POLICY tenant_isolation ON public.token_measurements AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
+CREATE POLICY tenant_isolation ON public.tool_monthly_uses AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
 CREATE POLICY tenant_isolation ON public.usage_events AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.user_monthly_uses AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_isolation ON public.user_skill_views AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
@@ -721,11 +940,18 @@ ALTER TABLE public.tenants ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.token_measurements ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.tool_monthly_uses ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.usage_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.user_monthly_uses ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.user_skill_views ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
+
+REVOKE ALL ON FUNCTION public.add_daily_uses(total integer[], added integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.add_daily_uses(total integer[], added integer[]) TO skilldb_app;
 
 REVOKE ALL ON FUNCTION public.raise_invalid_transition(kind text, id text, status text, wanted text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.raise_invalid_transition(kind text, id text, status text, wanted text) TO skilldb_app;
@@ -735,6 +961,9 @@ GRANT ALL ON FUNCTION public.raise_invalid_value(kind text, value text, reason t
 
 REVOKE ALL ON FUNCTION public.raise_not_found(kind text, id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.raise_not_found(kind text, id text) TO skilldb_app;
+
+REVOKE ALL ON FUNCTION public.sum_daily_uses(integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.sum_daily_uses(integer[]) TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.benchmark_results TO skilldb_app;
 
@@ -780,6 +1009,10 @@ GRANT UPDATE(started_at) ON TABLE public.benchmark_runs TO skilldb_app;
 
 GRANT UPDATE(completed_at) ON TABLE public.benchmark_runs TO skilldb_app;
 
+GRANT SELECT,INSERT,DELETE ON TABLE public.pending_uses TO skilldb_app;
+
+GRANT UPDATE(user_id) ON TABLE public.pending_uses TO skilldb_app;
+
 GRANT SELECT,INSERT,DELETE ON TABLE public.ratings TO skilldb_app;
 
 GRANT UPDATE(rating) ON TABLE public.ratings TO skilldb_app;
@@ -789,6 +1022,24 @@ GRANT UPDATE(comment) ON TABLE public.ratings TO skilldb_app;
 GRANT UPDATE(hours_saved_estimate) ON TABLE public.ratings TO skilldb_app;
 
 GRANT UPDATE(updated_at) ON TABLE public.ratings TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.skill_daily_costs TO skilldb_app;
+
+GRANT UPDATE(measurements) ON TABLE public.skill_daily_costs TO skilldb_app;
+
+GRANT UPDATE(priced_measurements) ON TABLE public.skill_daily_costs TO skilldb_app;
+
+GRANT UPDATE(cost_microcents) ON TABLE public.skill_daily_costs TO skilldb_app;
+
+GRANT UPDATE(input_tokens) ON TABLE public.skill_daily_costs TO skilldb_app;
+
+GRANT UPDATE(output_tokens) ON TABLE public.skill_daily_costs TO skilldb_app;
+
+GRANT UPDATE(total_tokens) ON TABLE public.skill_daily_costs TO skilldb_app;
+
+GRANT UPDATE(timed_measurements) ON TABLE public.skill_daily_costs TO skilldb_app;
+
+GRANT UPDATE(latency_ms) ON TABLE public.skill_daily_costs TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.skill_feedback TO skilldb_app;
 
@@ -801,6 +1052,10 @@ GRANT UPDATE(reviewed_by) ON TABLE public.skill_feedback TO skilldb_app;
 GRANT UPDATE(reviewed_at) ON TABLE public.skill_feedback TO skilldb_app;
 
 GRANT UPDATE(review_notes) ON TABLE public.skill_feedback TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.skill_monthly_uses TO skilldb_app;
+
+GRANT UPDATE(daily_uses) ON TABLE public.skill_monthly_uses TO skilldb_app;
 
 GRANT SELECT,INSERT ON TABLE public.skill_versions TO skilldb_app;
 
@@ -848,13 +1103,25 @@ GRANT UPDATE(token_cost_sum_microcents) ON TABLE public.skills TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.tenants TO skilldb_app;
 
+GRANT UPDATE(events_kept_from) ON TABLE public.tenants TO skilldb_app;
+
+GRANT UPDATE(measurements_kept_from) ON TABLE public.tenants TO skilldb_app;
+
 GRANT SELECT,INSERT,DELETE ON TABLE public.token_measurements TO skilldb_app;
 
 GRANT UPDATE(user_id) ON TABLE public.token_measurements TO skilldb_app;
 
+GRANT SELECT,INSERT,DELETE ON TABLE public.tool_monthly_uses TO skilldb_app;
+
+GRANT UPDATE(daily_uses) ON TABLE public.tool_monthly_uses TO skilldb_app;
+
 GRANT SELECT,INSERT,DELETE ON TABLE public.usage_events TO skilldb_app;
 
 GRANT UPDATE(user_id) ON TABLE public.usage_events TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.user_monthly_uses TO skilldb_app;
+
+GRANT UPDATE(daily_uses) ON TABLE public.user_monthly_uses TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.user_skill_views TO skilldb_app;
 

@@ -17,7 +17,6 @@ CREATE TABLE IF NOT EXISTS usage_events (
     REFERENCES skills (tenant_id, id) ON DELETE CASCADE
 );
 
--- Deleting a skill deletes its events.
 CREATE INDEX IF NOT EXISTS usage_events_skill_idx ON usage_events (tenant_id, skill_id) WHERE skill_id IS NOT NULL;
 
 -- prune_events deletes the oldest events. find_use_drift counts the events of a day.
@@ -32,6 +31,8 @@ COMMENT ON COLUMN usage_events.skill_id IS 'The skill that was used; NULL if a t
 COMMENT ON COLUMN usage_events.user_id IS 'The user; NULL if unknown or deleted.';
 COMMENT ON COLUMN usage_events.metadata IS 'Further data from the caller as JSON; NULL if none was given.';
 COMMENT ON COLUMN usage_events.created_at IS 'When it was used; the caller may give an earlier time.';
+
+COMMENT ON INDEX usage_events_skill_idx IS 'For usage_events_skill_fk: deleting a skill deletes its events.';
 
 ALTER TABLE usage_events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE usage_events FORCE ROW LEVEL SECURITY;

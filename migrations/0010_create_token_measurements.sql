@@ -32,7 +32,6 @@ CREATE TABLE IF NOT EXISTS token_measurements (
     CONSTRAINT token_measurements_latency_ms_check CHECK (latency_ms >= 0)
 );
 
--- Deleting a skill deletes its measurements.
 CREATE INDEX IF NOT EXISTS token_measurements_skill_idx ON token_measurements (tenant_id, skill_id);
 
 -- prune_measurements deletes the oldest measurements. find_cost_drift adds up the measurements of a day.
@@ -53,6 +52,9 @@ COMMENT ON COLUMN token_measurements.estimated_cost_microcents IS
 'In microcents, millionths of a cent: $1 is 100,000,000. At most $100,000. NULL for a model without a price.';
 COMMENT ON COLUMN token_measurements.latency_ms IS 'Milliseconds from request to answer; NULL if not measured.';
 COMMENT ON COLUMN token_measurements.source IS 'Where the measurement came from: hook, api, ...';
+
+COMMENT ON INDEX token_measurements_skill_idx IS
+'For token_measurements_skill_fk: deleting a skill deletes its measurements.';
 
 ALTER TABLE token_measurements ENABLE ROW LEVEL SECURITY;
 ALTER TABLE token_measurements FORCE ROW LEVEL SECURITY;

@@ -1,7 +1,9 @@
 -- The uses of each day, by skill, by tool and by user, so that a report reads a few rows and not every event.
 -- One row holds a month: the thirty days of a report are two rows of a skill and not thirty. The subscript of
--- daily_uses is the day of the month; a day without uses is 0 or NULL, or lies outside of the array.
--- Locks: SHARE ROW EXCLUSIVE on tenants, users and skills for the foreign keys; the tables are new.
+-- daily_uses is the day of the month. A day without uses is 0 or NULL, or lies outside the array.
+-- Locks: SHARE ROW EXCLUSIVE on tenants, users and skills for the foreign keys, and SHARE on usage_events while its
+-- rows are counted, all to the end of the transaction. The tables are new. An older version of skilldb does not write
+-- rollups: stop it before, or run `skilldb rebuild-rollups` after it has stopped.
 SET LOCAL lock_timeout = '5s';
 
 CREATE OR REPLACE FUNCTION add_daily_uses(total INTEGER[], added INTEGER[]) RETURNS INTEGER[]
@@ -101,8 +103,9 @@ CREATE TABLE IF NOT EXISTS pending_uses (
     tool_name TEXT,
     user_id TEXT,
     uses INTEGER NOT NULL,
-    -- No foreign key: each would cost every call an additional check. The event of the same transaction has them.
-    CONSTRAINT pending_uses_pkey PRIMARY KEY (tenant_id, id)
+    CONSTRAINT pending_uses_pkey PRIMARY KEY (tenant_id, id),
+    -- None to users: it would cost every call a check, and the event of the same transaction has it.
+    CONSTRAINT pending_uses_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id)
 );
 
 COMMENT ON TABLE pending_uses IS
@@ -209,6 +212,50 @@ BEGIN
         USING (tenant_id = current_setting('app.current_tenant_id', true))
         WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
     END IF;
+END
+$$;
+
+-- The events that are already there, organisation by organisation: CONTRIBUTING.md, "Change rows in a migration".
+LOCK TABLE usage_events IN SHARE MODE;
+
+DO $$
+DECLARE
+    organisation TEXT;
+BEGIN
+    FOR organisation IN SELECT t.id FROM tenants AS t ORDER BY t.id LOOP
+        PERFORM set_config('app.current_tenant_id', organisation, true), set_config('row_security', 'on', true);
+
+        INSERT INTO skill_monthly_uses (tenant_id, skill_id, month, daily_uses)
+        SELECT
+            organisation,
+            d.skill_id,
+            date_trunc('month', d.day::timestamp)::date,
+            sum_daily_uses(array_fill(d.uses::integer, ARRAY[1], ARRAY[extract(DAY FROM d.day)::integer]))
+        FROM (
+            SELECT
+                skill_id,
+                (created_at AT TIME ZONE 'UTC')::date AS day,
+                count(*) AS uses
+            FROM usage_events
+            WHERE tenant_id = organisation AND skill_id IS NOT NULL
+            GROUP BY skill_id, (created_at AT TIME ZONE 'UTC')::date
+        ) AS d
+        GROUP BY d.skill_id, date_trunc('month', d.day::timestamp);
+
+        INSERT INTO pending_uses (tenant_id, day, tool_name, user_id, uses)
+        SELECT
+            organisation,
+            (created_at AT TIME ZONE 'UTC')::date,
+            tool_name,
+            user_id,
+            count(*)
+        FROM usage_events
+        WHERE tenant_id = organisation
+        GROUP BY (created_at AT TIME ZONE 'UTC')::date, tool_name, user_id;
+
+        PERFORM set_config('row_security', 'off', true);
+    END LOOP;
+    PERFORM set_config('app.current_tenant_id', '', true);
 END
 $$;
 

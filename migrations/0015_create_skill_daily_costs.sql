@@ -1,5 +1,7 @@
 -- The token measurements of each day, by skill and model, so that a report reads a few rows and not every measurement.
--- Locks: SHARE ROW EXCLUSIVE on tenants and skills for the foreign keys; the table is new.
+-- Locks: SHARE ROW EXCLUSIVE on tenants and skills for the foreign keys, and SHARE on token_measurements while its
+-- rows are added up, all to the end of the transaction. The table is new. An older version of skilldb does not write
+-- rollups: stop it before, or run `skilldb rebuild-rollups` after it has stopped.
 SET LOCAL lock_timeout = '5s';
 
 CREATE TABLE IF NOT EXISTS skill_daily_costs (
@@ -59,6 +61,43 @@ BEGIN
         USING (tenant_id = current_setting('app.current_tenant_id', true))
         WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
     END IF;
+END
+$$;
+
+-- The measurements that are already there, organisation by organisation: CONTRIBUTING.md, "Change rows in a migration".
+LOCK TABLE token_measurements IN SHARE MODE;
+
+DO $$
+DECLARE
+    organisation TEXT;
+BEGIN
+    FOR organisation IN SELECT t.id FROM tenants AS t ORDER BY t.id LOOP
+        PERFORM set_config('app.current_tenant_id', organisation, true), set_config('row_security', 'on', true);
+
+        INSERT INTO skill_daily_costs (
+            tenant_id, skill_id, day, model_name, measurements, priced_measurements, cost_microcents,
+            input_tokens, output_tokens, total_tokens, timed_measurements, latency_ms
+        )
+        SELECT
+            organisation,
+            skill_id,
+            (created_at AT TIME ZONE 'UTC')::date,
+            model_name,
+            count(*),
+            count(estimated_cost_microcents),
+            coalesce(sum(estimated_cost_microcents), 0),
+            coalesce(sum(input_tokens), 0),
+            coalesce(sum(output_tokens), 0),
+            coalesce(sum(total_tokens), 0),
+            count(latency_ms),
+            coalesce(sum(latency_ms), 0)
+        FROM token_measurements
+        WHERE tenant_id = organisation
+        GROUP BY skill_id, (created_at AT TIME ZONE 'UTC')::date, model_name;
+
+        PERFORM set_config('row_security', 'off', true);
+    END LOOP;
+    PERFORM set_config('app.current_tenant_id', '', true);
 END
 $$;
 

@@ -101,17 +101,18 @@ def test_an_index_that_is_scanned_without_the_tenant_is_found(conn: psycopg.Conn
     query = queries.load_all()["tokens.get_skill_cost_stats"]
     catalogue = Catalogue.of(conn)
     assert plans.violations(of(conn, query, skill_id="s1"), catalogue) == []
-    conn.execute("DROP INDEX token_measurements_skill_created_idx")
-    conn.execute("CREATE INDEX token_measurements_skill_idx ON token_measurements (skill_id)")
+    conn.execute("ALTER TABLE skill_daily_costs DROP CONSTRAINT skill_daily_costs_pkey")
+    conn.execute("CREATE INDEX skill_daily_costs_skill_idx ON skill_daily_costs (skill_id)")
     (first, *_) = plans.violations(of(conn, query, skill_id="s1"), Catalogue.of(conn))
-    assert "scans token_measurements_skill_idx by (skill_id = 's1'::text), without tenant_id" in first
+    assert "scans skill_daily_costs_skill_idx by (skill_id = 's1'::text), without tenant_id" in first
 
 
 def test_rows_that_are_read_only_to_be_thrown_away_are_found(conn: psycopg.Connection[Any]) -> None:
-    query = queries.load_all()["usage.count_uses_by_day"]
+    query = queries.load_all()["tokens.get_cost_trend"]
     catalogue = Catalogue.of(conn)
     assert plans.violations(of(conn, query, skill_id="s1", days=30), catalogue) == []
-    conn.execute("DROP INDEX usage_events_skill_created_idx, usage_events_created_idx")
+    conn.execute("ALTER TABLE skill_daily_costs DROP CONSTRAINT skill_daily_costs_pkey")
+    conn.execute("DROP INDEX skill_daily_costs_day_idx")
     (*_, last) = plans.violations(of(conn, query, skill_id="s1", days=30), catalogue)
     assert "discards" in last
     assert "rows to return 30" in last

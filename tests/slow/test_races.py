@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
 from functools import partial
 from itertools import count
 from typing import Any
@@ -17,11 +18,12 @@ import skilldb
 from skilldb import queries
 from skilldb.errors import NotFoundError, StillReferencedError
 from skilldb.models import NewSkillVersion, NewUsageEvent, SkillVersion
-from skilldb.repositories import metrics, ratings, skills, tenants, usage, users, views
+from skilldb.repositories import metrics, ratings, rollups, skills, tenants, usage, users, views
 from skilldb.statement import VALUE, Statement
 from tests.support.api import new_skill, new_user
 from tests.support.bursts import Race, assert_found_out, first_wrong, unexpected
 from tests.support.queries import altered
+from tests.support.rollups import drifted
 from tests.support.server import Addresses
 
 USERS = [f"u{n}" for n in range(8)]
@@ -469,3 +471,58 @@ def test_users_who_reviewed_each_other_can_be_deleted_at_once(race: Race) -> Non
                 new_user(race.acme, user)
 
     assert first_wrong(bursts()) == ""
+
+
+# Folds and repairs
+
+
+def folding_bursts(
+    race: Race, fold: Callable[[], Statement[int]], rebuild: Callable[[date], Statement[None]]
+) -> Iterator[list[str]]:
+    """Uses are recorded, folded and repaired at once, while a user of some of them is deleted."""
+    today = datetime.now(UTC).date()
+    race.acme.execute(usage.record_usage_events(NewUsageEvent(tool_name="tool", user_id=user) for user in USERS))
+    for n in count():
+        leaving = USERS[n % len(USERS)]
+        race.admin.execute(b"DELETE FROM tool_monthly_uses" if n % 2 else b"DELETE FROM user_monthly_uses")
+        events = [NewUsageEvent(tool_name="tool", skill_id=SKILLS[0], user_id=user) for user in (leaving, None)]
+        outcomes = race.execute(
+            *(usage.record_usage_event(event) for event in events),
+            *(fold() for _ in range(3)),
+            *(rebuild(today) for _ in range(3)),
+            users.delete_user(leaving),
+        )
+        outcomes += race.execute(fold(), rebuild(today))
+        outcomes += race.execute(fold())
+        ((uses, events_stored),) = race.rows(
+            b"SELECT (SELECT sum(u) FROM tool_monthly_uses, unnest(daily_uses) AS u), "
+            b"(SELECT count(*) FROM usage_events)"
+        )
+        wrong = race.wrong(outcomes, NotFoundError)
+        wrong += [f"drift: {found}" for found in drifted(race.acme.execute)]
+        wrong += [f"drift: {uses} of {events_stored} uses"] if uses != events_stored else []
+        yield wrong
+        new_user(race.acme, leaving)
+
+
+def folding_without_the_lock() -> Statement[int]:
+    right = rollups.fold_uses()
+    return Statement(right.reader, right.steps[1])
+
+
+def rebuilding_without_the_lock(day: date) -> Statement[None]:
+    right = rollups.rebuild_day(day, SKILLS)
+    return Statement(right.reader, *right.steps[1:])
+
+
+def test_folds_and_repairs_at_once_count_every_use_once(race: Race) -> None:
+    assert first_wrong(folding_bursts(race, rollups.fold_uses, partial(rollups.rebuild_day, skill_ids=SKILLS))) == ""
+
+
+def test_a_repair_without_its_lock_is_found_out(race: Race) -> None:
+    assert_found_out(folding_bursts(race, rollups.fold_uses, rebuilding_without_the_lock))
+
+
+def test_a_fold_without_its_lock_is_found_out(race: Race) -> None:
+    rebuild = partial(rollups.rebuild_day, skill_ids=SKILLS)
+    assert_found_out(folding_bursts(race, folding_without_the_lock, rebuild))

@@ -24,7 +24,7 @@ LOST = "drift|gap or clash|rating_(count|sum) .*is not allowed|version .*is alre
 
 # Skills whose counters differ from their rows.
 DRIFT = b"""
-SELECT s.id, s.rating_count, s.rating_sum, s.average_rating, s.total_uses, r.count, r.sum, r.average, e.uses
+SELECT s.id, s.rating_count, s.rating_sum, s.average_rating, s.total_uses, r.count, r.sum, r.average, e.uses, d.uses
 FROM skills AS s
 CROSS JOIN LATERAL (
     SELECT count(*) AS count, coalesce(sum(rating), 0) AS sum, round(avg(rating) * 100) AS average
@@ -33,8 +33,13 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT count(*) AS uses FROM usage_events WHERE tenant_id = s.tenant_id AND skill_id = s.id
 ) AS e
-WHERE (s.rating_count, s.rating_sum, s.average_rating, s.total_uses)
-    IS DISTINCT FROM (r.count, r.sum, r.average, e.uses)
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(u.uses), 0) AS uses
+    FROM skill_monthly_uses AS m, unnest(m.daily_uses) AS u (uses)
+    WHERE m.tenant_id = s.tenant_id AND m.skill_id = s.id
+) AS d
+WHERE (s.rating_count, s.rating_sum, s.average_rating, s.total_uses, s.total_uses)
+    IS DISTINCT FROM (r.count, r.sum, r.average, e.uses, d.uses)
 """
 
 

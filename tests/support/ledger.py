@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import Any
@@ -17,10 +17,11 @@ from uuid import UUID
 import skilldb
 from skilldb.errors import DatabaseUnavailableError
 from skilldb.models import NewSkillFeedback, NewSkillVersion, NewTokenMeasurement, NewUsageEvent
-from skilldb.repositories import feedback, metrics, ratings, skills, tenants, tokens, usage, views
+from skilldb.repositories import feedback, metrics, ratings, rollups, skills, tenants, tokens, usage, views
 from skilldb.statement import Statement
 from tests.support.api import new_skill, new_user, pool_of
 from tests.support.database import rows, until
+from tests.support.rollups import drifted
 from tests.support.waits import ended, started
 
 SKILLS = ["s0", "s1", "s2"]
@@ -163,12 +164,20 @@ def ledgers(dsn: str, seed: int) -> list[Ledger]:
 
 @contextmanager
 def writing(execute: Execute, books: list[Ledger]) -> Iterator[Callable[[int], None]]:
-    """Run eight writers until the block ends. Yields a function that waits for so many more answers."""
+    """Run eight writers, and one that folds, until the block ends.
+
+    Yields a function that waits for so many more answers of the writers.
+    """
     stop = threading.Event()
 
     def write(book: Ledger) -> None:
         while not stop.is_set():
             book.write(execute)
+
+    def fold() -> None:
+        while not stop.wait(0.01):
+            with suppress(DatabaseUnavailableError):
+                execute(rollups.fold_uses(50))
 
     def more(answers: int) -> None:
         wanted = sum(book.answers for book in books) + answers
@@ -177,8 +186,8 @@ def writing(execute: Execute, books: list[Ledger]) -> Iterator[Callable[[int], N
             assert monotonic() < deadline, "the writers hang"
             threading.Event().wait(0.005)
 
-    with ThreadPoolExecutor(len(books)) as threads:
-        jobs = [threads.submit(write, book) for book in books]
+    with ThreadPoolExecutor(len(books) + 1) as threads:
+        jobs = [threads.submit(fold), *(threads.submit(write, book) for book in books)]
         try:
             yield more
         finally:
@@ -189,7 +198,7 @@ def writing(execute: Execute, books: list[Ledger]) -> Iterator[Callable[[int], N
 
 def losses(admin_dsn: str, execute: Execute, books: list[Ledger]) -> list[str]:
     """The differences between the rows and the answers to the writers."""
-    wrong = [f"drift: {drift}" for drift in execute(metrics.find_metric_drift())]
+    wrong = [f"drift: {drift}" for drift in [*execute(metrics.find_metric_drift()), *drifted(execute)]]
     found = Counter(id for (id,) in rows(admin_dsn, IDS))
     acknowledged, tried = (
         set[str]().union(*(getattr(book, name) for book in books)) for name in ("acknowledged", "tried")

@@ -233,7 +233,7 @@ _STATEMENTS = (
     """
     INSERT INTO pending_uses (tenant_id, day, tool_name, user_id, uses)
     SELECT tenant_id, '2000-01-01'::date + n, 'tool ' || n % 9, 'u' || 1 + n % 9, 1
-    FROM shares, generate_series(1, ceil(:usage_events * share / 100)::integer) AS g (n)
+    FROM shares, generate_series(1, ceil(:usage_events * share / 2000)::integer) AS g (n)
     """,
     """
     INSERT INTO skill_daily_costs (
