@@ -70,8 +70,8 @@ def examine(
 ) -> Iterator[Finding]:
     """Every finding, check by check. A check that found nothing wrong yields one finding with the level ok.
 
-    Changes nothing. `schema`: default SKILLDB_SCHEMA, else `public`. `drift`: also compare the counters with their
-    rows, which reads every one of those rows.
+    Changes nothing. `schema`: default SKILLDB_SCHEMA, else `public`. `drift`: also compare the counters with
+    the rollups, ratings and feedback items, which reads every one of those rows.
     """
     schema = schema_name(schema)
     owner_dsn, service_dsn = Secret(owner_dsn), Secret(service_dsn)
@@ -124,7 +124,9 @@ def examine(
         for check_name, run, if_ok in _CHECKS:
             yield from _report(check_name, run, if_ok, examined)
         if drift:
-            yield from _report("drift", _drift, "every counter agrees with its rows", examined)
+            yield from _report(
+                "drift", _drift, "every counter agrees with its rollups, ratings and feedback items", examined
+            )
 
 
 def _set_session(conn: Conn, search_path: str, *, local: bool) -> None:
@@ -476,7 +478,7 @@ def _drift(examined: Examined) -> Iterator[tuple[Level, str, str]]:
     ) as db:
         counted = Counter(id for id, _ in drift.check(map(db.tenant, organisations)))
     for id, count in counted.items():
-        found = f"organisation {id}: {count} counters differ from their rows"
+        found = f"organisation {id}: {count} counters differ from their rollups, ratings or feedback items"
         yield "failure", found, "`skilldb check` lists them, `skilldb check --repair` repairs them"
 
 
@@ -489,6 +491,9 @@ def _tables(examined: Examined) -> Iterator[tuple[Level, str, str]]:
         advice = f"as a superuser: ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf()"
         yield "warning", f"{name} is off: dead rows stay, and plans use old statistics", advice
     for table, live, dead, changed, vacuumed_at, analysed_at, never_analysed in rows:
+        if table == "pending_uses" and live >= LARGE:
+            found = f"pending_uses has {live} rows: reports by tool and by user, and the usage trend, read all of them"
+            yield "warning", found, "`skilldb fold`, and run it every minute"
         if never_analysed and not changed:  # Changed rows are reported below; a crash or a reset loses their number.
             yield "warning", f"{table} was never analysed: its plans are guesses", f"ANALYZE {table}"
         if dead * 100 > DEAD * (live + dead):

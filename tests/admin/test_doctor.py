@@ -600,6 +600,20 @@ def test_dead_rows_and_old_statistics_of_a_large_table_are_named(addresses: Addr
     assert bad(addresses) == []
 
 
+def test_uses_that_nobody_folds_are_named(addresses: Addresses) -> None:
+    change(
+        addresses,
+        "INSERT INTO tenants (id, name, slug) VALUES ('acme', 'Acme', 'acme')",
+        "INSERT INTO pending_uses (tenant_id, day, tool_name, uses) "
+        f"SELECT 'acme', '2026-01-01', 't', 1 FROM generate_series(1, {doctor.LARGE})",  # noqa: S608
+        "ANALYZE pending_uses",
+    )
+    (found,) = bad(addresses)
+    assert (found.check, found.level) == ("tables", "warning")
+    assert found.found.startswith(f"pending_uses has {doctor.LARGE} rows")
+    assert "skilldb fold" in found.advice
+
+
 @direct_only
 @pytest.mark.skipif(bool(TEST_DSN), reason="takes most connections of the server, which others may need")
 def test_a_server_that_runs_out_of_connections_is_named(addresses: Addresses) -> None:
