@@ -604,8 +604,8 @@ def test_uses_that_nobody_folds_are_named(addresses: Addresses) -> None:
     change(
         addresses,
         "INSERT INTO tenants (id, name, slug) VALUES ('acme', 'Acme', 'acme')",
-        "INSERT INTO pending_uses (tenant_id, day, tool_name, uses) "
-        f"SELECT 'acme', '2026-01-01', 't', 1 FROM generate_series(1, {doctor.LARGE})",  # noqa: S608
+        "INSERT INTO pending_uses (tenant_id, day, tool_name, uses) "  # noqa: S608
+        f"SELECT 'acme', '2026-01-01', 't', 1 FROM generate_series(1, {doctor.LARGE})",
         "ANALYZE pending_uses",
     )
     (found,) = bad(addresses)
