@@ -84,7 +84,8 @@ WITH reach AS (
     ) AS viewed
 ),
 
-newest AS (
+newest AS NOT MATERIALIZED (
+    -- PostgreSQL 16 does not know the order of a materialized part, and would look up a thousand views to sort them.
     SELECT t.id, t.updated_at, t.published_version
     FROM skills AS t
     WHERE
