@@ -645,7 +645,7 @@ ALTER TABLE ONLY public.skill_versions
     ADD CONSTRAINT skill_versions_version_key UNIQUE (tenant_id, skill_id, version);
 
 ALTER TABLE ONLY public.skills
-    ADD CONSTRAINT skills_pkey PRIMARY KEY (tenant_id, id);
+    ADD CONSTRAINT skills_pkey PRIMARY KEY (tenant_id, id) INCLUDE (updated_at, published_version, status);
 
 ALTER TABLE ONLY public.skills
     ADD CONSTRAINT skills_slug_key UNIQUE (tenant_id, slug);

@@ -70,38 +70,39 @@ ORDER BY v.last_viewed_at DESC, v.skill_id DESC;
 -- name: get_whats_new_for_user(user_id, limit, days)
 -- The query compares the version as well as the time. A version may commit after the view although its transaction
 -- began before it. Its time is then older than the view's.
--- A user with a thousand views or more usually finds enough changes among the newest thousand skills. If these do not
--- fill the limit, and for all other users, the query looks up each of the user's views. LATERAL with LIMIT 1 forces one
--- index probe per row. A plain join may read all of the user's views for each skill.
--- The four parts: the newest skills, the user's views of them, all other views to look up, and the final selection.
+-- The four parts: how many of the newest skills to read, these skills, the changes among them, and the user's views.
 -- Example: limit = 10, days = 30
-WITH newest AS (
+WITH reach AS (
+    -- A user with a thousand views or more usually finds enough changes among the newest thousand skills.
+    SELECT count(*) / 1000 * 1000 AS skills
+    FROM (
+        SELECT
+        FROM user_skill_views AS u
+        WHERE u.tenant_id = %(tenant_id)s AND u.user_id = %(user_id)s
+        ORDER BY u.skill_id
+        LIMIT 1000
+    ) AS viewed
+),
+
+newest AS NOT MATERIALIZED (
+    -- PostgreSQL 16 does not know the order of a materialized part, and would look up a thousand views to sort them.
     SELECT t.id, t.updated_at, t.published_version
     FROM skills AS t
     WHERE
         t.tenant_id = %(tenant_id)s
         AND t.status = 'published'
         AND t.updated_at >= now() - make_interval(hours => 24 * %(days)s::integer)
-        AND (
-            SELECT count(*) = 1000
-            FROM (
-                SELECT
-                FROM user_skill_views AS u
-                WHERE u.tenant_id = %(tenant_id)s AND u.user_id = %(user_id)s
-                ORDER BY u.skill_id
-                LIMIT 1000
-            ) AS viewed
-        )
     ORDER BY t.updated_at DESC, t.id DESC
-    LIMIT 1000
+    LIMIT (SELECT r.skills FROM reach AS r)
 ),
 
-views_of_newest AS (
-    SELECT v.skill_id, v.last_viewed_at, v.view_count, v.last_viewed_version
+changes_of_newest AS (
+    -- LATERAL with LIMIT 1 forces one index probe per skill. A plain join may read all of the user's views for each.
+    SELECT n.id, n.updated_at, n.published_version, v.last_viewed_at, v.view_count, v.last_viewed_version
     FROM newest AS n
     CROSS JOIN
         LATERAL (
-            SELECT u.skill_id, u.last_viewed_at, u.view_count, u.last_viewed_version
+            SELECT u.last_viewed_at, u.view_count, u.last_viewed_version
             FROM user_skill_views AS u
             WHERE u.tenant_id = %(tenant_id)s AND u.user_id = %(user_id)s AND u.skill_id = n.id
             ORDER BY u.skill_id
@@ -112,45 +113,66 @@ views_of_newest AS (
     LIMIT %(limit)s::bigint
 ),
 
-views AS (
-    SELECT n.skill_id, n.last_viewed_at, n.view_count, n.last_viewed_version
-    FROM views_of_newest AS n
-    WHERE (SELECT count(*) FROM views_of_newest) = %(limit)s::bigint
-    UNION ALL
+views AS MATERIALIZED (
+    -- Read all views only if the newest skills do not fill the limit and may not be all skills of these days.
     SELECT u.skill_id, u.last_viewed_at, u.view_count, u.last_viewed_version
     FROM user_skill_views AS u
     WHERE
         u.tenant_id = %(tenant_id)s
         AND u.user_id = %(user_id)s
-        AND (SELECT count(*) FROM views_of_newest) < %(limit)s::bigint
+        AND (SELECT count(*) FROM changes_of_newest) < %(limit)s::bigint
+        AND (SELECT count(*) FROM newest) = (SELECT r.skills FROM reach AS r)
 )
 
 SELECT
-    s.id AS skill_id,
+    c.id AS skill_id,
     s.name AS skill_name,
     s.slug AS skill_slug,
     s.category,
-    s.updated_at,
-    v.last_viewed_at,
-    v.view_count,
-    v.last_viewed_version,
-    s.published_version
-FROM views AS v
+    c.updated_at,
+    c.last_viewed_at,
+    c.view_count,
+    c.last_viewed_version,
+    c.published_version
+FROM (
+    SELECT n.id, n.updated_at, n.published_version, n.last_viewed_at, n.view_count, n.last_viewed_version
+    FROM changes_of_newest AS n
+    WHERE NOT EXISTS (SELECT FROM views)
+    UNION ALL
+    (
+        -- One scan of skills_pkey finds the skills of all views, which costs less than a probe per view. PostgreSQL
+        -- never runs a FULL JOIN as a nested loop, which would compare each view with each skill. The condition is a
+        -- CASE, because PostgreSQL would turn the FULL JOIN into another join if a plain condition excluded NULLs. The
+        -- time is compared there, not in the subquery: PostgreSQL 16 would scan all skills of these days for each id.
+        SELECT t.id, t.updated_at, t.published_version, v.last_viewed_at, v.view_count, v.last_viewed_version
+        FROM views AS v
+        FULL JOIN (
+            SELECT a.id, a.updated_at, a.published_version
+            FROM skills AS a
+            WHERE
+                a.tenant_id = %(tenant_id)s
+                AND a.id = ANY(ARRAY(SELECT w.skill_id FROM views AS w))
+                AND a.status = 'published'
+        ) AS t ON t.id = v.skill_id
+        WHERE
+            CASE
+                WHEN t.updated_at < now() - make_interval(hours => 24 * %(days)s::integer) THEN false
+                WHEN t.updated_at > v.last_viewed_at THEN true
+                ELSE t.published_version > coalesce(v.last_viewed_version, 0)
+            END
+        ORDER BY t.updated_at DESC, t.id DESC
+        LIMIT %(limit)s::bigint
+    )
+) AS c
 CROSS JOIN
     LATERAL (
-        SELECT t.id, t.name, t.slug, t.category, t.updated_at, t.published_version
-        FROM skills AS t
-        WHERE
-            t.tenant_id = %(tenant_id)s
-            AND t.id = v.skill_id
-            AND t.status = 'published'
-            AND t.updated_at >= now() - make_interval(hours => 24 * %(days)s::integer)
-        ORDER BY t.id
+        SELECT k.name, k.slug, k.category
+        FROM skills AS k
+        WHERE k.tenant_id = %(tenant_id)s AND k.id = c.id
+        ORDER BY k.id
         LIMIT 1
     ) AS s
-WHERE s.updated_at > v.last_viewed_at OR s.published_version > coalesce(v.last_viewed_version, 0)
-ORDER BY s.updated_at DESC, s.id DESC
-LIMIT %(limit)s::bigint;
+ORDER BY c.updated_at DESC, c.id DESC;
 
 -- name: detect_changes(user_id, skill_id)
 SELECT

@@ -318,8 +318,8 @@ WRONG_COLUMNS = [
     ("skills.get_skill", " total_uses,", " hours_saved AS total_uses,", "total_uses may be NULL, but .*"),
     (
         "views.get_whats_new_for_user",
-        "v.last_viewed_at,\n    v.view_count",
-        "v.last_viewed_at,\n    v.view_count::numeric",
+        "c.last_viewed_at,\n    c.view_count",
+        "c.last_viewed_at,\n    c.view_count::numeric",
         "view_count is numeric, .*",
     ),
     (

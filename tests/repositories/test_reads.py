@@ -105,6 +105,32 @@ def test_whats_new_reads_few_rows_for_a_user_with_thousands_of_views(
     assert fetched(crowded, views.get_whats_new_for_user("u1")) < 1100  # a thousand to count the views
 
 
+def only_the_newest_changed(addresses: Addresses, recent: int) -> None:
+    """Move the changes of all other skills out of the last 30 days. Some have a version that u1 has not seen."""
+    changed = "UPDATE skills SET updated_at = now() - interval '40 days' WHERE name::integer <= "
+    load(addresses, changed + str(2000 - recent))
+    # A version is published in the oldest skill that changed in these days, and in one that did not.
+    published = "UPDATE skills SET published_version = 1 WHERE name::integer IN "
+    load(addresses, published + f"({2001 - recent}, {2000 - recent})")
+
+
+@pytest.mark.parametrize("recent", [0, 1, 999, 1000, 1001, 1999])
+@pytest.mark.parametrize("count", [999, 1000, 2000])
+def test_whats_new_finds_the_oldest_change_of_its_days(
+    count: int, recent: int, crowded: skilldb.Tenant, addresses: Addresses
+) -> None:
+    only_the_newest_changed(addresses, recent)
+    viewed(addresses, count, "-1 minute")
+    oldest = 2001 - recent
+    assert whats_new(crowded, 10) == ([f"s{oldest}"] if oldest <= count else [])
+
+
+def test_whats_new_reads_few_rows_if_few_skills_changed(crowded: skilldb.Tenant, addresses: Addresses) -> None:
+    only_the_newest_changed(addresses, 100)
+    viewed(addresses, 2000, "-1 minute")
+    assert fetched(crowded, views.get_whats_new_for_user("u1")) < 1300  # a thousand to count the views
+
+
 def test_whats_new_reads_few_rows_for_a_user_with_few_views(crowded: skilldb.Tenant, addresses: Addresses) -> None:
     viewed(addresses, 20, "1 year")
     assert fetched(crowded, views.get_whats_new_for_user("u1")) < 100
