@@ -220,10 +220,10 @@ def check(
     repair: Annotated[bool, typer.Option("--repair", help="Recompute what has drifted.")] = False,
     schema: Schema = None,
 ) -> None:
-    """Compare every organisation's counters with the rows that they count. Exit status 1: a counter has drifted.
+    """Compare every organisation's counters and averages with their rows. Exit status 1: one of them has drifted.
 
-    Each line shows the organisation, the skill, the counter, the stored value and the value by its rows. --repair
-    recomputes counters that have drifted; the exit status is then 1 only if drift is left.
+    Each line shows the organisation, the skill, the counter, the stored value and the value by its rows; an average
+    without rows is "-". --repair recomputes what has drifted; the exit status is then 1 only if drift is left.
     """
     organisations = [id for id, _ in drift.list_tenants(owner_dsn(), schema=schema)]
     with skilldb.connect(service_dsn(), schema=schema, statement_timeout=0) as db:
@@ -231,7 +231,8 @@ def check(
         left = list(drift.check(db, organisations)) if repair else found
     for id, counter in found:
         # Lines, not a table: a table would cut long ids, and a cut id cannot be looked up.
-        line = f"{id} {counter.skill_id} {counter.metric} {counter.stored} {counter.actual}"
+        stored, actual = ("-" if value is None else value for value in (counter.stored, counter.actual))
+        line = f"{id} {counter.skill_id} {counter.metric} {stored} {actual}"
         out.print(line, markup=False, soft_wrap=True)
     repaired = f" {len(found) - len(left)} repaired." if repair and found else ""
     out.print(f"{len(organisations)} organisations checked, {len(found)} counters drifted.{repaired}")
