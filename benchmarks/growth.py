@@ -38,7 +38,8 @@ INSERT INTO skills (tenant_id, id, name, slug, description, category, status)
 VALUES ('big', 'rated-{n}', 'Rated', 'rated-{n}', 'It', 'testing', 'archived');
 INSERT INTO ratings (tenant_id, skill_id, user_id, rating)
 SELECT 'big', 'rated-{n}', u, 3 FROM generate_series(1, {n}) AS u;
-UPDATE skills SET rating_count = {n}, rating_sum = 3 * {n} WHERE tenant_id = 'big' AND id = 'rated-{n}';
+UPDATE skills SET rating_count = {n}, rating_sum = 3 * {n}, average_rating = 300
+WHERE tenant_id = 'big' AND id = 'rated-{n}';
 """
 _MEASUREMENTS = """
 INSERT INTO skills (tenant_id, id, name, slug, description, category, status)
@@ -47,7 +48,8 @@ INSERT INTO token_measurements (
     tenant_id, skill_id, model_name, input_tokens, output_tokens, total_tokens, estimated_cost_microcents
 )
 SELECT 'big', 'measured-{n}', 'a model', 1000, 200, 1200, 600000 FROM generate_series(1, {n}) AS u;
-UPDATE skills SET priced_measurement_count = {n}, token_cost_sum_microcents = 600000 * {n}::bigint
+UPDATE skills SET priced_measurement_count = {n}, token_cost_sum_microcents = 600000 * {n}::bigint,
+    avg_token_cost_microcents = 600000
 WHERE tenant_id = 'big' AND id = 'measured-{n}';
 """
 _VIEWER = """

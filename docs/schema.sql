@@ -1,5 +1,38 @@
 -- The schema of a migrated database. Written by `make schema`: to change it, write a migration.
 
+CREATE DOMAIN public.skills_average_rating AS integer
+	CONSTRAINT average_rating_check CHECK (((VALUE >= 100) AND (VALUE <= 500)));
+
+CREATE DOMAIN public.skills_feedback_count AS bigint
+	CONSTRAINT feedback_count_check CHECK ((VALUE >= 0));
+
+CREATE DOMAIN public.skills_hours_saved AS integer
+	CONSTRAINT hours_saved_check CHECK ((VALUE >= 0));
+
+CREATE DOMAIN public.skills_positive_feedback_pct AS integer
+	CONSTRAINT positive_feedback_pct_check CHECK (((VALUE >= 0) AND (VALUE <= 100)));
+
+CREATE DOMAIN public.skills_published_version AS integer
+	CONSTRAINT published_version_check CHECK ((VALUE >= 1));
+
+CREATE DOMAIN public.skills_rating_count AS bigint
+	CONSTRAINT rating_count_check CHECK ((VALUE >= 0));
+
+CREATE DOMAIN public.skills_rating_sum AS bigint
+	CONSTRAINT rating_sum_check CHECK ((VALUE >= 0));
+
+CREATE DOMAIN public.skills_status AS text
+	CONSTRAINT status_check CHECK ((VALUE = ANY (ARRAY['draft'::text, 'pending_review'::text, 'published'::text, 'archived'::text])));
+
+CREATE DOMAIN public.skills_tags AS text[]
+	CONSTRAINT tags_check CHECK ((array_position(VALUE, NULL::text) IS NULL));
+
+CREATE DOMAIN public.skills_token_cost AS bigint
+	CONSTRAINT token_cost_check CHECK ((VALUE >= 0));
+
+CREATE DOMAIN public.skills_total_uses AS bigint
+	CONSTRAINT total_uses_check CHECK ((VALUE >= 0));
+
 CREATE FUNCTION public.add_daily_uses(total integer[], added integer[]) RETURNS integer[]
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -15,6 +48,24 @@ END
 $$;
 
 COMMENT ON FUNCTION public.add_daily_uses(total integer[], added integer[]) IS 'Adds two arrays of uses, each day to the same day. No array may be empty.';
+
+CREATE FUNCTION public.mean_cost(cost_sum bigint, priced bigint) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (div((((2)::numeric * (cost_sum)::numeric) + (priced)::numeric), ((2)::numeric * (NULLIF(priced, 0))::numeric)))::bigint;
+
+COMMENT ON FUNCTION public.mean_cost(cost_sum bigint, priced bigint) IS 'Mean cost of the priced measurements, rounded half up. NULL without a priced measurement.';
+
+CREATE FUNCTION public.mean_rating(rating_sum bigint, rating_count bigint) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN ((rating_sum < rating_count) OR (rating_sum > (5 * rating_count))) THEN 0 ELSE (div((((200)::numeric * (rating_sum)::numeric) + (rating_count)::numeric), ((2)::numeric * (NULLIF(rating_count, 0))::numeric)))::integer END;
+
+COMMENT ON FUNCTION public.mean_rating(rating_sum bigint, rating_count bigint) IS 'Mean rating * 100, rounded half up. NULL without ratings; 0 if the sum is not that of so many ratings of 1 to 5.';
+
+CREATE FUNCTION public.positive_percentage(feedback bigint, thumbs_up bigint, thumbs_down bigint) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (feedback < (thumbs_up + thumbs_down)) THEN '-1'::integer ELSE (div((((201)::numeric * (thumbs_up)::numeric) + (thumbs_down)::numeric), ((2)::numeric * (NULLIF((thumbs_up + thumbs_down), 0))::numeric)))::integer END;
+
+COMMENT ON FUNCTION public.positive_percentage(feedback bigint, thumbs_up bigint, thumbs_down bigint) IS 'Percentage of thumbs up among all thumbs, rounded half up. NULL without thumbs; -1 if there are fewer feedback items.';
 
 CREATE FUNCTION public.raise_invalid_transition(kind text, id text, status text, wanted text) RETURNS text
     LANGUAGE plpgsql
@@ -368,36 +419,27 @@ CREATE TABLE public.skills (
     slug text NOT NULL,
     description text NOT NULL,
     category text NOT NULL,
-    tags text[] DEFAULT '{}'::text[] NOT NULL,
-    status text DEFAULT 'published'::text NOT NULL,
-    hours_saved integer DEFAULT 1,
+    tags public.skills_tags DEFAULT '{}'::text[] NOT NULL,
+    status public.skills_status DEFAULT 'published'::text NOT NULL,
+    hours_saved public.skills_hours_saved DEFAULT 1,
     author_id text,
     published_version_id text,
-    published_version integer,
+    published_version public.skills_published_version,
     created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     updated_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     edited_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     metrics_updated_at timestamp(3) with time zone,
-    total_uses bigint DEFAULT 0 NOT NULL,
-    rating_count bigint DEFAULT 0 NOT NULL,
-    rating_sum bigint DEFAULT 0 NOT NULL,
-    average_rating integer GENERATED ALWAYS AS ((div((((200)::numeric * (rating_sum)::numeric) + (rating_count)::numeric), ((2)::numeric * (NULLIF(rating_count, 0))::numeric)))::integer) STORED,
-    total_feedback bigint DEFAULT 0 NOT NULL,
-    thumbs_up_count bigint DEFAULT 0 NOT NULL,
-    thumbs_down_count bigint DEFAULT 0 NOT NULL,
-    priced_measurement_count bigint DEFAULT 0 NOT NULL,
-    token_cost_sum_microcents bigint DEFAULT 0 NOT NULL,
-    positive_feedback_pct integer GENERATED ALWAYS AS ((div((((201)::numeric * (thumbs_up_count)::numeric) + (thumbs_down_count)::numeric), ((2)::numeric * (NULLIF((thumbs_up_count + thumbs_down_count), 0))::numeric)))::integer) STORED,
-    avg_token_cost_microcents bigint GENERATED ALWAYS AS ((div((((2)::numeric * (token_cost_sum_microcents)::numeric) + (priced_measurement_count)::numeric), ((2)::numeric * (NULLIF(priced_measurement_count, 0))::numeric)))::bigint) STORED,
-    CONSTRAINT skills_feedback_counts_check CHECK (((thumbs_up_count >= 0) AND (thumbs_down_count >= 0) AND (total_feedback >= (thumbs_up_count + thumbs_down_count)))),
-    CONSTRAINT skills_hours_saved_check CHECK ((hours_saved >= 0)),
-    CONSTRAINT skills_published_version_check CHECK ((published_version >= 1)),
-    CONSTRAINT skills_rating_count_check CHECK ((rating_count >= 0)),
-    CONSTRAINT skills_rating_sum_check CHECK (((rating_sum >= rating_count) AND (rating_sum <= (5 * rating_count)))),
-    CONSTRAINT skills_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'pending_review'::text, 'published'::text, 'archived'::text]))),
-    CONSTRAINT skills_tags_check CHECK ((array_position(tags, NULL::text) IS NULL)),
-    CONSTRAINT skills_token_cost_check CHECK (((priced_measurement_count >= 0) AND (token_cost_sum_microcents >= 0))),
-    CONSTRAINT skills_total_uses_check CHECK ((total_uses >= 0))
+    total_uses public.skills_total_uses DEFAULT 0 NOT NULL,
+    rating_count public.skills_rating_count DEFAULT 0 NOT NULL,
+    rating_sum public.skills_rating_sum DEFAULT 0 NOT NULL,
+    average_rating public.skills_average_rating,
+    total_feedback public.skills_feedback_count DEFAULT 0 NOT NULL,
+    thumbs_up_count public.skills_feedback_count DEFAULT 0 NOT NULL,
+    thumbs_down_count public.skills_feedback_count DEFAULT 0 NOT NULL,
+    positive_feedback_pct public.skills_positive_feedback_pct,
+    priced_measurement_count public.skills_token_cost DEFAULT 0 NOT NULL,
+    token_cost_sum_microcents public.skills_token_cost DEFAULT 0 NOT NULL,
+    avg_token_cost_microcents public.skills_token_cost
 )
 WITH (fillfactor='90');
 
@@ -431,7 +473,7 @@ COMMENT ON COLUMN public.skills.rating_count IS 'Number of ratings.';
 
 COMMENT ON COLUMN public.skills.rating_sum IS 'Sum of the ratings (1 to 5 each).';
 
-COMMENT ON COLUMN public.skills.average_rating IS 'Mean rating * 100, rounded half up: 450 is 4.5. NULL without ratings.';
+COMMENT ON COLUMN public.skills.average_rating IS 'Mean rating * 100, rounded half up: 450 is 4.5. NULL without ratings. Written with rating_sum, by mean_rating().';
 
 COMMENT ON COLUMN public.skills.total_feedback IS 'Number of feedback items, of every type.';
 
@@ -439,11 +481,11 @@ COMMENT ON COLUMN public.skills.thumbs_up_count IS 'Number of thumbs up.';
 
 COMMENT ON COLUMN public.skills.thumbs_down_count IS 'Number of thumbs down.';
 
+COMMENT ON COLUMN public.skills.positive_feedback_pct IS 'Percentage of thumbs up among all thumbs, 0 to 100, rounded half up. NULL without thumbs.';
+
 COMMENT ON COLUMN public.skills.priced_measurement_count IS 'Number of token measurements that have a cost.';
 
 COMMENT ON COLUMN public.skills.token_cost_sum_microcents IS 'Sum of their costs in microcents: $1 is 100,000,000.';
-
-COMMENT ON COLUMN public.skills.positive_feedback_pct IS 'Percentage of thumbs up among all thumbs, 0 to 100, rounded half up. NULL without thumbs.';
 
 COMMENT ON COLUMN public.skills.avg_token_cost_microcents IS 'Mean cost of a measurement in microcents, rounded half up. NULL without a priced measurement.';
 
@@ -953,6 +995,15 @@ ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON FUNCTION public.add_daily_uses(total integer[], added integer[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.add_daily_uses(total integer[], added integer[]) TO skilldb_app;
 
+REVOKE ALL ON FUNCTION public.mean_cost(cost_sum bigint, priced bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.mean_cost(cost_sum bigint, priced bigint) TO skilldb_app;
+
+REVOKE ALL ON FUNCTION public.mean_rating(rating_sum bigint, rating_count bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.mean_rating(rating_sum bigint, rating_count bigint) TO skilldb_app;
+
+REVOKE ALL ON FUNCTION public.positive_percentage(feedback bigint, thumbs_up bigint, thumbs_down bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.positive_percentage(feedback bigint, thumbs_up bigint, thumbs_down bigint) TO skilldb_app;
+
 REVOKE ALL ON FUNCTION public.raise_invalid_transition(kind text, id text, status text, wanted text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.raise_invalid_transition(kind text, id text, status text, wanted text) TO skilldb_app;
 
@@ -1059,29 +1110,37 @@ GRANT UPDATE(daily_uses) ON TABLE public.skill_monthly_uses TO skilldb_app;
 
 GRANT SELECT,INSERT ON TABLE public.skill_versions TO skilldb_app;
 
-GRANT SELECT,INSERT,DELETE ON TABLE public.skills TO skilldb_app;
+GRANT SELECT,DELETE ON TABLE public.skills TO skilldb_app;
 
-GRANT UPDATE(name) ON TABLE public.skills TO skilldb_app;
+GRANT INSERT(tenant_id) ON TABLE public.skills TO skilldb_app;
 
-GRANT UPDATE(slug) ON TABLE public.skills TO skilldb_app;
+GRANT INSERT(id) ON TABLE public.skills TO skilldb_app;
 
-GRANT UPDATE(description) ON TABLE public.skills TO skilldb_app;
+GRANT INSERT(name),UPDATE(name) ON TABLE public.skills TO skilldb_app;
 
-GRANT UPDATE(category) ON TABLE public.skills TO skilldb_app;
+GRANT INSERT(slug),UPDATE(slug) ON TABLE public.skills TO skilldb_app;
 
-GRANT UPDATE(tags) ON TABLE public.skills TO skilldb_app;
+GRANT INSERT(description),UPDATE(description) ON TABLE public.skills TO skilldb_app;
 
-GRANT UPDATE(status) ON TABLE public.skills TO skilldb_app;
+GRANT INSERT(category),UPDATE(category) ON TABLE public.skills TO skilldb_app;
 
-GRANT UPDATE(hours_saved) ON TABLE public.skills TO skilldb_app;
+GRANT INSERT(tags),UPDATE(tags) ON TABLE public.skills TO skilldb_app;
 
-GRANT UPDATE(published_version_id) ON TABLE public.skills TO skilldb_app;
+GRANT INSERT(status),UPDATE(status) ON TABLE public.skills TO skilldb_app;
 
-GRANT UPDATE(published_version) ON TABLE public.skills TO skilldb_app;
+GRANT INSERT(hours_saved),UPDATE(hours_saved) ON TABLE public.skills TO skilldb_app;
 
-GRANT UPDATE(updated_at) ON TABLE public.skills TO skilldb_app;
+GRANT INSERT(author_id) ON TABLE public.skills TO skilldb_app;
 
-GRANT UPDATE(edited_at) ON TABLE public.skills TO skilldb_app;
+GRANT INSERT(published_version_id),UPDATE(published_version_id) ON TABLE public.skills TO skilldb_app;
+
+GRANT INSERT(published_version),UPDATE(published_version) ON TABLE public.skills TO skilldb_app;
+
+GRANT INSERT(created_at) ON TABLE public.skills TO skilldb_app;
+
+GRANT INSERT(updated_at),UPDATE(updated_at) ON TABLE public.skills TO skilldb_app;
+
+GRANT INSERT(edited_at),UPDATE(edited_at) ON TABLE public.skills TO skilldb_app;
 
 GRANT UPDATE(metrics_updated_at) ON TABLE public.skills TO skilldb_app;
 
@@ -1091,15 +1150,21 @@ GRANT UPDATE(rating_count) ON TABLE public.skills TO skilldb_app;
 
 GRANT UPDATE(rating_sum) ON TABLE public.skills TO skilldb_app;
 
+GRANT UPDATE(average_rating) ON TABLE public.skills TO skilldb_app;
+
 GRANT UPDATE(total_feedback) ON TABLE public.skills TO skilldb_app;
 
 GRANT UPDATE(thumbs_up_count) ON TABLE public.skills TO skilldb_app;
 
 GRANT UPDATE(thumbs_down_count) ON TABLE public.skills TO skilldb_app;
 
+GRANT UPDATE(positive_feedback_pct) ON TABLE public.skills TO skilldb_app;
+
 GRANT UPDATE(priced_measurement_count) ON TABLE public.skills TO skilldb_app;
 
 GRANT UPDATE(token_cost_sum_microcents) ON TABLE public.skills TO skilldb_app;
+
+GRANT UPDATE(avg_token_cost_microcents) ON TABLE public.skills TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.tenants TO skilldb_app;
 

@@ -18,6 +18,7 @@ BEGIN
         SET
             rating_count = 0,
             rating_sum = 0,
+            average_rating = NULL,
             metrics_updated_at = date_trunc('milliseconds', now())
         WHERE tenant_id = organisation AND rating_count > 0;
         PERFORM set_config('row_security', 'off', true);

@@ -1,57 +1,64 @@
--- Counts and sums of feedback and token cost on skills, and the averages generated from them.
--- Locks: ACCESS EXCLUSIVE on skills, to the end of the transaction. The stored generated columns rewrite the table,
--- which has one row per skill. One statement adds all columns, so the table is rewritten once. The checks read it once
--- more. Then the existing feedback items and measurements are counted. The lock keeps new ones out meanwhile: their
--- foreign key to skills waits for it. An older version of skilldb does not count what it writes afterwards: stop it
--- before, or run `skilldb check --repair` after it has stopped.
+-- Counts and sums of feedback and token cost on skills, and their averages.
+-- Locks: ACCESS EXCLUSIVE on skills, to the end of the transaction. A column of a domain rewrites the table, which has
+-- one row per skill. One statement adds all columns, so the table is rewritten once. Then the existing
+-- feedback items and measurements are counted. The lock keeps new ones out meanwhile: their foreign key to skills waits
+-- for it. An older version of skilldb does not count what it writes afterwards: stop it before, or run
+-- `skilldb check --repair` after it has stopped.
 SET LOCAL lock_timeout = '5s';
 
-ALTER TABLE skills
-ADD COLUMN IF NOT EXISTS total_feedback BIGINT NOT NULL DEFAULT 0,
-ADD COLUMN IF NOT EXISTS thumbs_up_count BIGINT NOT NULL DEFAULT 0,
-ADD COLUMN IF NOT EXISTS thumbs_down_count BIGINT NOT NULL DEFAULT 0,
-ADD COLUMN IF NOT EXISTS priced_measurement_count BIGINT NOT NULL DEFAULT 0,
-ADD COLUMN IF NOT EXISTS token_cost_sum_microcents BIGINT NOT NULL DEFAULT 0,
--- squawk-ignore adding-field-with-default -- rewritten once for all columns, one row per skill
-ADD COLUMN IF NOT EXISTS positive_feedback_pct INTEGER GENERATED ALWAYS AS (
-    -- Not round(), which would round a quotient that was rounded before.
-    div(
-        201 * thumbs_up_count::NUMERIC + thumbs_down_count,
-        2 * nullif(thumbs_up_count + thumbs_down_count, 0)::NUMERIC
-    )::INTEGER
-) STORED,
--- squawk-ignore adding-field-with-default -- rewritten once for all columns, one row per skill
-ADD COLUMN IF NOT EXISTS avg_token_cost_microcents BIGINT GENERATED ALWAYS AS (
-    -- Use div(), not round(): NUMERIC division rounds first.
-    div(
-        2 * token_cost_sum_microcents::NUMERIC + priced_measurement_count,
-        2 * nullif(priced_measurement_count, 0)::NUMERIC
-    )::BIGINT
-) STORED;
-
+-- 0005 explains domains and these functions.
 DO $$
 BEGIN
-    IF NOT EXISTS (
-        SELECT 1 FROM pg_constraint
-        WHERE conname = 'skills_feedback_counts_check' AND conrelid = 'skills'::REGCLASS
-    ) THEN
-        ALTER TABLE skills ADD CONSTRAINT skills_feedback_counts_check CHECK (
-            thumbs_up_count >= 0
-            AND thumbs_down_count >= 0
-            AND total_feedback >= thumbs_up_count + thumbs_down_count
-        );
+    IF to_regtype('skills_feedback_count') IS NULL THEN
+        CREATE DOMAIN skills_feedback_count AS BIGINT CONSTRAINT feedback_count_check CHECK (VALUE >= 0);
     END IF;
 
-    IF NOT EXISTS (
-        SELECT 1 FROM pg_constraint
-        WHERE conname = 'skills_token_cost_check' AND conrelid = 'skills'::REGCLASS
-    ) THEN
-        ALTER TABLE skills ADD CONSTRAINT skills_token_cost_check CHECK (
-            priced_measurement_count >= 0 AND token_cost_sum_microcents >= 0
-        );
+    IF to_regtype('skills_positive_feedback_pct') IS NULL THEN
+        CREATE DOMAIN skills_positive_feedback_pct AS INTEGER CONSTRAINT positive_feedback_pct_check
+        CHECK (VALUE BETWEEN 0 AND 100);
+    END IF;
+
+    IF to_regtype('skills_token_cost') IS NULL THEN
+        CREATE DOMAIN skills_token_cost AS BIGINT CONSTRAINT token_cost_check CHECK (VALUE >= 0);
     END IF;
 END
 $$;
+
+CREATE OR REPLACE FUNCTION positive_percentage(feedback BIGINT, thumbs_up BIGINT, thumbs_down BIGINT) RETURNS INTEGER
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+RETURN CASE
+    -- There cannot be more thumbs than feedback items. The domain skills_positive_feedback_pct refuses -1.
+    WHEN feedback < thumbs_up + thumbs_down THEN -1
+    -- Not round(), which would round a quotient that was rounded before.
+    ELSE div(201 * thumbs_up::NUMERIC + thumbs_down, 2 * nullif(thumbs_up + thumbs_down, 0)::NUMERIC)::INTEGER
+END;
+
+CREATE OR REPLACE FUNCTION mean_cost(cost_sum BIGINT, priced BIGINT) RETURNS BIGINT
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+RETURN div(2 * cost_sum::NUMERIC + priced, 2 * nullif(priced, 0)::NUMERIC)::BIGINT;
+
+COMMENT ON FUNCTION positive_percentage(BIGINT, BIGINT, BIGINT) IS
+'Percentage of thumbs up among all thumbs, rounded half up. NULL without thumbs; -1 if there are fewer feedback items.';
+COMMENT ON FUNCTION mean_cost(BIGINT, BIGINT) IS
+'Mean cost of the priced measurements, rounded half up. NULL without a priced measurement.';
+
+REVOKE ALL ON FUNCTION positive_percentage(BIGINT, BIGINT, BIGINT) FROM public;
+REVOKE ALL ON FUNCTION mean_cost(BIGINT, BIGINT) FROM public;
+GRANT EXECUTE ON FUNCTION positive_percentage(BIGINT, BIGINT, BIGINT) TO skilldb_app;
+GRANT EXECUTE ON FUNCTION mean_cost(BIGINT, BIGINT) TO skilldb_app;
+
+ALTER TABLE skills
+ADD COLUMN IF NOT EXISTS total_feedback SKILLS_FEEDBACK_COUNT NOT NULL DEFAULT 0,
+ADD COLUMN IF NOT EXISTS thumbs_up_count SKILLS_FEEDBACK_COUNT NOT NULL DEFAULT 0,
+ADD COLUMN IF NOT EXISTS thumbs_down_count SKILLS_FEEDBACK_COUNT NOT NULL DEFAULT 0,
+ADD COLUMN IF NOT EXISTS positive_feedback_pct SKILLS_POSITIVE_FEEDBACK_PCT,
+ADD COLUMN IF NOT EXISTS priced_measurement_count SKILLS_TOKEN_COST NOT NULL DEFAULT 0,
+ADD COLUMN IF NOT EXISTS token_cost_sum_microcents SKILLS_TOKEN_COST NOT NULL DEFAULT 0,
+ADD COLUMN IF NOT EXISTS avg_token_cost_microcents SKILLS_TOKEN_COST;
 
 -- Organisation by organisation, with the tenant setting: a role that is subject to the policies would otherwise see no
 -- row. Row-level security on tenants is not forced, so the owner lists them.
@@ -67,8 +74,12 @@ BEGIN
             total_feedback = r.total_feedback,
             thumbs_up_count = r.thumbs_up_count,
             thumbs_down_count = r.thumbs_down_count,
+            positive_feedback_pct = positive_percentage(
+                r.total_feedback, r.thumbs_up_count, r.thumbs_down_count
+            ),
             priced_measurement_count = r.priced_measurement_count,
             token_cost_sum_microcents = r.token_cost_sum_microcents,
+            avg_token_cost_microcents = mean_cost(r.token_cost_sum_microcents, r.priced_measurement_count),
             metrics_updated_at = date_trunc('milliseconds', now())
         FROM (
             SELECT
@@ -77,7 +88,7 @@ BEGIN
                 coalesce(f.up, 0) AS thumbs_up_count,
                 coalesce(f.down, 0) AS thumbs_down_count,
                 coalesce(m.priced, 0) AS priced_measurement_count,
-                coalesce(m.cost, 0) AS token_cost_sum_microcents
+                coalesce(m.cost, 0)::BIGINT AS token_cost_sum_microcents
             FROM skills AS k
             LEFT JOIN (
                 SELECT
@@ -127,5 +138,6 @@ COMMENT ON COLUMN skills.avg_token_cost_microcents IS
 'Mean cost of a measurement in microcents, rounded half up. NULL without a priced measurement.';
 
 GRANT UPDATE (
-    total_feedback, thumbs_up_count, thumbs_down_count, priced_measurement_count, token_cost_sum_microcents
+    total_feedback, thumbs_up_count, thumbs_down_count, positive_feedback_pct,
+    priced_measurement_count, token_cost_sum_microcents, avg_token_cost_microcents
 ) ON skills TO skilldb_app;

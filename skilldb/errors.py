@@ -163,7 +163,8 @@ def translate(error: psycopg.Error, params: Mapping[str, Any], outcome: Outcome 
     `outcome`: what becomes of the work if the connection or the server is lost, "unknown" once the commit was sent.
 
     `params` are the parameters of the failed step. The constraint's name tells which of them is wrong, so constraints
-    are named `<table>_<column>_check`, `<table>_<column>_key` and `<table>_<column without _id>_fk`.
+    are named `<table>_<column>_check`, `<table>_<column>_key` and `<table>_<column without _id>_fk`. The constraint
+    of a domain is named `<column>_check`, because PostgreSQL does not say in which table the domain is used.
     """
     state = error.sqlstate
     message = error.diag.message_primary or str(error)
@@ -184,8 +185,9 @@ def translate(error: psycopg.Error, params: Mapping[str, Any], outcome: Outcome 
     if state in ("23503", "23001"):
         return _reference(error, params)
     if state == "23514":
+        domain = f" of domain {error.diag.datatype_name}" if error.diag.datatype_name else ""
         return InvalidValueError(
-            f"{_offender(error, 'check', params)} is not allowed (constraint {error.diag.constraint_name})"
+            f"{_offender(error, 'check', params)} is not allowed (constraint {error.diag.constraint_name}{domain})"
         )
     if state == "23502":
         return InvalidValueError(f"{error.diag.column_name} must not be None")
@@ -219,7 +221,7 @@ def _other(error: psycopg.Error) -> SkilldbError:
 
 
 def _column(error: psycopg.Error, suffix: str) -> str:
-    """The middle of a constraint's name: `slug` of `skills_slug_key`."""
+    """The column in a constraint's name: `slug` of `skills_slug_key`, `status` of a domain's `status_check`."""
     name = error.diag.constraint_name or ""
     return name.removeprefix(f"{error.diag.table_name}_").removesuffix(f"_{suffix}")
 

@@ -43,11 +43,20 @@ counted AS (
     UPDATE skills AS s
     SET
         total_feedback = s.total_feedback + 1,
-        thumbs_up_count = s.thumbs_up_count + (submitted.feedback_type = 'thumbs_up')::integer,
-        thumbs_down_count = s.thumbs_down_count + (submitted.feedback_type = 'thumbs_down')::integer,
+        thumbs_up_count = s.thumbs_up_count + added.up,
+        thumbs_down_count = s.thumbs_down_count + added.down,
+        positive_feedback_pct = positive_percentage(
+            s.total_feedback + 1, s.thumbs_up_count + added.up, s.thumbs_down_count + added.down
+        ),
         metrics_updated_at = date_trunc('milliseconds', now())
-    FROM submitted
-    WHERE s.tenant_id = %(tenant_id)s AND s.id = submitted.skill_id
+    FROM (
+        SELECT
+            skill_id,
+            (feedback_type = 'thumbs_up')::integer AS up,
+            (feedback_type = 'thumbs_down')::integer AS down
+        FROM submitted
+    ) AS added
+    WHERE s.tenant_id = %(tenant_id)s AND s.id = added.skill_id
 )
 
 SELECT

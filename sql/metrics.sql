@@ -23,6 +23,7 @@ UPDATE skills AS s
 SET
     rating_count = r.rating_count,
     rating_sum = r.rating_sum,
+    average_rating = mean_rating(r.rating_sum, r.rating_count),
     metrics_updated_at = date_trunc('milliseconds', now())
 FROM (
     SELECT
@@ -41,6 +42,7 @@ SET
     total_feedback = f.total_feedback,
     thumbs_up_count = f.thumbs_up_count,
     thumbs_down_count = f.thumbs_down_count,
+    positive_feedback_pct = positive_percentage(f.total_feedback, f.thumbs_up_count, f.thumbs_down_count),
     metrics_updated_at = date_trunc('milliseconds', now())
 FROM (
     SELECT
@@ -59,11 +61,12 @@ UPDATE skills AS s
 SET
     priced_measurement_count = m.priced_measurement_count,
     token_cost_sum_microcents = m.token_cost_sum_microcents,
+    avg_token_cost_microcents = mean_cost(m.token_cost_sum_microcents, m.priced_measurement_count),
     metrics_updated_at = date_trunc('milliseconds', now())
 FROM (
     SELECT
-        coalesce(sum(priced_measurements), 0) AS priced_measurement_count,
-        coalesce(sum(cost_microcents), 0) AS token_cost_sum_microcents
+        coalesce(sum(priced_measurements), 0)::bigint AS priced_measurement_count,
+        coalesce(sum(cost_microcents), 0)::bigint AS token_cost_sum_microcents
     FROM skill_daily_costs
     WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
 ) AS m
@@ -145,13 +148,20 @@ CROSS JOIN
         VALUES
         ('rating_count', s.rating_count, coalesce(rated.ratings, 0)),
         ('rating_sum', s.rating_sum, coalesce(rated.rating_sum, 0)),
+        ('average_rating', s.average_rating, mean_rating(rated.rating_sum, rated.ratings)),
         -- A use may be counted without an event, so only a lower count is drift.
         ('total_uses', s.total_uses, greatest(s.total_uses, coalesce(used.events, 0))),
         ('total_feedback', s.total_feedback, coalesce(commented.feedback, 0)),
         ('thumbs_up_count', s.thumbs_up_count, coalesce(commented.up, 0)),
         ('thumbs_down_count', s.thumbs_down_count, coalesce(commented.down, 0)),
+        (
+            'positive_feedback_pct',
+            s.positive_feedback_pct,
+            positive_percentage(commented.feedback, commented.up, commented.down)
+        ),
         ('priced_measurement_count', s.priced_measurement_count, coalesce(measured.priced, 0)),
-        ('token_cost_sum_microcents', s.token_cost_sum_microcents, coalesce(measured.cost_sum, 0)::bigint)
+        ('token_cost_sum_microcents', s.token_cost_sum_microcents, coalesce(measured.cost_sum, 0)),
+        ('avg_token_cost_microcents', s.avg_token_cost_microcents, mean_cost(measured.cost_sum, measured.priced))
     ) AS m (metric, stored, actual)
-WHERE s.tenant_id = %(tenant_id)s AND m.stored <> m.actual
+WHERE s.tenant_id = %(tenant_id)s AND m.stored IS DISTINCT FROM m.actual
 ORDER BY s.id, m.metric;

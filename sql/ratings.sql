@@ -33,10 +33,17 @@ rated AS (
 counted AS (
     UPDATE skills AS s
     SET
-        rating_count = s.rating_count + CASE WHEN EXISTS (SELECT FROM former) THEN 0 ELSE 1 END,
-        rating_sum = s.rating_sum + rated.rating - coalesce((SELECT former.rating FROM former), 0),
+        rating_count = s.rating_count + added.ratings,
+        rating_sum = s.rating_sum + added.stars,
+        average_rating = mean_rating(s.rating_sum + added.stars, s.rating_count + added.ratings),
         metrics_updated_at = date_trunc('milliseconds', now())
-    FROM rated
+    FROM (
+        SELECT
+            CASE WHEN former.rating IS NULL THEN 1 ELSE 0 END AS ratings,
+            rated.rating - coalesce(former.rating, 0) AS stars
+        FROM rated
+        LEFT JOIN former ON TRUE
+    ) AS added
     WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 )
 
@@ -55,6 +62,7 @@ UPDATE skills AS s
 SET
     rating_count = s.rating_count - 1,
     rating_sum = s.rating_sum - deleted.rating,
+    average_rating = mean_rating(s.rating_sum - deleted.rating, s.rating_count - 1),
     metrics_updated_at = date_trunc('milliseconds', now())
 FROM deleted
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s

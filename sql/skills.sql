@@ -12,7 +12,7 @@ VALUES (
     %(description)s,
     %(category)s,
     %(tags)s::text[],
-    %(status)s,
+    %(status)s::text,
     %(hours_saved)s::integer,
     %(author_id)s
 )

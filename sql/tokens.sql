@@ -88,6 +88,9 @@ counted AS (
     SET
         priced_measurement_count = s.priced_measurement_count + costs.priced,
         token_cost_sum_microcents = s.token_cost_sum_microcents + costs.cost_sum,
+        avg_token_cost_microcents = mean_cost(
+            (s.token_cost_sum_microcents + costs.cost_sum)::bigint, s.priced_measurement_count + costs.priced
+        ),
         metrics_updated_at = date_trunc('milliseconds', now())
     FROM costs
     WHERE s.tenant_id = %(tenant_id)s AND s.id = costs.skill_id AND costs.priced > 0

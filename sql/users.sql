@@ -54,6 +54,7 @@ UPDATE skills AS s
 SET
     rating_count = s.rating_count - 1,
     rating_sum = s.rating_sum - r.rating,
+    average_rating = mean_rating(s.rating_sum - r.rating, s.rating_count - 1),
     metrics_updated_at = date_trunc('milliseconds', now())
 FROM ratings AS r
 WHERE

@@ -375,7 +375,7 @@ def _migrations(examined: Examined) -> Iterator[tuple[Level, str, str]]:
 
 
 def definitions(conn: Conn) -> dict[str, str]:
-    """The definition of each column, constraint and index, by its kind and name, in order."""
+    """The definition of each column, constraint, index, domain and SQL function, by its kind and name, in order."""
     return dict(conn.execute(_SQL["list_definitions"].sql).fetchall())
 
 
@@ -404,6 +404,8 @@ _MAKE_AGAIN = {
     "constraint": "ALTER TABLE ... DROP the constraint that differs, then ADD CONSTRAINT as expected; add a key or "
     f"check NOT VALID and then VALIDATE CONSTRAINT, so that nobody waits; {_KEYS}",
     "index": "DROP INDEX CONCURRENTLY the index that differs, then create it as expected, CONCURRENTLY",
+    "domain": "ALTER DOMAIN ... DROP CONSTRAINT the one that differs, then ADD CONSTRAINT as expected",
+    "function": "CREATE OR REPLACE FUNCTION as in migrations/, then `skilldb check`",
 }
 
 
@@ -582,7 +584,11 @@ _CHECKS: tuple[tuple[str, Check, str], ...] = (
         "every other role that has access to the tables is a member of skilldb_app and subject to the policies",
     ),
     ("queries", _queries, "the service may run every query of this version of skilldb"),
-    ("definitions", _definitions, "every column, constraint and index is as the migrations create it"),
+    (
+        "definitions",
+        _definitions,
+        "every column, constraint, index, domain and SQL function is as the migrations create it",
+    ),
     ("invalid indexes", _invalid, "every index is valid"),
     ("duplicate indexes", _redundant, "no index repeats another, or the first columns of one"),
     (

@@ -22,6 +22,23 @@ Check = Callable[[Conn], list[str]]
 APP = "skilldb_app"
 IMMUTABLE = {"skill_versions"}
 NEVER_UPDATED = {"tenant_id", "id", "created_at"}
+NEVER_INSERTED = {
+    "skills": {
+        "metrics_updated_at",
+        "total_uses",
+        "rating_count",
+        "rating_sum",
+        "average_rating",
+        "total_feedback",
+        "thumbs_up_count",
+        "thumbs_down_count",
+        "positive_feedback_pct",
+        "priced_measurement_count",
+        "token_cost_sum_microcents",
+        "avg_token_cost_microcents",
+    }
+}
+"""The counters and averages: a new row has none. INSERT is granted on the other columns."""
 
 _SQL = queries.load("admin/isolation")
 _GUARDS = queries.load("guards")
@@ -155,10 +172,14 @@ def privileges(conn: Conn) -> list[str]:
         match kind:
             case "relation" if name not in isolated:
                 allowed = False
+            case "relation" if column is not None and privilege == "INSERT":
+                allowed = column not in NEVER_INSERTED.get(name, ())
             case "relation" if column is not None:
                 allowed = privilege == "UPDATE" and column not in NEVER_UPDATED and name not in IMMUTABLE
+            case "relation" if privilege == "INSERT":
+                allowed = name not in NEVER_INSERTED
             case "relation":
-                allowed = privilege in ({"SELECT", "INSERT"} if name in IMMUTABLE else {"SELECT", "INSERT", "DELETE"})
+                allowed = privilege == "SELECT" or (privilege == "DELETE" and name not in IMMUTABLE)
             case "function":
                 allowed = privilege == "EXECUTE"
             # Every role needs these to connect and to use the schema.

@@ -121,6 +121,7 @@ STATEMENTS = (
     Kind(r"(GRANT|REVOKE) \S+ (TO|FROM)", None),
     Kind(r"(CREATE|ALTER|DROP) ROLE", None),
     Kind(r"(CREATE|CREATE OR REPLACE|DROP) (FUNCTION|AGGREGATE)", None),
+    Kind(r"(CREATE|DROP) DOMAIN(?!.* CASCADE\b)", None),
     Kind(r"INSERT INTO {table}", "ROW EXCLUSIVE", parents="ROW SHARE", reads="ACCESS SHARE"),
     Kind(r"UPDATE {table}", "ROW EXCLUSIVE", reads="ACCESS SHARE"),
     Kind(r"DELETE FROM {table}", "ROW EXCLUSIVE", children="ROW EXCLUSIVE", reads="ACCESS SHARE"),

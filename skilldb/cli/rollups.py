@@ -46,8 +46,8 @@ def check(
 ) -> None:
     """Compare every organisation's counters with its rollups, ratings and feedback. Exit status 1: one has drifted.
 
-    Each line shows the organisation, the skill, the counter, the stored value and the value it should have. With --raw
-    a line shows the organisation, the day, the rollup, its key, the figure and both values. --repair recomputes what
+    Each line shows the organisation, the skill, the counter or average, the stored value and the value it should have;
+    an average without rows is "-". With --raw a line shows the organisation, the day, the rollup, its key, the figure and both values. --repair recomputes what
     has drifted; the exit status is then 1 only if drift is left. Raw rows that were pruned are not missed.
     """
     if since is not None and not raw:
@@ -63,7 +63,8 @@ def check(
         left = list(drift.check(organisations)) if repair else found
     for id, counter in found:
         # Lines, not a table: a table would cut long ids, and a cut id cannot be looked up.
-        line = f"{id} {counter.skill_id} {counter.metric} {counter.stored} {counter.actual}"
+        stored, actual = ("-" if value is None else value for value in (counter.stored, counter.actual))
+        line = f"{id} {counter.skill_id} {counter.metric} {stored} {actual}"
         out.print(line, markup=False, soft_wrap=True)
     repaired = f" {len(found) - len(left)} repaired." if repair and found else ""
     drifted = f", {days} days of rollups drifted" if raw else ""

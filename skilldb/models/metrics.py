@@ -8,12 +8,12 @@ from datetime import date
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricDrift:
-    """A counter of a skill that differs from its rows."""
+    """A counter or average of a skill that differs from its rows. An average without rows is None."""
 
     skill_id: str
     metric: str
-    stored: int
-    actual: int
+    stored: int | None
+    actual: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

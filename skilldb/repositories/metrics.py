@@ -31,7 +31,7 @@ def update_skill_rating(skill_id: str) -> Statement[int | None]:
 
 
 def update_skill_feedback(skill_id: str) -> Statement[int | None]:
-    """Recompute the feedback counts from the feedback.
+    """Recompute the feedback counts and the percentage from the feedback.
 
     Returns the percentage of thumbs up, 0 to 100, rounded half up; None without votes. NotFoundError: no such skill.
     """
@@ -43,7 +43,7 @@ def update_skill_feedback(skill_id: str) -> Statement[int | None]:
 
 
 def update_skill_token_cost(skill_id: str) -> Statement[int | None]:
-    """Recompute count and sum of the token cost from the rollups, which hold every measurement ever recorded.
+    """Recompute count, sum and mean of the token cost from the rollups, which hold every measurement ever recorded.
 
     Returns the mean in microcents ($1 is 100,000,000), rounded half up; None without a priced measurement.
     NotFoundError: no such skill.
@@ -64,7 +64,7 @@ def format_rating(stored: int | None) -> str | None:
 
 
 def find_metric_drift() -> Statement[list[MetricDrift]]:
-    """Every counter and sum of every skill that differs from its ratings, feedback or rollups.
+    """Every counter, sum and average of every skill that differs from its ratings, feedback or rollups.
 
     Uses may be counted without an event, so `total_uses` has drifted only if it is below the number of events.
     """
@@ -72,7 +72,7 @@ def find_metric_drift() -> Statement[list[MetricDrift]]:
 
 
 def repair_metrics(skill_id: str) -> Statement[Skill]:
-    """Recompute all counters and sums of a skill from its ratings, feedback and rollups.
+    """Recompute all counters, sums and averages of a skill from its ratings, feedback and rollups.
 
     NotFoundError: no such skill.
     """

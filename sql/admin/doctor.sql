@@ -201,6 +201,7 @@ ORDER BY t.relname, c.relname;
 -- name: list_definitions()
 -- Every column, constraint and index of the schema's own tables, with its definition. NOT NULL is part of the column:
 -- the constraint that it is from PostgreSQL 18 on is left out. So is an index that belongs to a constraint.
+-- Domains and SQL functions are listed with them, because they say what a column may hold.
 WITH tables AS (
     SELECT
         c.oid,
@@ -210,6 +211,15 @@ WITH tables AS (
         c.relkind IN ('r', 'p')
         AND c.relnamespace = quote_ident(current_schema())::regnamespace
         AND c.relname !~ '^_?yoyo'
+),
+
+domain_constraints AS (
+    SELECT
+        c.contypid AS domain_oid,
+        string_agg(pg_get_constraintdef(c.oid), ' ' ORDER BY c.conname) AS definition
+    FROM pg_constraint AS c
+    WHERE c.contypid <> 0
+    GROUP BY c.contypid
 ),
 
 definitions (name, definition) AS (
@@ -241,10 +251,26 @@ definitions (name, definition) AS (
     FROM pg_index AS i
     INNER JOIN pg_class AS c ON c.oid = i.indexrelid
     INNER JOIN tables AS t ON t.oid = i.indrelid
-    WHERE NOT EXISTS (
-        SELECT FROM pg_constraint AS k
-        WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
-    )
+    WHERE
+        NOT EXISTS (
+            SELECT FROM pg_constraint AS k
+            WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
+        )
+    UNION ALL
+    SELECT
+        'domain ' || y.typname,
+        concat_ws(' ', format_type(y.typbasetype, y.typtypmod), k.definition)
+    FROM pg_type AS y
+    LEFT JOIN domain_constraints AS k ON k.domain_oid = y.oid
+    WHERE y.typtype = 'd' AND y.typnamespace = quote_ident(current_schema())::regnamespace
+    UNION ALL
+    SELECT
+        'function ' || p.oid::regprocedure,
+        -- One line, however PostgreSQL breaks it.
+        regexp_replace(pg_get_function_sqlbody(p.oid), '\s+', ' ', 'g')
+    FROM pg_proc AS p
+    INNER JOIN pg_language AS l ON l.oid = p.prolang AND l.lanname = 'sql'
+    WHERE p.pronamespace = quote_ident(current_schema())::regnamespace
 )
 
 SELECT

@@ -17,26 +17,32 @@ from tests.support.api import fill, new_user
 from tests.support.database import contents, rows
 from tests.support.server import Addresses
 
-# Each counter of a skill after `fill`, and a wrong value for it. No wrong value violates a CHECK.
+# Each counter of a skill after `fill`, and a wrong value for it. No wrong value is outside the domain of its column.
 TRUE = {
     "rating_count": 1,
     "rating_sum": 3,
+    "average_rating": 300,
     "total_uses": 2,
     "total_feedback": 3,
     "thumbs_up_count": 1,
     "thumbs_down_count": 1,
+    "positive_feedback_pct": 50,
     "priced_measurement_count": 1,
     "token_cost_sum_microcents": 1_050_000,
+    "avg_token_cost_microcents": 1_050_000,
 }
 FALSE = {
     "rating_count": 2,
     "rating_sum": 4,
+    "average_rating": 301,
     "total_uses": 1,
     "total_feedback": 9,
     "thumbs_up_count": 4,
     "thumbs_down_count": 5,
+    "positive_feedback_pct": 44,
     "priced_measurement_count": 7,
     "token_cost_sum_microcents": 1_050_001,
+    "avg_token_cost_microcents": 150_000,
 }
 FALSIFIED = (("acme", "s2"), ("globex", "s1"))
 
@@ -116,7 +122,7 @@ def test_every_falsified_counter_of_every_organisation_is_printed_with_both_valu
             ("globex", "s2", "token_cost_sum_microcents", "0", "1050000"),
         ]
     )
-    assert result.output.splitlines()[-1] == "2 organisations checked, 17 counters drifted."
+    assert result.output.splitlines()[-1] == "2 organisations checked, 23 counters drifted."
     assert contents(addresses.admin) == before
 
 
@@ -133,7 +139,7 @@ def test_repair_corrects_every_counter_and_the_next_check_is_clean(
 
     assert repaired.exit_code == 0
     assert drift(repaired) == drift(falsified) != []
-    assert repaired.output.splitlines()[-1] == "2 organisations checked, 17 counters drifted. 17 repaired."
+    assert repaired.output.splitlines()[-1] == "2 organisations checked, 23 counters drifted. 23 repaired."
     now = [t.execute(skills.get_skill(skill)) for t in both for skill in ("s1", "s2")]
     assert [without_time(skill) for skill in now] == [without_time(skill) for skill in right]
     # Counters without drift are unchanged, and so is their time.

@@ -339,6 +339,25 @@ CHANGED = {
         "ALTER TABLE ratings ALTER comment TYPE varchar(9)",
         "column ratings.comment differs: expected text, found character varying(9)",
     ),
+    "a domain of other values": (
+        "ALTER DOMAIN skills_rating_count DROP CONSTRAINT rating_count_check;"
+        "ALTER DOMAIN skills_rating_count ADD CONSTRAINT rating_count_check CHECK (VALUE >= -1)",
+        "domain skills_rating_count differs: expected bigint CHECK ((VALUE >= 0)), found bigint CHECK ((VALUE >= '-1'",
+    ),
+    "a domain without its constraint": (
+        "ALTER DOMAIN skills_status DROP CONSTRAINT status_check",
+        "domain skills_status differs: expected text CHECK ((VALUE = ANY (ARRAY['draft'::text, ",
+    ),
+    "a column without its domain": (
+        "ALTER TABLE skills ALTER total_uses TYPE bigint",
+        "column skills.total_uses differs: expected skills_total_uses NOT NULL DEFAULT 0, "
+        "found bigint NOT NULL DEFAULT 0",
+    ),
+    "another mean": (
+        "CREATE OR REPLACE FUNCTION mean_cost(cost_sum bigint, priced bigint) RETURNS bigint LANGUAGE sql IMMUTABLE "
+        "RETURN cost_sum / priced",
+        "function mean_cost(bigint,bigint) differs: expected RETURN (div((((2)::numeric * (cost_sum)::numeric) +",
+    ),
 }
 
 

@@ -68,6 +68,7 @@ STATEMENT_EXAMPLES = [
     "CREATE ROLE a_role",
     "CREATE OR REPLACE FUNCTION f() RETURNS TEXT LANGUAGE plpgsql AS $$ BEGIN UPDATE skills SET name = ''; END $$",
     "DROP FUNCTION raise_not_found(TEXT, TEXT)",
+    "CREATE DOMAIN hours AS INTEGER CHECK (VALUE >= 0)",
     "INSERT INTO user_skill_views (tenant_id, user_id, skill_id) SELECT tenant_id, 'u', id FROM skills",
     "UPDATE skills SET name = u.email FROM users AS u WHERE u.tenant_id = skills.tenant_id",
     "DELETE FROM skills",

@@ -103,7 +103,7 @@ def test_an_owner_who_is_subject_to_the_policies_counts_them_too(
     insert_uncounted(addresses.admin)
     aggregates = queries.folder("migrations") / f"{AGGREGATES}.sql"
     with owner_without_bypassrls(addresses) as owner, psycopg.connect(owner, autocommit=True) as conn:
-        conn.execute("SET search_path = pg_catalog, public, pg_temp")
+        conn.execute("SET search_path = public, pg_temp")
         with conn.transaction():
             conn.execute(aggregates.read_bytes())
             assert conn.execute("SELECT current_setting('app.current_tenant_id')").fetchone() == ("",)

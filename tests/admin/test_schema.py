@@ -48,6 +48,7 @@ def test_the_file_is_what_the_migrations_make(name: str, addresses: Addresses, p
         ("COMMENT ON COLUMN users.name IS 'A pet name'", r"\+.*A pet name"),
         ("ALTER TABLE users ALTER COLUMN role SET DEFAULT 'admin'", r"\+.*'admin'::text"),
         ("DROP FUNCTION raise_not_found", "-.*raise_not_found"),
+        ("ALTER DOMAIN skills_status DROP CONSTRAINT status_check", "-.*pending_review"),
     ],
 )
 def test_a_stale_file_is_found_and_the_command_named(
@@ -67,6 +68,8 @@ def test_a_stale_file_is_found_and_the_command_named(
         ("ALTER TABLE users ALTER COLUMN role DROP NOT NULL", "-column users.role: text NOT NULL"),
         ("ALTER TABLE ratings DROP CONSTRAINT ratings_rating_check", "-constraint ratings.ratings_rating_check: CHECK"),
         ("DROP INDEX skills_author_idx", "-index skills_author_idx: CREATE INDEX"),
+        ("ALTER DOMAIN skills_status DROP CONSTRAINT status_check", "-domain skills_status: text CHECK"),
+        ("DROP FUNCTION mean_rating", r"-function mean_rating\(bigint,bigint\): RETURN CASE"),
     ],
 )
 def test_stale_definitions_are_found_too(addresses: Addresses, statements: str, expected: str) -> None:

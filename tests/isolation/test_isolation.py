@@ -485,6 +485,8 @@ MUTANTS = [
     mutant("token_measurements", "GRANT UPDATE ON {on} TO skilldb_app", privileges),
     mutant("skill_versions", "GRANT UPDATE (content_hash) ON {on} TO skilldb_app", privileges),
     mutant("skill_versions", "GRANT DELETE ON {on} TO skilldb_app", privileges),
+    mutant("skills", "GRANT INSERT ON {on} TO skilldb_app", privileges),
+    mutant("skills", "GRANT INSERT (average_rating) ON {on} TO skilldb_app", privileges),
     mutant("benchmark_results", "GRANT SELECT ON {on} TO PUBLIC", privileges),
     mutant("users", "GRANT SELECT (email) ON {on} TO PUBLIC", privileges),
     mutant("ratings", "GRANT DELETE ON {on} TO skilldb_app WITH GRANT OPTION", privileges),

@@ -476,12 +476,18 @@ def test_falsified_feedback_counts_are_found_and_mended(addresses: Addresses, ac
         submitted(acme, type_)
     assert counts(acme, "s1") == (6, 67)
     falsified = (
-        "UPDATE skills SET total_feedback = 9, thumbs_up_count = 1, thumbs_down_count = 8, metrics_updated_at = NULL "
+        "UPDATE skills SET total_feedback = 9, thumbs_up_count = 1, thumbs_down_count = 8, "
+        "positive_feedback_pct = 11, metrics_updated_at = NULL "
         "WHERE id = 's1' RETURNING positive_feedback_pct"
     )
     drift = [
         MetricDrift(skill_id="s1", metric=metric, stored=stored, actual=actual)
-        for metric, stored, actual in (("thumbs_down_count", 8, 1), ("thumbs_up_count", 1, 2), ("total_feedback", 9, 6))
+        for metric, stored, actual in (
+            ("positive_feedback_pct", 11, 67),
+            ("thumbs_down_count", 8, 1),
+            ("thumbs_up_count", 1, 2),
+            ("total_feedback", 9, 6),
+        )
     ]
     for repair, expected in (
         (metrics.update_skill_feedback, 67),
@@ -640,9 +646,10 @@ def submitting_without_a_lock_of_the_user(new: NewSkillFeedback) -> Statement[Sk
 def counting_feedback_without_a_lock(new: NewSkillFeedback) -> Statement[SkillFeedback]:
     right = feedback.submit_feedback(new)
     recount = (
-        "1 + (SELECT count(*) FROM skill_feedback AS f WHERE f.tenant_id = %(tenant_id)s AND f.skill_id = %(skill_id)s)"
+        "total_feedback = 1 + ("
+        "SELECT count(*) FROM skill_feedback AS f WHERE f.tenant_id = %(tenant_id)s AND f.skill_id = %(skill_id)s)"
     )
-    return Statement(right.reader, altered(right.steps[-1], ("s.total_feedback + 1", recount)))
+    return Statement(right.reader, altered(right.steps[-1], ("total_feedback = s.total_feedback + 1", recount)))
 
 
 def recording_without_a_lock_of_the_user(new: NewTokenMeasurement) -> Statement[Any]:

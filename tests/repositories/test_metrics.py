@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import errors as pg
 
-from skilldb.errors import InvalidValueError, NotFoundError
-from skilldb.models import MetricDrift, NewSkillFeedback, NewUsageEvent
+from skilldb.errors import InvalidValueError, NotFoundError, translate
+from skilldb.models import MetricDrift, NewSkill, NewSkillFeedback, NewUsageEvent
+from skilldb.queries import folder
+from skilldb.queries import load as loaded
+from skilldb.query import Query
 from skilldb.repositories import feedback as feedback_repository
-from skilldb.repositories import metrics, ratings, skills, usage
+from skilldb.repositories import metrics, ratings, skills, usage, users
 from skilldb.statement import Statement
 from tests.support.api import Api, new_skill, new_user
 from tests.support.database import contents, refused, rows
+from tests.support.queries import altered
 from tests.support.server import Addresses
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -53,9 +60,9 @@ def measurements(addresses: Addresses, *costs: int | None) -> None:
         )
 
 
-def falsify(addresses: Addresses, column: str, value: int, skill: str = "s1") -> None:
+def falsify(addresses: Addresses, column: str, value: int | None, skill: str = "s1") -> None:
     """Set the column of the skill to a wrong value."""
-    changed = rows(addresses.admin, f"UPDATE skills SET {column} = {value} WHERE id = %s RETURNING id", skill)  # noqa: S608
+    changed = rows(addresses.admin, f"UPDATE skills SET {column} = %s WHERE id = %s RETURNING id", value, skill)  # noqa: S608
     assert changed == [(skill,)]
 
 
@@ -107,10 +114,20 @@ def test_averages_of_any_number_of_rows_are_rounded_from_the_exact_quotient(
     addresses: Addresses, acme: Api, count: int, above: int, rating: int, positive: int
 ) -> None:
     total, up = count * 901 // 200 + above, count * 101 // 200 + above
-    falsify(addresses, f"rating_sum = {total}, rating_count", count)
-    falsify(addresses, f"total_feedback = {count}, thumbs_down_count = {count - up}, thumbs_up_count", up)
-    found = acme.execute(skills.get_skill("s1"))
-    assert (found.average_rating, found.positive_feedback_pct) == (rating, positive)
+    falsify(addresses, f"rating_sum = {total - 5}, rating_count", count - 1)
+    falsify(addresses, f"total_feedback = {count}, thumbs_down_count = {count - up}, thumbs_up_count", up - 1)
+
+    def average_after(*statements: Statement[Any]) -> int | None:
+        acme.execute(*statements)
+        found: int | None = acme.execute(skills.get_skill("s1")).average_rating
+        return found
+
+    assert average_after(ratings.rate_skill("u1", "s1", 5)) == rating
+    assert average_after(ratings.rate_skill("u1", "s1", 1), ratings.rate_skill("u1", "s1", 5)) == rating
+    assert average_after(ratings.rate_skill("u2", "s1", 1), ratings.delete_rating("u2", "s1")) == rating
+    assert average_after(ratings.rate_skill("u2", "s1", 1), users.delete_user("u2")) == rating
+    acme.execute(feedback_repository.submit_feedback(NewSkillFeedback(skill_id="s1", feedback_type="thumbs_up")))
+    assert acme.execute(skills.get_skill("s1")).positive_feedback_pct == positive
 
 
 def test_the_last_count_of_all_is_refused_by_name(addresses: Addresses, acme: Api) -> None:
@@ -132,7 +149,7 @@ def test_the_average_rating_is_recomputed_from_the_ratings(addresses: Addresses,
     assert acme.execute(metrics.update_skill_rating("s1")) is None
     for user, rating in (("u1", 1), ("u2", 2), ("u3", 2)):
         acme.execute(ratings.rate_skill(user, "s1", rating), ratings.rate_skill(user, "s2", 5))
-    falsify(addresses, "rating_count = 7, rating_sum", 35)
+    falsify(addresses, "rating_count = 7, average_rating = 500, rating_sum", 35)
     assert acme.execute(skills.get_skill("s1")).average_rating == 500
     assert acme.execute(metrics.update_skill_rating("s1")) == 167
     repaired = acme.execute(skills.get_skill("s1"))
@@ -165,6 +182,21 @@ def test_the_token_cost_is_the_mean_of_the_priced_measurements(addresses: Addres
     assert acme.execute(metrics.update_skill_token_cost("s1")) == 1_250_000_000_001
     assert acme.execute(skills.get_skill("s1")).avg_token_cost_microcents == 1_250_000_000_001
     assert acme.execute(metrics.update_skill_token_cost("s2")) is None
+
+
+METRICS = (
+    "total_uses",
+    "rating_count",
+    "rating_sum",
+    "average_rating",
+    "total_feedback",
+    "thumbs_up_count",
+    "thumbs_down_count",
+    "positive_feedback_pct",
+    "priced_measurement_count",
+    "token_cost_sum_microcents",
+    "avg_token_cost_microcents",
+)
 
 
 EACH: dict[str, Callable[[str], Statement[Any]]] = {
@@ -238,6 +270,8 @@ def test_every_falsified_counter_is_found_with_both_values_and_repaired(
         ("thumbs_down_count", 0, 1),
         ("priced_measurement_count", 0, 2),
         ("token_cost_sum_microcents", 0, 40),
+        ("positive_feedback_pct", None, 67),
+        ("avg_token_cost_microcents", None, 20),
     }
     right = acme.execute(metrics.repair_metrics("s1"))
     assert right == acme.execute(skills.get_skill("s1"))
@@ -254,6 +288,10 @@ def test_every_falsified_counter_is_found_with_both_values_and_repaired(
         ("thumbs_down_count", 0, 1),
         ("priced_measurement_count", 3, 2),
         ("token_cost_sum_microcents", 41, 40),
+        ("average_rating", 351, 350),
+        ("positive_feedback_pct", 66, 67),
+        ("avg_token_cost_microcents", 21, 20),
+        ("avg_token_cost_microcents", None, 20),
     ):
         falsify(addresses, column, false)
         drift = MetricDrift(skill_id="s1", metric=column, stored=false, actual=actual)
@@ -261,17 +299,170 @@ def test_every_falsified_counter_is_found_with_both_values_and_repaired(
         assert api("globex").execute(metrics.find_metric_drift()) == []
         repaired = acme.execute(metrics.repair_metrics("s1"))
         assert acme.execute(metrics.find_metric_drift()) == []
-        assert (repaired.updated_at, repaired.average_rating, repaired.positive_feedback_pct) == (
-            right.updated_at,
-            350,
-            67,
-        )
+        assert repaired == replace(right, metrics_updated_at=repaired.metrics_updated_at)
 
     falsify(addresses, "total_feedback", 5)
     falsify(addresses, "total_feedback", 1, skill="s2")
     assert [d.skill_id for d in acme.execute(metrics.find_metric_drift())] == ["s1", "s2"]
     acme.execute(metrics.repair_metrics("s1"))
     assert [d.skill_id for d in acme.execute(metrics.find_metric_drift())] == ["s2"]
+
+
+def test_an_average_without_rows_is_found_and_removed(addresses: Addresses, acme: Api) -> None:
+    for column in ("average_rating", "positive_feedback_pct", "avg_token_cost_microcents"):
+        falsify(addresses, column, 100)
+        drift = MetricDrift(skill_id="s1", metric=column, stored=100, actual=None)
+        assert acme.execute(metrics.find_metric_drift()) == [drift]
+        acme.execute(metrics.repair_metrics("s1"))
+        assert acme.execute(metrics.find_metric_drift()) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "domain"),
+    [
+        ("tags", [[None], ["a", None]], "skills_tags"),
+        ("status", ["", "unknown"], "skills_status"),
+        ("hours_saved", [-1], "skills_hours_saved"),
+        ("published_version", [0], "skills_published_version"),
+        ("total_uses", [-1], "skills_total_uses"),
+        ("rating_count", [-1], "skills_rating_count"),
+        ("rating_sum", [-1], "skills_rating_sum"),
+        ("average_rating", [0, 99, 501], "skills_average_rating"),
+        ("total_feedback", [-1], "skills_feedback_count"),
+        ("thumbs_up_count", [-1], "skills_feedback_count"),
+        ("thumbs_down_count", [-1], "skills_feedback_count"),
+        ("positive_feedback_pct", [-1, 101], "skills_positive_feedback_pct"),
+        ("priced_measurement_count", [-1], "skills_token_cost"),
+        ("token_cost_sum_microcents", [-1], "skills_token_cost"),
+        ("avg_token_cost_microcents", [-1], "skills_token_cost"),
+    ],
+)
+def test_the_domain_of_each_column_refuses_a_value_that_cannot_be(
+    addresses: Addresses, acme: Api, column: str, values: list[Any], domain: str
+) -> None:
+    ((type_,),) = rows(
+        addresses.admin,
+        "SELECT t.typbasetype::regtype::text FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid "
+        "WHERE a.attrelid = 'skills'::regclass AND a.attname = %s",
+        column,
+    )
+    for value in values:
+        with pytest.raises(pg.CheckViolation) as caught:
+            rows(addresses.admin, f"UPDATE skills SET {column} = %s::{type_} RETURNING id", value)  # noqa: S608
+        assert caught.value.diag.datatype_name == domain
+        named = domain.removeprefix("skills_")
+        error = translate(caught.value, {"skill_id": "s1"})
+        assert isinstance(error, InvalidValueError)
+        assert str(error) == f"{named} (skill_id='s1') is not allowed (constraint {named}_check of domain {domain})"
+
+
+def test_an_invalid_value_is_named_with_its_column(addresses: Addresses, acme: Api) -> None:
+    new = NewSkill(name="n", slug="n", description="d", category="c")
+    for statement, told in (
+        (skills.create_skill(replace(new, status="lost")), "status 'lost'"),
+        (skills.create_skill(replace(new, hours_saved=-1)), "hours_saved -1"),
+        (skills.update_skill("s1", {"status": "lost"}), "status 'lost'"),
+        (skills.update_skill("s1", {"hours_saved": -1}), "hours_saved -1"),
+    ):
+        name = told.split()[0]
+        with refused(
+            addresses,
+            InvalidValueError,
+            f"{told} is not allowed (constraint {name}_check of domain skills_{name})",
+            cause=pg.CheckViolation,
+        ):
+            acme.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("falsified", "rating"), [("rating_sum = 7, rating_count = 1", 5), ("rating_sum = 999, rating_count = 1000", 1)]
+)
+def test_a_sum_that_so_many_ratings_cannot_have_is_refused_also_if_its_average_is_one(
+    addresses: Addresses, acme: Api, falsified: str, rating: int
+) -> None:
+    rows(addresses.admin, f"UPDATE skills SET {falsified} WHERE id = 's1' RETURNING 1")  # noqa: S608
+    named = ("average_rating", f"rating={rating}", "'s1'", "is not allowed")
+    with refused(addresses, InvalidValueError, *named, cause=pg.CheckViolation):
+        acme.execute(ratings.rate_skill("u1", "s1", rating))
+
+
+def test_more_thumbs_than_feedback_items_are_refused(addresses: Addresses, acme: Api) -> None:
+    falsify(addresses, "total_feedback = 0, thumbs_up_count", 2)
+    with refused(addresses, InvalidValueError, "positive_feedback_pct", "is not allowed", cause=pg.CheckViolation):
+        acme.execute(feedback_repository.submit_feedback(NewSkillFeedback(skill_id="s1", feedback_type="suggestion")))
+
+
+def test_a_count_below_zero_is_refused_by_name(addresses: Addresses, acme: Api) -> None:
+    acme.execute(ratings.rate_skill("u1", "s1", 3))
+    falsify(addresses, "rating_sum = 0, rating_count", 0)
+    with refused(addresses, InvalidValueError, "rating_count (user_id='u1', skill_id='s1')", cause=pg.CheckViolation):
+        acme.execute(ratings.delete_rating("u1", "s1"))
+
+
+def test_a_service_cannot_insert_counts_or_averages(addresses: Addresses, acme: Api) -> None:
+    for column in METRICS:
+        with psycopg.connect(addresses.service) as conn, pytest.raises(pg.InsufficientPrivilege):
+            conn.execute(
+                "INSERT INTO skills (tenant_id, id, name, slug, description, category, "  # noqa: S608
+                f"{column}) VALUES ('acme', 'n', 'n', 'n', 'n', 'n', 1)".encode()
+            )
+
+
+def test_the_planner_puts_the_arithmetic_of_each_average_in_the_place_of_its_function(
+    addresses: Addresses, acme: Api
+) -> None:
+    """A call would cost more than the whole UPDATE."""
+    asked = [query for name in ("metrics", "ratings", "feedback", "tokens", "users") for query in loaded(name).values()]
+    asked = [query for query in asked if re.search(rb"\b(mean_rating|positive_percentage|mean_cost)\(", query.sql)]
+    assert len(asked) == 9
+    with psycopg.connect(addresses.service, autocommit=True) as conn:
+        conn.execute("SET plan_cache_mode = force_generic_plan")
+        for query in asked:
+            conn.execute(b"PREPARE q AS " + query.numbered)
+            arguments = ", ".join(["NULL"] * len(query.types))
+            plan = conn.execute(f"EXPLAIN (VERBOSE) EXECUTE q ({arguments})".encode()).fetchall()
+            # EXPLAIN does not show the lists of VALUES.
+            assert "div(" in str(plan) or query.name == "find_metric_drift"
+            assert not re.search(r"(mean_rating|positive_percentage|mean_cost)\(", str(plan)), query.name
+            conn.execute("DEALLOCATE q")
+
+
+AVERAGES = {
+    "rating_sum": "average_rating = mean_rating(",
+    "rating_count": "average_rating = mean_rating(",
+    "thumbs_up_count": "positive_feedback_pct = positive_percentage(",
+    "thumbs_down_count": "positive_feedback_pct = positive_percentage(",
+    "total_feedback": "positive_feedback_pct = positive_percentage(",
+    "token_cost_sum_microcents": "avg_token_cost_microcents = mean_cost(",
+    "priced_measurement_count": "avg_token_cost_microcents = mean_cost(",
+}
+
+
+def without_average(query: Query) -> list[str]:
+    """The sums that the query changes without writing their average."""
+    # The loader writes the name of the query after its first word.
+    (_, *updates) = re.split(r"\bUPDATE (?:/\*.*?\*/ )?skills\b", query.sql.decode())
+    changed = [(column, update) for update in updates for column in AVERAGES if re.search(rf"\b{column} =", update)]
+    return [f"{query.name}: {column}" for column, update in changed if AVERAGES[column] not in update]
+
+
+def test_every_query_that_changes_a_sum_writes_its_average() -> None:
+    files = [path.stem for path in folder("sql").glob("*.sql")]
+    assert [found for file in files for query in loaded(file).values() for found in without_average(query)] == []
+
+
+def test_a_query_that_forgets_the_average_is_named() -> None:
+    for file, name in (("ratings", "delete_rating"), ("metrics", "update_skill_rating")):
+        forgetful = altered(loaded(file)[name], ("average_rating = ", "average_rated = "))
+        assert without_average(forgetful) == [f"{name}: rating_sum", f"{name}: rating_count"]
+
+
+def test_skills_has_no_check(addresses: Addresses) -> None:
+    """PostgreSQL would read it from its text in every UPDATE, whatever that changes."""
+    found = "SELECT conname FROM pg_constraint WHERE conrelid = 'skills'::regclass AND contype = 'c'"
+    assert rows(addresses.admin, found) == []
+    generated = "SELECT attname FROM pg_attribute WHERE attrelid = 'skills'::regclass AND attgenerated <> ''"
+    assert rows(addresses.admin, generated) == []
 
 
 def test_uses_counted_without_an_event_are_no_drift_and_survive_the_repair(addresses: Addresses, acme: Api) -> None:

@@ -418,9 +418,10 @@ def test_a_sum_beyond_its_range_is_refused(addresses: Addresses, acme: Api) -> N
     most = 2**63 - 1
     rows(
         addresses.admin,
-        "UPDATE skills SET priced_measurement_count = 1, token_cost_sum_microcents = %s WHERE id = 's1' RETURNING 1",
-        most,
+        "UPDATE skills SET priced_measurement_count = 0, token_cost_sum_microcents = %s WHERE id = 's1' RETURNING 1",
+        most - 1,
     )
+    acme.execute(tokens.record_token_measurement(measured(1)))
     assert acme.execute(skills.get_skill("s1")).avg_token_cost_microcents == most
     with refused(addresses, InvalidValueError, "out of range", cause=pg.NumericValueOutOfRange):
         acme.execute(tokens.record_token_measurement(measured(1)))
@@ -530,10 +531,12 @@ def test_measurements_go_with_their_skill(addresses: Addresses, acme: Api) -> No
 def test_a_falsified_cost_is_found_and_repaired(addresses: Addresses, acme: Api) -> None:
     acme.execute(tokens.record_token_measurements([measured(10), measured(31), measured(None), measured(1, "s2")]))
     falsified = (
-        "UPDATE skills SET priced_measurement_count = 1, token_cost_sum_microcents = 40, metrics_updated_at = NULL "
+        "UPDATE skills SET priced_measurement_count = 1, token_cost_sum_microcents = 40, "
+        "avg_token_cost_microcents = 40, metrics_updated_at = NULL "
         "WHERE id = 's1' RETURNING avg_token_cost_microcents"
     )
     drift = [
+        MetricDrift(skill_id="s1", metric="avg_token_cost_microcents", stored=40, actual=21),
         MetricDrift(skill_id="s1", metric="priced_measurement_count", stored=1, actual=2),
         MetricDrift(skill_id="s1", metric="token_cost_sum_microcents", stored=40, actual=41),
     ]

@@ -236,7 +236,7 @@ ERRORS = {
     "a slug unique among all": Sabotage(sql="CREATE UNIQUE INDEX ON skills (slug) WHERE slug NOT IN ('sql', 'go')"),
     "a rating replaced and counted twice": Sabotage(
         query="ratings.rate_skill",
-        was="- coalesce((SELECT former.rating FROM former), 0)",
+        was="- coalesce(former.rating, 0)",
         becomes="",
     ),
     "the seen version counts as new": Sabotage(

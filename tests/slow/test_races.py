@@ -69,12 +69,12 @@ def recomputing_in_one_statement(user_id: str, skill_id: str, rating: int) -> St
     recomputing = altered(
         right.steps[-1],
         (
-            "s.rating_count + CASE WHEN EXISTS (SELECT FROM former) THEN 0 ELSE 1 END",
-            f"1 + (SELECT count(*) {others})",
+            "rating_count = s.rating_count + added.ratings",
+            f"rating_count = 1 + (SELECT count(*) {others})",
         ),
         (
-            "s.rating_sum + rated.rating - coalesce((SELECT former.rating FROM former), 0)",
-            f"rated.rating + (SELECT coalesce(sum(rating), 0) {others})",
+            "rating_sum = s.rating_sum + added.stars",
+            f"rating_sum = (SELECT rated.rating FROM rated) + (SELECT coalesce(sum(rating), 0) {others})",  # noqa: S608
         ),
     )
     return Statement(right.reader, recomputing)

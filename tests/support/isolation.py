@@ -68,16 +68,19 @@ def _columns(conn: Conn, table: int) -> tuple[Column, ...]:
         r"""
         SELECT
             a.attname,
-            format_type(a.atttypid, NULL),
+            format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL),
             a.attnotnull AND NOT a.atthasdef AND a.attidentity = '',
             has_column_privilege(a.attrelid, a.attnum, 'UPDATE'),
             (
                 SELECT (regexp_match(pg_get_constraintdef(k.oid), 'ANY \(+ARRAY\[''([^'']*)'''))[1]
                 FROM pg_constraint AS k
-                WHERE k.conrelid = a.attrelid AND k.contype = 'c' AND k.conkey = ARRAY[a.attnum]
+                WHERE
+                    k.contype = 'c'
+                    AND (k.contypid = t.oid OR (k.conrelid = a.attrelid AND k.conkey = ARRAY[a.attnum]))
                 LIMIT 1
             )
         FROM pg_attribute AS a
+        INNER JOIN pg_type AS t ON t.oid = a.atttypid
         WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
         ORDER BY a.attnum
         """,

@@ -276,9 +276,11 @@ _STATEMENTS = (
     UPDATE skills AS s
     SET
         total_uses = coalesce(e.events, 0), rating_count = coalesce(r.ratings, 0), rating_sum = coalesce(r.total, 0),
+        average_rating = mean_rating(r.total, r.ratings),
         total_feedback = coalesce(f.pieces, 0), thumbs_up_count = coalesce(f.up, 0),
-        thumbs_down_count = coalesce(f.down, 0), priced_measurement_count = coalesce(m.priced, 0),
-        token_cost_sum_microcents = coalesce(m.cost, 0), metrics_updated_at = now()
+        thumbs_down_count = coalesce(f.down, 0), positive_feedback_pct = positive_percentage(f.pieces, f.up, f.down),
+        priced_measurement_count = coalesce(m.priced, 0), token_cost_sum_microcents = coalesce(m.cost, 0),
+        avg_token_cost_microcents = mean_cost(m.cost, m.priced), metrics_updated_at = now()
     FROM skills AS t
     LEFT JOIN (
         SELECT tenant_id, skill_id, count(*) AS events FROM usage_events GROUP BY tenant_id, skill_id
@@ -295,7 +297,8 @@ _STATEMENTS = (
     ) AS f ON f.tenant_id = t.tenant_id AND f.skill_id = t.id
     LEFT JOIN (
         SELECT
-            tenant_id, skill_id, count(estimated_cost_microcents) AS priced, sum(estimated_cost_microcents) AS cost
+            tenant_id, skill_id, count(estimated_cost_microcents) AS priced,
+            sum(estimated_cost_microcents)::bigint AS cost
         FROM token_measurements GROUP BY tenant_id, skill_id
     ) AS m ON m.tenant_id = t.tenant_id AND m.skill_id = t.id
     WHERE s.tenant_id = t.tenant_id AND s.id = t.id

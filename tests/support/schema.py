@@ -54,7 +54,9 @@ def markdown(conn: Conn) -> str:
 
     It does not say which queries use an index: the planner chooses, and tests/slow/test_plans.py asserts the choice.
     """
-    return "\n".join([_INTRODUCTION, *_diagram(conn), *_tables(conn), *_functions(conn)]).strip() + "\n"
+    return (
+        "\n".join([_INTRODUCTION, *_diagram(conn), *_tables(conn), *_domains(conn), *_functions(conn)]).strip() + "\n"
+    )
 
 
 def definitions(conn: Conn) -> str:
@@ -118,6 +120,13 @@ def _tables(conn: Conn) -> Iterator[str]:
             yield f"- `{grantee}`: {privileges}"
 
 
+def _domains(conn: Conn) -> Iterator[str]:
+    yield "\n## Domains\n\nA domain is the type of a column, and says which values the column may have.\n"
+    yield "| domain | type | constraint |\n|---|---|---|"
+    for name, [(type, constraint)] in _rows(conn, _DOMAINS).items():
+        yield f"| `{name}` | {type} | {_code(constraint)} |"
+
+
 def _functions(conn: Conn) -> Iterator[str]:
     yield "\n## Functions"
     for name, [(signature, language, comment, grantees)] in _rows(conn, _FUNCTIONS).items():
@@ -152,13 +161,17 @@ _COLUMNS = """
 SELECT
     c.relname,
     a.attname,
-    format_type(a.atttypid, a.atttypmod),
+    CASE
+        WHEN t.typtype = 'd' THEN format('%s (`%s`)', format_type(t.typbasetype, t.typtypmod), t.typname)
+        ELSE format_type(a.atttypid, a.atttypmod)
+    END,
     NOT a.attnotnull,
     pg_get_expr(d.adbin, d.adrelid),
     a.attgenerated <> '',
     col_description(a.attrelid, a.attnum)
 FROM pg_attribute AS a
 INNER JOIN pg_class AS c ON c.oid = a.attrelid
+INNER JOIN pg_type AS t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE
     c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace
@@ -237,6 +250,23 @@ SELECT
 FROM privileges
 GROUP BY relname, grantee
 ORDER BY relname COLLATE "C", grantee COLLATE "C"
+"""
+
+_DOMAINS = """
+SELECT
+    y.typname,
+    format_type(y.typbasetype, y.typtypmod),
+    coalesce(
+        (
+            SELECT string_agg(pg_get_constraintdef(c.oid), ', ' ORDER BY c.conname)
+            FROM pg_constraint AS c
+            WHERE c.contypid = y.oid
+        ),
+        'none'
+    )
+FROM pg_type AS y
+WHERE y.typtype = 'd' AND y.typnamespace = 'public'::regnamespace
+ORDER BY y.typname COLLATE "C"
 """
 
 _FUNCTIONS = """
