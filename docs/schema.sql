@@ -33,21 +33,19 @@ CREATE DOMAIN public.skills_token_cost AS bigint
 CREATE DOMAIN public.skills_total_uses AS bigint
 	CONSTRAINT total_uses_check CHECK ((VALUE >= 0));
 
-CREATE FUNCTION public.add_daily_uses(total integer[], added integer[]) RETURNS integer[]
+CREATE FUNCTION public.add_uses(total bigint[], added bigint[]) RETURNS bigint[]
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
-    FOR day IN array_lower(added, 1)..array_upper(added, 1) LOOP
-        IF added[day] IS NOT NULL THEN
-            total[day] := coalesce(total[day], 0) + added[day];
-        END IF;
+    FOR day IN array_lower(added, 1)..31 LOOP
+        total[day] := coalesce(total[day], 0) + added[day];
     END LOOP;
     RETURN total;
 END
 $$;
 
-COMMENT ON FUNCTION public.add_daily_uses(total integer[], added integer[]) IS 'Adds two arrays of uses, each day to the same day. No array may be empty.';
+COMMENT ON FUNCTION public.add_uses(total bigint[], added bigint[]) IS 'Adds two arrays of uses_to_day. Both end with day 31.';
 
 CREATE FUNCTION public.mean_cost(cost_sum bigint, priced bigint) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -101,13 +99,25 @@ $$;
 
 COMMENT ON FUNCTION public.raise_not_found(kind text, id text) IS 'Always raises SQLSTATE P0002, naming what was not found. Returns text so that an expression can call it.';
 
-CREATE AGGREGATE public.sum_daily_uses(integer[]) (
-    SFUNC = public.add_daily_uses,
-    STYPE = integer[],
+CREATE FUNCTION public.uses_between(uses_to_day bigint[], month date, first_day date, last_day date) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (COALESCE((uses_to_day)[LEAST(((last_day - month) + 1), 31)], (0)::bigint) - COALESCE((uses_to_day)[(first_day - month)], (0)::bigint));
+
+COMMENT ON FUNCTION public.uses_between(uses_to_day bigint[], month date, first_day date, last_day date) IS 'The uses of the days of this month that lie between two days, both included; 0 if none does.';
+
+CREATE FUNCTION public.uses_on(day date, uses bigint) RETURNS bigint[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN array_fill(uses, ARRAY[(32 - (EXTRACT(day FROM day))::integer)], ARRAY[(EXTRACT(day FROM day))::integer]);
+
+COMMENT ON FUNCTION public.uses_on(day date, uses bigint) IS 'The uses_to_day of a month whose only uses are on this day.';
+
+CREATE AGGREGATE public.sum_uses(bigint[]) (
+    SFUNC = public.add_uses,
+    STYPE = bigint[],
     PARALLEL = safe
 );
 
-COMMENT ON AGGREGATE public.sum_daily_uses(integer[]) IS 'The sum of arrays of uses, each day by itself.';
+COMMENT ON AGGREGATE public.sum_uses(bigint[]) IS 'The sum of arrays of uses_to_day, added by add_uses().';
 
 CREATE TABLE public.benchmark_results (
     tenant_id text NOT NULL,
@@ -363,7 +373,7 @@ CREATE TABLE public.skill_monthly_uses (
     tenant_id text NOT NULL,
     skill_id text NOT NULL,
     month date NOT NULL,
-    daily_uses integer[] NOT NULL
+    uses_to_day bigint[] NOT NULL
 )
 WITH (fillfactor='80');
 
@@ -373,7 +383,7 @@ COMMENT ON TABLE public.skill_monthly_uses IS 'The recorded uses of a skill on e
 
 COMMENT ON COLUMN public.skill_monthly_uses.month IS 'The first day of the month.';
 
-COMMENT ON COLUMN public.skill_monthly_uses.daily_uses IS 'The uses of each day; the subscript is the day of the month. A day that is NULL or missing has none.';
+COMMENT ON COLUMN public.skill_monthly_uses.uses_to_day IS 'The uses from the first of the month to the end of each day. The subscript is the day, up to 31 in every month.';
 
 CREATE TABLE public.skill_versions (
     tenant_id text NOT NULL,
@@ -557,7 +567,7 @@ CREATE TABLE public.tool_monthly_uses (
     tenant_id text NOT NULL,
     tool_name text NOT NULL,
     month date NOT NULL,
-    daily_uses integer[] NOT NULL
+    uses_to_day bigint[] NOT NULL
 )
 WITH (fillfactor='80');
 
@@ -567,7 +577,7 @@ COMMENT ON TABLE public.tool_monthly_uses IS 'The recorded uses of a tool on eac
 
 COMMENT ON COLUMN public.tool_monthly_uses.month IS 'The first day of the month.';
 
-COMMENT ON COLUMN public.tool_monthly_uses.daily_uses IS 'As in skill_monthly_uses.';
+COMMENT ON COLUMN public.tool_monthly_uses.uses_to_day IS 'As in skill_monthly_uses.';
 
 CREATE TABLE public.usage_events (
     tenant_id text NOT NULL,
@@ -597,7 +607,7 @@ CREATE TABLE public.user_monthly_uses (
     tenant_id text NOT NULL,
     user_id text NOT NULL,
     month date NOT NULL,
-    daily_uses integer[] NOT NULL
+    uses_to_day bigint[] NOT NULL
 )
 WITH (fillfactor='80');
 
@@ -607,7 +617,7 @@ COMMENT ON TABLE public.user_monthly_uses IS 'The recorded uses of a user on eac
 
 COMMENT ON COLUMN public.user_monthly_uses.month IS 'The first day of the month.';
 
-COMMENT ON COLUMN public.user_monthly_uses.daily_uses IS 'As in skill_monthly_uses.';
+COMMENT ON COLUMN public.user_monthly_uses.uses_to_day IS 'As in skill_monthly_uses.';
 
 CREATE TABLE public.user_skill_views (
     tenant_id text NOT NULL,
@@ -992,8 +1002,8 @@ ALTER TABLE public.user_skill_views ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
 
-REVOKE ALL ON FUNCTION public.add_daily_uses(total integer[], added integer[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.add_daily_uses(total integer[], added integer[]) TO skilldb_app;
+REVOKE ALL ON FUNCTION public.add_uses(total bigint[], added bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.add_uses(total bigint[], added bigint[]) TO skilldb_app;
 
 REVOKE ALL ON FUNCTION public.mean_cost(cost_sum bigint, priced bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.mean_cost(cost_sum bigint, priced bigint) TO skilldb_app;
@@ -1013,8 +1023,14 @@ GRANT ALL ON FUNCTION public.raise_invalid_value(kind text, value text, reason t
 REVOKE ALL ON FUNCTION public.raise_not_found(kind text, id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.raise_not_found(kind text, id text) TO skilldb_app;
 
-REVOKE ALL ON FUNCTION public.sum_daily_uses(integer[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.sum_daily_uses(integer[]) TO skilldb_app;
+REVOKE ALL ON FUNCTION public.uses_between(uses_to_day bigint[], month date, first_day date, last_day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.uses_between(uses_to_day bigint[], month date, first_day date, last_day date) TO skilldb_app;
+
+REVOKE ALL ON FUNCTION public.uses_on(day date, uses bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.uses_on(day date, uses bigint) TO skilldb_app;
+
+REVOKE ALL ON FUNCTION public.sum_uses(bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.sum_uses(bigint[]) TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.benchmark_results TO skilldb_app;
 
@@ -1106,7 +1122,7 @@ GRANT UPDATE(review_notes) ON TABLE public.skill_feedback TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.skill_monthly_uses TO skilldb_app;
 
-GRANT UPDATE(daily_uses) ON TABLE public.skill_monthly_uses TO skilldb_app;
+GRANT UPDATE(uses_to_day) ON TABLE public.skill_monthly_uses TO skilldb_app;
 
 GRANT SELECT,INSERT ON TABLE public.skill_versions TO skilldb_app;
 
@@ -1178,7 +1194,7 @@ GRANT UPDATE(user_id) ON TABLE public.token_measurements TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.tool_monthly_uses TO skilldb_app;
 
-GRANT UPDATE(daily_uses) ON TABLE public.tool_monthly_uses TO skilldb_app;
+GRANT UPDATE(uses_to_day) ON TABLE public.tool_monthly_uses TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.usage_events TO skilldb_app;
 
@@ -1186,7 +1202,7 @@ GRANT UPDATE(user_id) ON TABLE public.usage_events TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.user_monthly_uses TO skilldb_app;
 
-GRANT UPDATE(daily_uses) ON TABLE public.user_monthly_uses TO skilldb_app;
+GRANT UPDATE(uses_to_day) ON TABLE public.user_monthly_uses TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.user_skill_views TO skilldb_app;
 

@@ -1,56 +1,79 @@
 -- The uses of each day, by skill, by tool and by user, so that a report reads a few rows and not every event.
--- One row holds a month: the thirty days of a report are two rows of a skill and not thirty. The subscript of
--- daily_uses is the day of the month. A day without uses is 0 or NULL, or lies outside the array.
+-- One row holds a month: the thirty days of a report are two rows of a skill and not thirty. The element of
+-- uses_to_day for a day is the number of uses from the first of the month to the end of that day. So the uses of any
+-- days of a month are the difference of two elements. The subscript is the day of the month. Before the first element
+-- there are no uses. The last element is that of day 31 in every month, and so the number of uses in the month.
 -- Locks: SHARE ROW EXCLUSIVE on tenants, users and skills for the foreign keys, and SHARE on usage_events while its
 -- rows are counted, all to the end of the transaction. The tables are new. An older version of skilldb does not write
 -- rollups: stop it before, or run `skilldb rebuild-rollups` after it has stopped.
 SET LOCAL lock_timeout = '5s';
 
-CREATE OR REPLACE FUNCTION add_daily_uses(total INTEGER[], added INTEGER[]) RETURNS INTEGER[]
+CREATE OR REPLACE FUNCTION add_uses(total BIGINT[], added BIGINT[]) RETURNS BIGINT[]
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    FOR day IN array_lower(added, 1)..array_upper(added, 1) LOOP
-        IF added[day] IS NOT NULL THEN
-            total[day] := coalesce(total[day], 0) + added[day];
-        END IF;
+    FOR day IN array_lower(added, 1)..31 LOOP
+        total[day] := coalesce(total[day], 0) + added[day];
     END LOOP;
     RETURN total;
 END
 $$;
 
-COMMENT ON FUNCTION add_daily_uses IS
-'Adds two arrays of uses, each day to the same day. No array may be empty.';
+COMMENT ON FUNCTION add_uses IS 'Adds two arrays of uses_to_day. Both end with day 31.';
 
-REVOKE ALL ON FUNCTION add_daily_uses FROM public;
-GRANT EXECUTE ON FUNCTION add_daily_uses TO skilldb_app;
+REVOKE ALL ON FUNCTION add_uses FROM public;
+GRANT EXECUTE ON FUNCTION add_uses TO skilldb_app;
 
 DO $$
 BEGIN
-    CREATE OR REPLACE AGGREGATE sum_daily_uses(INTEGER[]) (
-        SFUNC = add_daily_uses,
-        STYPE = INTEGER[],
+    CREATE OR REPLACE AGGREGATE sum_uses(BIGINT[]) (
+        SFUNC = add_uses,
+        STYPE = BIGINT[],
         PARALLEL = SAFE
     );
-    COMMENT ON AGGREGATE sum_daily_uses(INTEGER[]) IS 'The sum of arrays of uses, each day by itself.';
+    COMMENT ON AGGREGATE sum_uses(BIGINT[]) IS 'The sum of arrays of uses_to_day, added by add_uses().';
 END
 $$;
 
-REVOKE ALL ON FUNCTION sum_daily_uses FROM public;
-GRANT EXECUTE ON FUNCTION sum_daily_uses TO skilldb_app;
+REVOKE ALL ON FUNCTION sum_uses FROM public;
+GRANT EXECUTE ON FUNCTION sum_uses TO skilldb_app;
+
+CREATE OR REPLACE FUNCTION uses_on(day DATE, uses BIGINT) RETURNS BIGINT[]
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+RETURN array_fill(uses, ARRAY[32 - extract(DAY FROM day)::INTEGER], ARRAY[extract(DAY FROM day)::INTEGER]);
+
+COMMENT ON FUNCTION uses_on IS 'The uses_to_day of a month whose only uses are on this day.';
+
+REVOKE ALL ON FUNCTION uses_on FROM public;
+GRANT EXECUTE ON FUNCTION uses_on TO skilldb_app;
+
+-- The planner puts the expression in the place of the call, as with mean_rating().
+CREATE OR REPLACE FUNCTION uses_between(uses_to_day BIGINT[], month DATE, first_day DATE, last_day DATE) RETURNS BIGINT
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+RETURN coalesce(uses_to_day[least(last_day - month + 1, 31)], 0) - coalesce(uses_to_day[first_day - month], 0);
+
+COMMENT ON FUNCTION uses_between IS
+'The uses of the days of this month that lie between two days, both included; 0 if none does.';
+
+REVOKE ALL ON FUNCTION uses_between FROM public;
+GRANT EXECUTE ON FUNCTION uses_between TO skilldb_app;
 
 CREATE TABLE IF NOT EXISTS skill_monthly_uses (
     tenant_id TEXT NOT NULL,
     skill_id TEXT NOT NULL,
     month DATE NOT NULL,
-    daily_uses INTEGER[] NOT NULL,
+    uses_to_day BIGINT[] NOT NULL,
     CONSTRAINT skill_monthly_uses_pkey PRIMARY KEY (tenant_id, skill_id, month),
     CONSTRAINT skill_monthly_uses_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
     CONSTRAINT skill_monthly_uses_skill_fk FOREIGN KEY (tenant_id, skill_id)
     REFERENCES skills (tenant_id, id) ON DELETE CASCADE
 )
--- Each use updates the row in place, like the counters of skills. So no index may contain daily_uses.
+-- Each use updates the row in place, like the counters of skills. So no index may contain uses_to_day.
 WITH (fillfactor = 80);
 
 -- get_top_skills reads the newest months of all skills.
@@ -59,14 +82,14 @@ CREATE INDEX IF NOT EXISTS skill_monthly_uses_month_idx ON skill_monthly_uses (t
 COMMENT ON TABLE skill_monthly_uses IS
 'The recorded uses of a skill on each day of a month of UTC. Written with the event, and exact.';
 COMMENT ON COLUMN skill_monthly_uses.month IS 'The first day of the month.';
-COMMENT ON COLUMN skill_monthly_uses.daily_uses IS
-'The uses of each day; the subscript is the day of the month. A day that is NULL or missing has none.';
+COMMENT ON COLUMN skill_monthly_uses.uses_to_day IS
+'The uses from the first of the month to the end of each day. The subscript is the day, up to 31 in every month.';
 
 CREATE TABLE IF NOT EXISTS tool_monthly_uses (
     tenant_id TEXT NOT NULL,
     tool_name TEXT NOT NULL,
     month DATE NOT NULL,
-    daily_uses INTEGER[] NOT NULL,
+    uses_to_day BIGINT[] NOT NULL,
     CONSTRAINT tool_monthly_uses_pkey PRIMARY KEY (tenant_id, month, tool_name),
     CONSTRAINT tool_monthly_uses_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id)
 )
@@ -75,13 +98,13 @@ WITH (fillfactor = 80);
 COMMENT ON TABLE tool_monthly_uses IS
 'The recorded uses of a tool on each day of a month of UTC, with or without a skill, without those in pending_uses.';
 COMMENT ON COLUMN tool_monthly_uses.month IS 'The first day of the month.';
-COMMENT ON COLUMN tool_monthly_uses.daily_uses IS 'As in skill_monthly_uses.';
+COMMENT ON COLUMN tool_monthly_uses.uses_to_day IS 'As in skill_monthly_uses.';
 
 CREATE TABLE IF NOT EXISTS user_monthly_uses (
     tenant_id TEXT NOT NULL,
     user_id TEXT NOT NULL,
     month DATE NOT NULL,
-    daily_uses INTEGER[] NOT NULL,
+    uses_to_day BIGINT[] NOT NULL,
     CONSTRAINT user_monthly_uses_pkey PRIMARY KEY (tenant_id, user_id, month),
     CONSTRAINT user_monthly_uses_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
     CONSTRAINT user_monthly_uses_user_fk FOREIGN KEY (tenant_id, user_id)
@@ -92,7 +115,7 @@ WITH (fillfactor = 80);
 COMMENT ON TABLE user_monthly_uses IS
 'The recorded uses of a user on each day of a month of UTC, with or without a skill, without those in pending_uses.';
 COMMENT ON COLUMN user_monthly_uses.month IS 'The first day of the month.';
-COMMENT ON COLUMN user_monthly_uses.daily_uses IS 'As in skill_monthly_uses.';
+COMMENT ON COLUMN user_monthly_uses.uses_to_day IS 'As in skill_monthly_uses.';
 
 -- A row per tool and day would be locked by every call that uses the tool, and two calls could lock a tool and a user
 -- in different orders. So a call only appends a row here, and fold_uses adds the rows up later. A report reads both.
@@ -225,12 +248,12 @@ BEGIN
     FOR organisation IN SELECT t.id FROM tenants AS t ORDER BY t.id LOOP
         PERFORM set_config('app.current_tenant_id', organisation, true), set_config('row_security', 'on', true);
 
-        INSERT INTO skill_monthly_uses (tenant_id, skill_id, month, daily_uses)
+        INSERT INTO skill_monthly_uses (tenant_id, skill_id, month, uses_to_day)
         SELECT
             organisation,
             d.skill_id,
             date_trunc('month', d.day::timestamp)::date,
-            sum_daily_uses(array_fill(d.uses::integer, ARRAY[1], ARRAY[extract(DAY FROM d.day)::integer]))
+            sum_uses(uses_on(d.day, d.uses))
         FROM (
             SELECT
                 skill_id,
@@ -259,7 +282,7 @@ BEGIN
 END
 $$;
 
-GRANT SELECT, INSERT, DELETE, UPDATE (daily_uses) ON skill_monthly_uses TO skilldb_app;
-GRANT SELECT, INSERT, DELETE, UPDATE (daily_uses) ON tool_monthly_uses TO skilldb_app;
-GRANT SELECT, INSERT, DELETE, UPDATE (daily_uses) ON user_monthly_uses TO skilldb_app;
+GRANT SELECT, INSERT, DELETE, UPDATE (uses_to_day) ON skill_monthly_uses TO skilldb_app;
+GRANT SELECT, INSERT, DELETE, UPDATE (uses_to_day) ON tool_monthly_uses TO skilldb_app;
+GRANT SELECT, INSERT, DELETE, UPDATE (uses_to_day) ON user_monthly_uses TO skilldb_app;
 GRANT SELECT, INSERT, DELETE, UPDATE (user_id) ON pending_uses TO skilldb_app;

@@ -81,10 +81,9 @@ SET
     total_uses = greatest(s.total_uses, e.events),
     metrics_updated_at = date_trunc('milliseconds', now())
 FROM (
-    SELECT coalesce(sum(u.uses), 0) AS events
-    FROM skill_monthly_uses AS m
-    CROSS JOIN LATERAL unnest(m.daily_uses) AS u (uses)
-    WHERE m.tenant_id = %(tenant_id)s AND m.skill_id = %(skill_id)s
+    SELECT coalesce(sum(uses_to_day[31]), 0) AS events
+    FROM skill_monthly_uses
+    WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
 ) AS e
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 RETURNING s.total_uses;
@@ -104,12 +103,11 @@ WITH rated AS (
 
 used AS (
     SELECT
-        m.skill_id,
-        sum(u.uses)::bigint AS events
-    FROM skill_monthly_uses AS m
-    CROSS JOIN LATERAL unnest(m.daily_uses) AS u (uses)
-    WHERE m.tenant_id = %(tenant_id)s
-    GROUP BY m.skill_id
+        skill_id,
+        sum(uses_to_day[31])::bigint AS events
+    FROM skill_monthly_uses
+    WHERE tenant_id = %(tenant_id)s
+    GROUP BY skill_id
 ),
 
 commented AS (

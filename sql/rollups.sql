@@ -26,7 +26,7 @@ daily AS (
         user_id,
         day,
         date_trunc('month', day::timestamp)::date AS month,
-        array_fill(sum(uses)::integer, ARRAY[1], ARRAY[extract(DAY FROM day)::integer]) AS daily_uses
+        uses_on(day, sum(uses)::bigint) AS uses_to_day
     FROM folded
     GROUP BY tool_name, user_id, day
 ),
@@ -40,31 +40,31 @@ present AS MATERIALIZED (
 ),
 
 by_tool AS (
-    INSERT INTO tool_monthly_uses AS m (tenant_id, tool_name, month, daily_uses)
+    INSERT INTO tool_monthly_uses AS m (tenant_id, tool_name, month, uses_to_day)
     SELECT
         %(tenant_id)s,
         tool_name,
         month,
-        sum_daily_uses(daily_uses)
+        sum_uses(uses_to_day)
     FROM daily
     WHERE tool_name IS NOT NULL
     GROUP BY tool_name, month
     ON CONFLICT (tenant_id, month, tool_name) DO UPDATE
-        SET daily_uses = add_daily_uses(m.daily_uses, excluded.daily_uses)
+        SET uses_to_day = add_uses(m.uses_to_day, excluded.uses_to_day)
 ),
 
 by_user AS (
-    INSERT INTO user_monthly_uses AS m (tenant_id, user_id, month, daily_uses)
+    INSERT INTO user_monthly_uses AS m (tenant_id, user_id, month, uses_to_day)
     SELECT
         %(tenant_id)s,
         d.user_id,
         d.month,
-        sum_daily_uses(d.daily_uses)
+        sum_uses(d.uses_to_day)
     FROM daily AS d
     INNER JOIN present AS u ON u.id = d.user_id
     GROUP BY d.user_id, d.month
     ON CONFLICT (tenant_id, user_id, month) DO UPDATE
-        SET daily_uses = add_daily_uses(m.daily_uses, excluded.daily_uses)
+        SET uses_to_day = add_uses(m.uses_to_day, excluded.uses_to_day)
 )
 
 SELECT count(*) AS folded
@@ -134,15 +134,15 @@ numbers AS (
     UNION ALL
     SELECT 'user_monthly_uses', user_id, 0, uses FROM raw
     UNION ALL
-    SELECT 'skill_monthly_uses', skill_id, daily_uses[extract(DAY FROM %(day)s::date)::integer], 0
+    SELECT 'skill_monthly_uses', skill_id, uses_between(uses_to_day, month, %(day)s::date, %(day)s::date), 0
     FROM skill_monthly_uses
     WHERE tenant_id = %(tenant_id)s AND month = date_trunc('month', %(day)s::date::timestamp)::date
     UNION ALL
-    SELECT 'tool_monthly_uses', tool_name, daily_uses[extract(DAY FROM %(day)s::date)::integer], 0
+    SELECT 'tool_monthly_uses', tool_name, uses_between(uses_to_day, month, %(day)s::date, %(day)s::date), 0
     FROM tool_monthly_uses
     WHERE tenant_id = %(tenant_id)s AND month = date_trunc('month', %(day)s::date::timestamp)::date
     UNION ALL
-    SELECT 'user_monthly_uses', user_id, daily_uses[extract(DAY FROM %(day)s::date)::integer], 0
+    SELECT 'user_monthly_uses', user_id, uses_between(uses_to_day, month, %(day)s::date, %(day)s::date), 0
     FROM user_monthly_uses
     WHERE tenant_id = %(tenant_id)s AND month = date_trunc('month', %(day)s::date::timestamp)::date
     UNION ALL
@@ -259,11 +259,11 @@ numbers AS (
     UNION ALL
     SELECT NULL, user_id, uses FROM raw
     UNION ALL
-    SELECT tool_name, NULL, -daily_uses[extract(DAY FROM %(day)s::date)::integer]
+    SELECT tool_name, NULL, -uses_between(uses_to_day, month, %(day)s::date, %(day)s::date)
     FROM tool_monthly_uses
     WHERE tenant_id = %(tenant_id)s AND month = date_trunc('month', %(day)s::date::timestamp)::date
     UNION ALL
-    SELECT NULL, user_id, -daily_uses[extract(DAY FROM %(day)s::date)::integer]
+    SELECT NULL, user_id, -uses_between(uses_to_day, month, %(day)s::date, %(day)s::date)
     FROM user_monthly_uses
     WHERE tenant_id = %(tenant_id)s AND month = date_trunc('month', %(day)s::date::timestamp)::date
     UNION ALL
@@ -311,17 +311,17 @@ WITH numbers AS (
     UNION ALL
     SELECT
         skill_id,
-        -daily_uses[extract(DAY FROM %(day)s::date)::integer]
+        -uses_between(uses_to_day, month, %(day)s::date, %(day)s::date)
     FROM skill_monthly_uses
     WHERE tenant_id = %(tenant_id)s AND month = date_trunc('month', %(day)s::date::timestamp)::date
 )
 
-INSERT INTO skill_monthly_uses AS m (tenant_id, skill_id, month, daily_uses)
+INSERT INTO skill_monthly_uses AS m (tenant_id, skill_id, month, uses_to_day)
 SELECT
     %(tenant_id)s,
     s.id,
     date_trunc('month', %(day)s::date::timestamp)::date,
-    array_fill(sum(n.uses)::integer, ARRAY[1], ARRAY[extract(DAY FROM %(day)s::date)::integer])
+    uses_on(%(day)s::date, sum(n.uses)::bigint)
 FROM skills AS s
 INNER JOIN numbers AS n ON n.skill_id = s.id
 INNER JOIN tenants AS t ON t.id = %(tenant_id)s AND coalesce(t.events_kept_from <= %(day)s::date, TRUE)
@@ -329,7 +329,7 @@ WHERE s.tenant_id = %(tenant_id)s AND s.id = ANY(%(skill_ids)s::text[])
 GROUP BY s.id
 HAVING sum(n.uses) <> 0
 ON CONFLICT (tenant_id, skill_id, month) DO UPDATE
-    SET daily_uses = add_daily_uses(m.daily_uses, excluded.daily_uses);
+    SET uses_to_day = add_uses(m.uses_to_day, excluded.uses_to_day);
 
 -- name: clear_skill_costs(day, skill_ids)
 -- After lock_tenant and lock_skills_of_rollups. Deletes nothing before the horizon.

@@ -121,7 +121,6 @@ SELECT
 
 -- name: record_usage_event(id, tool_name, skill_id, user_id, metadata, created_at)
 -- After lock_event. One statement writes the event and counts it. An id that is already stored changes nothing.
--- The subscript of daily_uses is the day of the month, so the array of one use begins there.
 -- Example: id = NULL, tool_name = 'example', metadata = NULL, created_at = NULL
 WITH recorded AS (
     INSERT INTO usage_events (tenant_id, id, tool_name, skill_id, user_id, metadata, created_at)
@@ -148,16 +147,16 @@ counted AS (
 ),
 
 rolled_up AS (
-    INSERT INTO skill_monthly_uses AS m (tenant_id, skill_id, month, daily_uses)
+    INSERT INTO skill_monthly_uses AS m (tenant_id, skill_id, month, uses_to_day)
     SELECT
         %(tenant_id)s,
         skill_id,
         date_trunc('month', day::timestamp)::date,
-        array_fill(1, ARRAY[1], ARRAY[extract(DAY FROM day)::integer])
+        uses_on(day, 1)
     FROM recorded
     WHERE skill_id IS NOT NULL
     ON CONFLICT (tenant_id, skill_id, month) DO UPDATE
-        SET daily_uses = add_daily_uses(m.daily_uses, excluded.daily_uses)
+        SET uses_to_day = add_uses(m.uses_to_day, excluded.uses_to_day)
 ),
 
 appended AS (
@@ -229,16 +228,16 @@ counted AS (
 ),
 
 rolled_up AS (
-    INSERT INTO skill_monthly_uses AS m (tenant_id, skill_id, month, daily_uses)
+    INSERT INTO skill_monthly_uses AS m (tenant_id, skill_id, month, uses_to_day)
     SELECT
         %(tenant_id)s,
         skill_id,
         date_trunc('month', day::timestamp)::date,
-        sum_daily_uses(array_fill(events::integer, ARRAY[1], ARRAY[extract(DAY FROM day)::integer]))
+        sum_uses(uses_on(day, events))
     FROM uses
     GROUP BY skill_id, date_trunc('month', day::timestamp)
     ON CONFLICT (tenant_id, skill_id, month) DO UPDATE
-        SET daily_uses = add_daily_uses(m.daily_uses, excluded.daily_uses)
+        SET uses_to_day = add_uses(m.uses_to_day, excluded.uses_to_day)
 ),
 
 appended AS (
@@ -272,7 +271,7 @@ WITH days AS MATERIALIZED (
 
 SELECT
     d.day,
-    coalesce(m.daily_uses[extract(DAY FROM d.day)::integer], 0)::bigint AS uses
+    uses_between(m.uses_to_day, m.month, d.day, d.day) AS uses
 FROM days AS d
 LEFT JOIN skill_monthly_uses AS m
     ON m.tenant_id = %(tenant_id)s AND m.skill_id = %(skill_id)s AND m.month = d.month
@@ -290,23 +289,13 @@ WITH span AS (
 used AS (
     SELECT
         m.skill_id,
-        sum(u.uses) AS uses
+        sum(uses_between(m.uses_to_day, m.month, p.first_day, p.last_day))::bigint AS uses
     FROM span AS p
     INNER JOIN skill_monthly_uses AS m
         ON
             m.tenant_id = %(tenant_id)s
             AND m.month BETWEEN date_trunc('month', p.first_day::timestamp)::date AND p.last_day
-    CROSS JOIN
-        LATERAL unnest(
-            m.daily_uses[
-                CASE WHEN m.month < p.first_day THEN extract(DAY FROM p.first_day)::integer ELSE 1 END:
-                least(p.last_day - m.month + 1, 31)
-            ]
-        ) AS u (uses)
     GROUP BY m.skill_id
-    HAVING sum(u.uses) > 0
-    ORDER BY sum(u.uses) DESC, m.skill_id
-    LIMIT %(limit)s::bigint
 )
 
 SELECT
@@ -314,50 +303,53 @@ SELECT
     s.name AS skill_name,
     s.slug AS skill_slug,
     s.average_rating,
-    used.uses
-FROM used
-INNER JOIN skills AS s ON s.tenant_id = %(tenant_id)s AND s.id = used.skill_id
-ORDER BY used.uses DESC, s.id ASC;
+    t.uses
+FROM (
+    SELECT skill_id, uses
+    FROM used
+    WHERE uses > 0
+    ORDER BY uses DESC, skill_id ASC
+    LIMIT %(limit)s::bigint
+) AS t
+INNER JOIN skills AS s ON s.tenant_id = %(tenant_id)s AND s.id = t.skill_id
+ORDER BY t.uses DESC, s.id ASC;
 
 -- name: get_usage_trend(days)
--- All uses of the organisation by day, with and without a skill. Days of UTC, oldest first, today last.
+-- All uses of the organisation by day, with and without a skill. Days of UTC, oldest first, today last. MATERIALIZED as
+-- in count_uses_by_day.
 -- Example: days = 30
-WITH span AS (
+WITH days AS MATERIALIZED (
     SELECT
-        (now() AT TIME ZONE 'UTC')::date - (%(days)s::integer - 1) AS first_day,
-        (now() AT TIME ZONE 'UTC')::date AS last_day
+        t.day,
+        date_trunc('month', t.day::timestamp)::date AS month
+    FROM (
+        SELECT (now() AT TIME ZONE 'UTC')::date - g.n AS day
+        FROM generate_series(0, %(days)s::integer - 1) AS g (n)
+    ) AS t
 ),
 
-daily AS (
-    SELECT
-        m.month + (u.day - 1) AS day,
-        m.daily_uses[u.day] AS uses
-    FROM span AS p
-    INNER JOIN tool_monthly_uses AS m
-        ON
-            m.tenant_id = %(tenant_id)s
-            AND m.month BETWEEN date_trunc('month', p.first_day::timestamp)::date AND p.last_day
-    CROSS JOIN LATERAL generate_subscripts(m.daily_uses, 1) AS u (day)
-    UNION ALL
-    SELECT
-        day,
-        uses
-    FROM pending_uses
-    WHERE tenant_id = %(tenant_id)s AND tool_name IS NOT NULL
-),
-
-summed AS (
+pending AS (
     SELECT
         day,
         sum(uses) AS uses
-    FROM daily
+    FROM pending_uses
+    WHERE tenant_id = %(tenant_id)s AND tool_name IS NOT NULL
     GROUP BY day
+),
+
+folded AS (
+    SELECT
+        month,
+        sum_uses(uses_to_day) AS uses_to_day
+    FROM tool_monthly_uses
+    WHERE tenant_id = %(tenant_id)s AND month >= (SELECT min(d.month) FROM days AS d)
+    GROUP BY month
 )
 
 SELECT
-    p.first_day + g.n AS day,
-    coalesce(s.uses, 0) AS uses
-FROM span AS p
-CROSS JOIN generate_series(0, %(days)s::integer - 1) AS g (n)
-LEFT JOIN summed AS s ON s.day = p.first_day + g.n
-ORDER BY p.first_day + g.n;
+    d.day,
+    uses_between(f.uses_to_day, f.month, d.day, d.day) + coalesce(p.uses, 0)::bigint AS uses
+FROM days AS d
+LEFT JOIN folded AS f ON f.month = d.month
+LEFT JOIN pending AS p ON p.day = d.day
+ORDER BY d.day;

@@ -47,8 +47,9 @@ def check(
     """Compare every organisation's counters with its rollups, ratings and feedback. Exit status 1: one has drifted.
 
     Each line shows the organisation, the skill, the counter or average, the stored value and the value it should have;
-    an average without rows is "-". With --raw a line shows the organisation, the day, the rollup, its key, the figure and both values. --repair recomputes what
-    has drifted; the exit status is then 1 only if drift is left. Raw rows that were pruned are not missed.
+    an average without rows is "-". With --raw a line shows the organisation, the day, the rollup, its key, the figure
+    and both values. --repair recomputes what has drifted; the exit status is then 1 only if drift is left. Raw rows
+    that were pruned are not missed.
     """
     if since is not None and not raw:
         raise InvalidValueError("--since belongs to --raw")

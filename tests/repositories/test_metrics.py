@@ -50,12 +50,13 @@ def feedback(addresses: Addresses, *types: str) -> None:
 
 
 def measurements(addresses: Addresses, *costs: int | None) -> None:
-    """Measurements of s1 that are not counted."""
+    """Rollups of measurements of s1 that are not counted."""
     for cost in costs:
         rows(
             addresses.admin,
-            "INSERT INTO token_measurements (tenant_id, skill_id, model_name, estimated_cost_microcents) "
-            "VALUES ('acme', 's1', 'm', %s) RETURNING id",
+            "INSERT INTO skill_daily_costs SELECT 'acme', 's1', '2000-01-01'::date + count(*)::integer, 'm', 1, "
+            "num_nonnulls(%s::bigint), coalesce(%s, 0), 0, 0, 0, 0, 0 FROM skill_daily_costs RETURNING day",
+            cost,
             cost,
         )
 

@@ -49,8 +49,8 @@ def by_day(addresses: Addresses, table: str) -> dict[tuple[str, date], int]:
     key = {"skill_monthly_uses": "skill_id", "tool_monthly_uses": "tool_name", "user_monthly_uses": "user_id"}[table]
     found = rows(
         addresses.admin,
-        f"SELECT {key}, month + n - 1, daily_uses[n] FROM {table}, generate_subscripts(daily_uses, 1) AS n "  # noqa: S608
-        "WHERE tenant_id = 'acme' AND daily_uses[n] <> 0",
+        f"SELECT {key}, month + n, uses FROM {table}, generate_series(0, 30) AS n, "  # noqa: S608
+        "uses_between(uses_to_day, month, month + n, month + n) AS uses WHERE tenant_id = 'acme' AND uses <> 0",
     )
     return {(name, day): uses for name, day, uses in found}
 
@@ -186,8 +186,8 @@ def test_a_deleted_user_is_in_no_rollup_and_the_tool_keeps_the_uses(addresses: A
 @pytest.mark.parametrize(
     ("falsify", "found"),
     [
-        ("UPDATE skill_monthly_uses SET daily_uses = array_fill(1, ARRAY[31])", ("skill_monthly_uses", "s1", 1, 2)),
-        ("UPDATE skill_monthly_uses SET daily_uses = array_fill(9, ARRAY[31])", ("skill_monthly_uses", "s1", 9, 2)),
+        ("UPDATE skill_monthly_uses SET uses_to_day = uses_on(current_date, 1)", ("skill_monthly_uses", "s1", 1, 2)),
+        ("UPDATE skill_monthly_uses SET uses_to_day = uses_on(current_date, 9)", ("skill_monthly_uses", "s1", 9, 2)),
         ("DELETE FROM skill_monthly_uses", ("skill_monthly_uses", "s1", 0, 2)),
         ("DELETE FROM tool_monthly_uses", ("tool_monthly_uses", "t", 0, 2)),
         ("DELETE FROM user_monthly_uses", ("user_monthly_uses", "u1", 0, 2)),
@@ -247,8 +247,7 @@ def test_the_next_day_is_one_with_raw_rows_or_rollups(addresses: Addresses, acme
     # The month of a rollup is looked at whole: the raw row may be what is missing.
     rows(
         addresses.admin,
-        "INSERT INTO skill_monthly_uses VALUES ('acme', 's1', '2024-03-01', array_fill(1, ARRAY[1], ARRAY[30])) "
-        "RETURNING 1",
+        "INSERT INTO skill_monthly_uses VALUES ('acme', 's1', '2024-03-01', uses_on('2024-03-30', 1)) RETURNING 1",
     )
     assert acme.execute(rollups.get_next_day(date(2024, 2, 29))) == date(2024, 3, 1)
     assert acme.execute(rollups.get_next_day(date(2024, 3, 29))) == date(2024, 3, 30)

@@ -495,8 +495,7 @@ def folding_bursts(
         outcomes += race.execute(fold(), rebuild(today))
         outcomes += race.execute(fold())
         ((uses, events_stored),) = race.rows(
-            b"SELECT (SELECT sum(u) FROM tool_monthly_uses, unnest(daily_uses) AS u), "
-            b"(SELECT count(*) FROM usage_events)"
+            b"SELECT (SELECT sum(uses_to_day[31]) FROM tool_monthly_uses), (SELECT count(*) FROM usage_events)"
         )
         wrong = race.wrong(outcomes, NotFoundError)
         wrong += [f"drift: {found}" for found in drifted(race.acme.execute)]

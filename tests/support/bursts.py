@@ -37,8 +37,8 @@ CROSS JOIN LATERAL (
     SELECT count(*) AS uses FROM usage_events WHERE tenant_id = s.tenant_id AND skill_id = s.id
 ) AS e
 CROSS JOIN LATERAL (
-    SELECT coalesce(sum(u.uses), 0) AS uses
-    FROM skill_monthly_uses AS m, unnest(m.daily_uses) AS u (uses)
+    SELECT coalesce(sum(m.uses_to_day[31]), 0) AS uses
+    FROM skill_monthly_uses AS m
     WHERE m.tenant_id = s.tenant_id AND m.skill_id = s.id
 ) AS d
 WHERE (s.rating_count, s.rating_sum, s.average_rating, s.total_uses, s.total_uses)

@@ -192,10 +192,10 @@ _STATEMENTS = (
     ORDER BY 11
     """,
     """
-    INSERT INTO skill_monthly_uses (tenant_id, skill_id, month, daily_uses)
+    INSERT INTO skill_monthly_uses (tenant_id, skill_id, month, uses_to_day)
     SELECT
         tenant_id, skill_id, date_trunc('month', day::timestamp)::date,
-        sum_daily_uses(array_fill(uses::integer, ARRAY[1], ARRAY[extract(DAY FROM day)::integer]))
+        sum_uses(uses_on(day, uses))
     FROM (
         SELECT tenant_id, skill_id, (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS uses
         FROM usage_events
@@ -205,10 +205,10 @@ _STATEMENTS = (
     GROUP BY 1, 2, 3
     """,
     """
-    INSERT INTO tool_monthly_uses (tenant_id, tool_name, month, daily_uses)
+    INSERT INTO tool_monthly_uses (tenant_id, tool_name, month, uses_to_day)
     SELECT
         tenant_id, tool_name, date_trunc('month', day::timestamp)::date,
-        sum_daily_uses(array_fill(uses::integer, ARRAY[1], ARRAY[extract(DAY FROM day)::integer]))
+        sum_uses(uses_on(day, uses))
     FROM (
         SELECT tenant_id, tool_name, (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS uses
         FROM usage_events
@@ -218,10 +218,10 @@ _STATEMENTS = (
     GROUP BY 1, 2, 3
     """,
     """
-    INSERT INTO user_monthly_uses (tenant_id, user_id, month, daily_uses)
+    INSERT INTO user_monthly_uses (tenant_id, user_id, month, uses_to_day)
     SELECT
         tenant_id, user_id, date_trunc('month', day::timestamp)::date,
-        sum_daily_uses(array_fill(uses::integer, ARRAY[1], ARRAY[extract(DAY FROM day)::integer]))
+        sum_uses(uses_on(day, uses))
     FROM (
         SELECT tenant_id, user_id, (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS uses
         FROM usage_events
