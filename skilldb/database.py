@@ -8,6 +8,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -123,6 +124,29 @@ class Pool(ConnectionPool[Conn]):
         if self._is_open:  # While the pool is being opened, one success does not explain that others are missing.
             self._failure = None
         return conn
+
+    # psycopg_pool's own bookkeeping takes the client a tenth of a call. It remains for all but the most frequent case.
+
+    def getconn(self, timeout: float | None = None) -> Conn:
+        """Overrides psycopg_pool's method: takes a free connection, or does what that does."""
+        with self._lock:
+            if self._pool:
+                conn = self._pool.popleft()
+                self._nconns_min = min(self._nconns_min, len(self._pool))
+                self._stats[self._REQUESTS_NUM] += 1
+                conn._pool = self
+                return conn
+        return super().getconn(timeout)
+
+    def putconn(self, conn: Conn) -> None:
+        """Overrides psycopg_pool's method: frees a sound connection that nobody waits for, or does what that does."""
+        if conn.pgconn.transaction_status == TransactionStatus.IDLE and self._drained_at < conn._created_at:
+            with self._lock:
+                if not self._waiting and not self._closed and monotonic() < conn._expire_at:
+                    conn._pool = None
+                    self._pool.append(conn)
+                    return
+        super().putconn(conn)
 
     def why(self, error: psycopg.Error) -> SkilldbError:
         """The error for a caller who got no connection: that of connecting, if it fails."""

@@ -137,7 +137,7 @@ class Exchange:
         # Values are sent as text; the query's casts give their types. So one prepared statement serves all calls,
         # whichever values are None.
         values = [None if (value := given[name]) is None else encode(value) for name, encode in query.encoders]
-        self._size += sum([len(value) for value in values if value is not None])
+        self._size += sum(map(len, filter(None, values)))
         name = self._session.prepared.get(query.sql) or self._prepares.get(query.sql)
         if name is None and self._session.is_due(query):
             name = self._prepares[query.sql] = self._session.new_name(query)
@@ -188,9 +188,9 @@ class Exchange:
                 if pgconn.status == _BAD:
                     raise psycopg.OperationalError("the connection was lost")
                 continue
-            if answer.status == _SYNC:
+            if (status := answer.status) == _SYNC:
                 break
-            failed = failed or answer.status == _FATAL
+            failed = failed or status == _FATAL
             if (message := next(sent, None)) is not None:
                 message.answer = answer
             else:
