@@ -13,11 +13,12 @@ from time import perf_counter
 
 import psycopg
 
-from benchmarks import batches, clients, crowd, data, footprint, growth, inplace, network, report
+from benchmarks import batches, clients, crowd, data, footprint, growth, inplace, libpq, network, report
 from benchmarks.harness import SETTINGS, Bench, say, server
 
 TOPICS = {
-    topic.__name__.rpartition(".")[2]: topic for topic in (clients, network, crowd, batches, inplace, growth, footprint)
+    topic.__name__.rpartition(".")[2]: topic
+    for topic in (clients, libpq, network, crowd, batches, inplace, growth, footprint)
 }
 LIBRARIES = ("psycopg", "psycopg-pool", "asyncpg", "SQLAlchemy")
 
