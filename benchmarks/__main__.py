@@ -13,12 +13,25 @@ from time import perf_counter
 
 import psycopg
 
-from benchmarks import batches, clients, counters, crowd, data, footprint, growth, inplace, network, report, rollups
+from benchmarks import (
+    batches,
+    clients,
+    counters,
+    crowd,
+    data,
+    footprint,
+    growth,
+    inplace,
+    libpq,
+    network,
+    report,
+    rollups,
+)
 from benchmarks.harness import SETTINGS, Bench, say, server
 
 TOPICS = {
     topic.__name__.rpartition(".")[2]: topic
-    for topic in (clients, network, crowd, batches, counters, inplace, growth, rollups, footprint)
+    for topic in (clients, libpq, network, crowd, batches, counters, inplace, growth, rollups, footprint)
 }
 LIBRARIES = ("psycopg", "psycopg-pool", "asyncpg", "SQLAlchemy")
 

@@ -34,7 +34,7 @@ SETTINGS = {
     "checkpoint_timeout": "30min",
     "maintenance_work_mem": "512MB",
     # The benchmarks compare the work of client, network and server. Waiting for the disk at COMMIT would take equally
-    # long for all clients.
+    # long for all clients. libpq.py alone measures with it too.
     "synchronous_commit": "off",
 }
 

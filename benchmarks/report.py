@@ -63,6 +63,11 @@ TAIL = """## Where skilldb is slower, and why
   of a call to libpq at once and waits for the answers once. It sends values as text, so one prepared statement serves
   a query, whichever of its values are None. This change alone made three operations 1.43, 1.30 and 1.07 times as fast
   on a Unix socket. Because of it, skilldb is faster than hand-written psycopg with a pipeline.
+- **A wait and a pool of its own.** The client's part of increment_skill_uses, in instructions counted by valgrind, fell
+  from 248,600 to 182,600; bare libpq calls take 44,100. skilldb waits with poll() and reads libpq's results itself. A
+  free connection is taken and put back without psycopg_pool's bookkeeping.
+- **The settings of a call.** A call that sets the tenant alone and does nothing else took 30.9 microseconds, and 42.0
+  with all nine settings. To set four of them only where `current_setting()` differs took 44.5. Not kept.
 - **Plans.** With `plan_cache_mode = auto`, PostgreSQL chooses between two plans for `get_whats_new_for_user`. One is
   made anew for each call, which took longer than running the query. The other is kept from the first call on the
   connection, and did not suit users with more views. Kept: one generic plan for each query, and a query for which one

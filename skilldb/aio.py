@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -54,19 +55,47 @@ class Conn(process.Inheritance, psycopg.AsyncConnection[tuple[Any, ...]]):
         return (yield from process.watched(super()._connect_gen(conninfo)))
 
     async def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
-        """Overrides the one method of psycopg that waits for the server."""
-        return await super().wait(connection.bounded(self, gen), *args, **kwargs)
+        """Overrides the one method of psycopg that waits for the server. The session's limit bounds the wait.
+
+        If it is interrupted, the server is asked to stop, and has some seconds to answer that.
+        """
+        try:
+            return await self._driven(gen, self.session.limit or connection.answer_limit(self.session))
+        except hooks.INTERRUPTIONS:
+            if not self.inherited and self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                with suppress(Exception):  # A failure must not hide the interruption. The caller closes the connection.
+                    await self._try_cancel(timeout=connection.INTERRUPTED)
+                    await self._driven(gen, connection.limit(connection.INTERRUPTED), 0)
+            raise
+
+    async def _driven(self, gen: PQGen[A], limit: Limit | None, ready: Any = None) -> A:
+        """The result of psycopg's generator, which yields whenever it has to wait for the socket.
+
+        `ready`: what to send it first, None to begin it.
+        """
+        while True:
+            try:
+                asked = gen.send(ready)
+            except StopIteration as done:
+                answer: A = done.value
+                return answer
+            connection.refuse_late(self, limit)
+            ready = await hooks.ready(self.pgconn.socket, asked)
+            if self.inherited:
+                self.pgconn.finish()
+                process.refuse_inherited()
 
     async def answers(self, seconds: float) -> bool:
         """Whether the server answers within so many seconds."""
         self.session.limit = connection.limit(seconds)
+        exchange = Exchange(self, self.session, [], "", [])
         try:
-            await self.wait(Exchange(self, self.session, [], "", []).run())
+            await self.wait(exchange.run())
         except psycopg.Error:
             return False
         finally:
             self.session.limit = None
-        return True
+        return exchange.is_complete
 
     async def _try_cancel(self, **bound: Any) -> None:
         """Overrides the one method of psycopg that cancels. In a forked child that would end the parent's query."""
@@ -93,6 +122,29 @@ class AsyncPool(AsyncConnectionPool[Conn]):
         if self._is_open:  # While the pool is being opened, one success does not explain that others are missing.
             self._failure = None
         return conn
+
+    # psycopg_pool's own bookkeeping takes the client a tenth of a call. It remains for all but the most frequent case.
+
+    async def getconn(self, timeout: float | None = None) -> Conn:
+        """Overrides psycopg_pool's method: takes a free connection, or does what that does."""
+        async with self._lock:
+            if self._pool:
+                conn = self._pool.popleft()
+                self._nconns_min = min(self._nconns_min, len(self._pool))
+                self._stats[self._REQUESTS_NUM] += 1
+                conn._pool = self
+                return conn
+        return await super().getconn(timeout)
+
+    async def putconn(self, conn: Conn) -> None:
+        """Overrides psycopg_pool's method: frees a sound connection that nobody waits for, or does what that does."""
+        if conn.pgconn.transaction_status == TransactionStatus.IDLE and self._drained_at < conn._created_at:
+            async with self._lock:
+                if not self._waiting and not self._closed and monotonic() < conn._expire_at:
+                    conn._pool = None
+                    self._pool.append(conn)
+                    return
+        await super().putconn(conn)
 
     def why(self, error: psycopg.Error) -> SkilldbError:
         """The error for a caller who got no connection: that of connecting, if it fails."""
@@ -225,8 +277,8 @@ class AsyncTenant(AsyncExecutor):
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
         while True:
-            async with self._database._connection() as conn:
-                exchange = Exchange(conn, conn.session, [conn.session.begin], self.id, statements)
+            async with _Loan(self._database) as conn:
+                exchange = Exchange(conn, conn.session, [conn.session.begin], self._id, statements, commits=True)
                 try:
                     return await _run(conn, exchange)
                 except SkilldbError as error:
@@ -244,7 +296,7 @@ class AsyncTenant(AsyncExecutor):
         accepts nothing more. If the block catches that error and ends normally, the error is raised again at its end.
         A process that is forked within the block gets ForkedError from its `execute` and at the end of the block.
         """
-        async with self._database._connection() as conn:
+        async with _Loan(self._database) as conn:
             transaction = AsyncTransaction(conn, self.id)
             try:
                 yield transaction
@@ -408,7 +460,7 @@ class AsyncDatabase(process.NotPicklable):
         """The answer to guards.HARDENING, and those to the statements, which run with a safe search_path."""
         limit = connection.limit(max(2.0, float(self._settings.pool["timeout"])))
         begin = Statement(NOTHING, *(query() for query in self._settings.begin_checks))
-        exchange = Exchange(conn, conn.session, [], "", [guards.HARDENING, begin, *statements], writes=False)
+        exchange = Exchange(conn, conn.session, [], "", [guards.HARDENING, begin, *statements])
         found, _, *answers = await _run(conn, exchange, limit)
         return found, *answers
 
@@ -462,24 +514,14 @@ class AsyncDatabase(process.NotPicklable):
             await conn.close()
             raise
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Conn]:
-        """A connection of the pool, which gets it back afterwards. Translates psycopg's errors."""
+    async def _lend(self) -> tuple[AsyncPool, Conn]:
+        """The pool, and a connection that was in use a moment ago, or that answers.
+
+        All idle ones are replaced if one does not.
+        """
         if self._process != os.getpid():
             process.notice_fork()
         pool = self._pool or await self._opened()
-        conn = await self._live_connection(pool)
-        try:
-            yield conn
-        except psycopg.Error as error:
-            raise translate(error, {}) from error
-        finally:
-            if not conn.inherited:
-                connection.mark_used(conn)
-                await hooks.put_connection(pool, conn)
-
-    async def _live_connection(self, pool: AsyncPool) -> Conn:
-        """A connection that was in use a moment ago, or that answers. All idle ones are replaced if one does not."""
         limit = connection.limit(pool.timeout)
         while True:
             try:
@@ -498,7 +540,7 @@ class AsyncDatabase(process.NotPicklable):
                     await conn.close()
                     await hooks.put_connection(pool, conn)
             if alive:
-                return conn
+                return pool, conn
             if conn.inherited:
                 process.refuse_inherited()
             await pool.drain()  # The server or the network that lost one has lost the others.
@@ -578,6 +620,29 @@ def connect_async(
             prepare_threshold=prepare_threshold,
         )
     )
+
+
+class _Loan:
+    """A connection of the pool for one block. The pool gets it back afterwards. Translates psycopg's errors."""
+
+    _pool: AsyncPool
+    _conn: Conn
+
+    def __init__(self, database: AsyncDatabase) -> None:
+        self._database = database
+
+    async def __aenter__(self) -> Conn:
+        self._pool, self._conn = await self._database._lend()
+        return self._conn
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if not self._conn.inherited:
+            connection.mark_used(self._conn)
+            await hooks.put_connection(self._pool, self._conn)
+        if isinstance(exc, psycopg.Error):
+            raise translate(exc, {}) from exc
 
 
 async def _run(conn: Conn, exchange: Exchange, limit: Limit | None = None) -> Any:

@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import Lock
+from asyncio import CancelledError, Future, Lock
 from typing import Any
 
+from psycopg.waiting import Wait
 from psycopg_pool import AsyncConnectionPool
 
-__all__ = ["Lock", "get_connection", "put_connection"]
+__all__ = ["INTERRUPTIONS", "Lock", "get_connection", "put_connection", "ready"]
+
+INTERRUPTIONS = (CancelledError, KeyboardInterrupt)
+
+
+async def ready(socket: int, asked: int) -> int:
+    """Wait for what psycopg's generator asked for, at most a tenth of a second. Returns 0 if nothing came."""
+    loop = asyncio.get_running_loop()
+    woken: Future[int] = loop.create_future()
+    loop.add_reader(socket, _wake, woken, asked)
+    if asked & Wait.W:
+        loop.add_writer(socket, _wake, woken, asked)
+    timer = loop.call_later(0.1, _wake, woken, 0)
+    try:
+        return await woken
+    finally:
+        timer.cancel()
+        loop.remove_reader(socket)
+        if asked & Wait.W:
+            loop.remove_writer(socket)
+
+
+def _wake(woken: Future[int], ready: int) -> None:
+    if not woken.done():
+        woken.set_result(ready)
 
 
 async def get_connection(pool: AsyncConnectionPool[Any], seconds: float) -> Any:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from threading import Thread
 from time import monotonic
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import psycopg
 from psycopg import generators, waiting
-from psycopg.abc import PQGen
 from psycopg.pq import ConnStatus
 from psycopg.pq.abc import PGcancelConn, PGconn
 
@@ -22,10 +21,10 @@ from skilldb.errors import translate
 from skilldb.session import Limit, Session
 from skilldb.settings import Secret, owner_search_path, parse, schema_name
 
-T = TypeVar("T")
-
 IDLE = 30.0
 """Seconds after which an idle connection is checked before it is used. Firewalls drop silent ones after minutes."""
+INTERRUPTED = 5.0
+"""Seconds that the server has to accept the cancel request of an interrupted call, and as many to answer the call."""
 _CANCEL_TIMEOUT = 10.0
 """Seconds after which cancelling a call that was given up is itself given up."""
 
@@ -38,36 +37,16 @@ class _Connection(Protocol):
     def inherited(self) -> bool: ...
 
 
-def bounded(conn: _Connection, steps: PQGen[T]) -> Generator[Any, Any, T]:
-    """Run psycopg's generator `steps` until the session's limit; then give the connection up: OperationalError.
+def refuse_late(conn: _Connection, limit: Limit | None) -> None:
+    """Give the connection up and raise OperationalError if the limit has passed.
 
-    psycopg resumes us at least every tenth of a second, and whenever a byte comes. Without the bound nothing ends the
-    wait for a server that fell silent or answers byte by byte: its own timeouts do not reach us, and TCP reports no
-    fault while a proxy still confirms our packets. Raises ForkedError if this process was forked during the wait.
+    Called before each wait. The server's own timeouts do not reach us, and TCP reports no fault while a proxy still
+    confirms our packets. So nothing else ends the wait for a server that fell silent or answers byte by byte.
     """
-    limit = conn.session.limit or answer_limit(conn.session)
-    ready = None
-    while True:
-        try:
-            asked = steps.send(ready)  # type: ignore[arg-type]
-        except StopIteration as done:
-            answer: T = done.value
-            return answer
-        ready = None
-        try:
-            while not ready:
-                if limit is not None and monotonic() > limit.at:
-                    cancel_soon(conn.pgconn)
-                    raise psycopg.OperationalError(f"the server did not answer within {limit.seconds:g} seconds")
-                ready = yield asked
-                if conn.inherited:
-                    process.refuse_inherited()
-        except BaseException:
-            # Close the connection first: psycopg's generator would go on with an open one.
-            conn.pgconn.finish()
-            with suppress(psycopg.Error):
-                steps.close()
-            raise
+    if limit is not None and monotonic() > limit.at:
+        cancel_soon(conn.pgconn)
+        conn.pgconn.finish()
+        raise psycopg.OperationalError(f"the server did not answer within {limit.seconds:g} seconds")
 
 
 def limit(seconds: float) -> Limit:

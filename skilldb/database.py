@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -56,19 +57,47 @@ class Conn(process.Inheritance, psycopg.Connection[tuple[Any, ...]]):
         return (yield from process.watched(super()._connect_gen(conninfo)))
 
     def wait(self, gen: PQGen[A], *args: Any, **kwargs: Any) -> A:
-        """Overrides the one method of psycopg that waits for the server."""
-        return super().wait(connection.bounded(self, gen), *args, **kwargs)
+        """Overrides the one method of psycopg that waits for the server. The session's limit bounds the wait.
+
+        If it is interrupted, the server is asked to stop, and has some seconds to answer that.
+        """
+        try:
+            return self._driven(gen, self.session.limit or connection.answer_limit(self.session))
+        except hooks.INTERRUPTIONS:
+            if not self.inherited and self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                with suppress(Exception):  # A failure must not hide the interruption. The caller closes the connection.
+                    self._try_cancel(timeout=connection.INTERRUPTED)
+                    self._driven(gen, connection.limit(connection.INTERRUPTED), 0)
+            raise
+
+    def _driven(self, gen: PQGen[A], limit: Limit | None, ready: Any = None) -> A:
+        """The result of psycopg's generator, which yields whenever it has to wait for the socket.
+
+        `ready`: what to send it first, None to begin it.
+        """
+        while True:
+            try:
+                asked = gen.send(ready)
+            except StopIteration as done:
+                answer: A = done.value
+                return answer
+            connection.refuse_late(self, limit)
+            ready = hooks.ready(self.pgconn.socket, asked)
+            if self.inherited:
+                self.pgconn.finish()
+                process.refuse_inherited()
 
     def answers(self, seconds: float) -> bool:
         """Whether the server answers within so many seconds."""
         self.session.limit = connection.limit(seconds)
+        exchange = Exchange(self, self.session, [], "", [])
         try:
-            self.wait(Exchange(self, self.session, [], "", []).run())
+            self.wait(exchange.run())
         except psycopg.Error:
             return False
         finally:
             self.session.limit = None
-        return True
+        return exchange.is_complete
 
     def _try_cancel(self, **bound: Any) -> None:
         """Overrides the one method of psycopg that cancels. In a forked child that would end the parent's query."""
@@ -95,6 +124,29 @@ class Pool(ConnectionPool[Conn]):
         if self._is_open:  # While the pool is being opened, one success does not explain that others are missing.
             self._failure = None
         return conn
+
+    # psycopg_pool's own bookkeeping takes the client a tenth of a call. It remains for all but the most frequent case.
+
+    def getconn(self, timeout: float | None = None) -> Conn:
+        """Overrides psycopg_pool's method: takes a free connection, or does what that does."""
+        with self._lock:
+            if self._pool:
+                conn = self._pool.popleft()
+                self._nconns_min = min(self._nconns_min, len(self._pool))
+                self._stats[self._REQUESTS_NUM] += 1
+                conn._pool = self
+                return conn
+        return super().getconn(timeout)
+
+    def putconn(self, conn: Conn) -> None:
+        """Overrides psycopg_pool's method: frees a sound connection that nobody waits for, or does what that does."""
+        if conn.pgconn.transaction_status == TransactionStatus.IDLE and self._drained_at < conn._created_at:
+            with self._lock:
+                if not self._waiting and not self._closed and monotonic() < conn._expire_at:
+                    conn._pool = None
+                    self._pool.append(conn)
+                    return
+        super().putconn(conn)
 
     def why(self, error: psycopg.Error) -> SkilldbError:
         """The error for a caller who got no connection: that of connecting, if it fails."""
@@ -225,8 +277,8 @@ class Tenant(Executor):
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
         while True:
-            with self._database._connection() as conn:
-                exchange = Exchange(conn, conn.session, [conn.session.begin], self.id, statements)
+            with _Loan(self._database) as conn:
+                exchange = Exchange(conn, conn.session, [conn.session.begin], self._id, statements, commits=True)
                 try:
                     return _run(conn, exchange)
                 except SkilldbError as error:
@@ -244,7 +296,7 @@ class Tenant(Executor):
         accepts nothing more. If the block catches that error and ends normally, the error is raised again at its end.
         A process that is forked within the block gets ForkedError from its `execute` and at the end of the block.
         """
-        with self._database._connection() as conn:
+        with _Loan(self._database) as conn:
             transaction = Transaction(conn, self.id)
             try:
                 yield transaction
@@ -408,7 +460,7 @@ class Database(process.NotPicklable):
         """The answer to guards.HARDENING, and those to the statements, which run with a safe search_path."""
         limit = connection.limit(max(2.0, float(self._settings.pool["timeout"])))
         begin = Statement(NOTHING, *(query() for query in self._settings.begin_checks))
-        exchange = Exchange(conn, conn.session, [], "", [guards.HARDENING, begin, *statements], writes=False)
+        exchange = Exchange(conn, conn.session, [], "", [guards.HARDENING, begin, *statements])
         found, _, *answers = _run(conn, exchange, limit)
         return found, *answers
 
@@ -462,24 +514,14 @@ class Database(process.NotPicklable):
             conn.close()
             raise
 
-    @contextmanager
-    def _connection(self) -> Iterator[Conn]:
-        """A connection of the pool, which gets it back afterwards. Translates psycopg's errors."""
+    def _lend(self) -> tuple[Pool, Conn]:
+        """The pool, and a connection that was in use a moment ago, or that answers.
+
+        All idle ones are replaced if one does not.
+        """
         if self._process != os.getpid():
             process.notice_fork()
         pool = self._pool or self._opened()
-        conn = self._live_connection(pool)
-        try:
-            yield conn
-        except psycopg.Error as error:
-            raise translate(error, {}) from error
-        finally:
-            if not conn.inherited:
-                connection.mark_used(conn)
-                hooks.put_connection(pool, conn)
-
-    def _live_connection(self, pool: Pool) -> Conn:
-        """A connection that was in use a moment ago, or that answers. All idle ones are replaced if one does not."""
         limit = connection.limit(pool.timeout)
         while True:
             try:
@@ -498,7 +540,7 @@ class Database(process.NotPicklable):
                     conn.close()
                     hooks.put_connection(pool, conn)
             if alive:
-                return conn
+                return pool, conn
             if conn.inherited:
                 process.refuse_inherited()
             pool.drain()  # The server or the network that lost one has lost the others.
@@ -578,6 +620,29 @@ def connect(
             prepare_threshold=prepare_threshold,
         )
     )
+
+
+class _Loan:
+    """A connection of the pool for one block. The pool gets it back afterwards. Translates psycopg's errors."""
+
+    _pool: Pool
+    _conn: Conn
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __enter__(self) -> Conn:
+        self._pool, self._conn = self._database._lend()
+        return self._conn
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if not self._conn.inherited:
+            connection.mark_used(self._conn)
+            hooks.put_connection(self._pool, self._conn)
+        if isinstance(exc, psycopg.Error):
+            raise translate(exc, {}) from exc
 
 
 def _run(conn: Conn, exchange: Exchange, limit: Limit | None = None) -> Any:

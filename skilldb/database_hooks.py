@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import select
 from threading import Lock
 from traceback import walk_tb
 from typing import Any
 
+from psycopg.waiting import Wait
 from psycopg_pool import ConnectionPool, PoolTimeout
 from psycopg_pool.pool import WaitingClient
 
-__all__ = ["Lock", "get_connection", "put_connection"]
+__all__ = ["INTERRUPTIONS", "Lock", "get_connection", "put_connection", "ready"]
+
+INTERRUPTIONS = (KeyboardInterrupt,)
+
+
+def ready(socket: int, asked: int) -> int:
+    """Wait for what psycopg's generator asked for, at most a tenth of a second. Returns 0 if nothing came."""
+    poll = select.poll()
+    poll.register(socket, select.POLLIN | select.POLLOUT if asked & Wait.W else select.POLLIN)
+    return asked if poll.poll(100) else 0
 
 
 def get_connection(pool: ConnectionPool[Any], seconds: float) -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from skilldb.values import Adapt, adapter
+from skilldb.values import ENCODE, Adapt, Encode, adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Query:
     """The SQL for the protocol and PREPARE: parameters are $1, $2 and so on, in the order of `types`."""
     adapters: Mapping[str, Adapt] = field(init=False, repr=False, compare=False)
     """What checks the value of each parameter."""
+    encoders: Sequence[tuple[str, Encode]] = field(init=False, repr=False, compare=False)
+    """What encodes the checked value of each parameter, in the order of `types`."""
 
     def __post_init__(self) -> None:
         numbers = {name: f"${number}".encode() for number, name in enumerate(self.types, start=1)}
@@ -42,6 +44,7 @@ class Query:
         creates = re.search(rb"\bINSERT\b", self.sql) is not None
         adapters = {name: adapter(name, type, creates=creates) for name, type in self.types.items()}
         object.__setattr__(self, "adapters", adapters)
+        object.__setattr__(self, "encoders", [(name, ENCODE[type]) for name, type in self.types.items()])
 
     def __call__(self, **params: Any) -> Step:
         """A step that runs this query. Raises InvalidValueError for a value that its parameter cannot take."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import psycopg
 from psycopg.abc import PQGen
-from psycopg.adapt import PyFormat, Transformer
+from psycopg.adapt import Transformer
 from psycopg.errors import Diagnostic, error_from_result
-from psycopg.generators import fetch_many, send
-from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+from psycopg.generators import send
+from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.waiting import Wait
 
 from skilldb.errors import Outcome, SkilldbError, translate
 from skilldb.query import Query, Step
@@ -30,10 +31,11 @@ BEGIN = Query("begin", b"BEGIN", {})
 _OUTDATED = ("0A000", "26000")
 # Bytes of values. A Unix socket accepts some 200,000 bytes at once, TCP fewer.
 _LARGE = 16_384
+# Looking a member up in its Enum takes as long as comparing it, several times for every answer of a call.
+_FATAL, _ROWS, _SYNC, _BAD = ExecStatus.FATAL_ERROR, ExecStatus.TUPLES_OK, ExecStatus.PIPELINE_SYNC, ConnStatus.BAD
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):
     """The end of a wait of so many seconds. `at` is by time.monotonic()."""
 
     at: float
@@ -92,8 +94,8 @@ class Exchange:
 
     On an autocommit connection PostgreSQL runs everything between two synchronisation points as one transaction
     (documentation, libpq, "Pipeline Mode"). The tenant setting ends with it. `first`: queries that run before the
-    statements, such as the one that sets the tenant. `writes`: the statements may write, so that a lost answer leaves
-    the outcome open.
+    statements, such as the one that sets the tenant. `commits`: the synchronisation point commits what the statements
+    wrote, so that a lost answer leaves the outcome open.
     """
 
     def __init__(
@@ -104,22 +106,22 @@ class Exchange:
         tenant_id: str,
         statements: Sequence[Statement[Any]],
         *,
-        writes: bool = True,
+        commits: bool = False,
     ) -> None:
         self._pgconn = conn.pgconn
-        self._transformer = Transformer(conn)
+        self._transformer = Transformer(conn)  # Not kept by the session: it refers to the connection.
         self._session = session
         self._tenant_id = tenant_id
         self._statements = statements
-        self._names = session.prepared.copy()
         self._sent: list[_Sent] = []
         self._last: list[_Sent | None] = []
+        self._prepares: dict[bytes, bytes] = {}
         self._end: PGresult | None = None
         self._refusal: PGresult | None = None
         self.refused_to_begin = False
         """Whether the step that sets the tenant was refused."""
         self._size = 0
-        self._commits = writes and BEGIN not in first and conn.pgconn.transaction_status == TransactionStatus.IDLE
+        self._commits = commits
         self.outcome: Outcome = "not applied"
         """What becomes of the work if the connection is lost now."""
         for query in first:
@@ -131,16 +133,21 @@ class Exchange:
 
     def _add(self, step: Step) -> None:
         query = step.query
-        values = [self._tenant_id if name == "tenant_id" else step.params[name] for name in query.types]
+        given = {**step.params, "tenant_id": self._tenant_id}
         # Values are sent as text; the query's casts give their types. So one prepared statement serves all calls,
         # whichever values are None.
-        dumped = self._transformer.dump_sequence(values, [PyFormat.TEXT] * len(values))
-        self._size += sum(len(value) for value in dumped if value is not None)
-        name = self._names.get(query.sql)
+        values = [None if (value := given[name]) is None else encode(value) for name, encode in query.encoders]
+        self._size += sum(map(len, filter(None, values)))
+        name = self._session.prepared.get(query.sql) or self._prepares.get(query.sql)
         if name is None and self._session.is_due(query):
-            name = self._names[query.sql] = self._session.new_name(query)
+            name = self._prepares[query.sql] = self._session.new_name(query)
             self._sent.append(_Sent(step, name, None))
-        self._sent.append(_Sent(step, name, dumped))
+        self._sent.append(_Sent(step, name, values))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all answers have come."""
+        return self._end is not None
 
     @property
     def is_large(self) -> bool:
@@ -156,24 +163,41 @@ class Exchange:
         yield from send(self._pgconn)
 
     def run(self) -> PQGen[None]:
-        """Send everything that push() has not sent, and receive the answers. Runs in psycopg's wait()."""
-        pgconn = self._pgconn
+        """Send everything that push() has not sent, and receive the answers. Runs in psycopg's wait().
+
+        Ends early if an answer says why the server ends the connection.
+        """
+        pgconn, sent, failed = self._pgconn, iter(self._sent), False
         if not self.is_large:
             self._queue()
         pgconn.pipeline_sync()
         if self._commits:
             self.outcome = "unknown"
         yield from send(pgconn)
-        for sent in self._sent:
-            (sent.answer, *_) = yield from fetch_many(pgconn)
-            if sent.answer.status == ExecStatus.FATAL_ERROR and pgconn.status == ConnStatus.BAD:
-                return  # This answer says why the server ends the connection.
-        # A commit that is refused, for example by a deferred constraint, gives an error before the end.
-        while (end := (yield from fetch_many(pgconn))[0]).status == ExecStatus.FATAL_ERROR:
-            self._refusal = end
-            if pgconn.status == ConnStatus.BAD:
+        while True:
+            while pgconn.is_busy():
+                yield Wait.R
+                try:
+                    pgconn.consume_input()
+                except psycopg.Error:
+                    if failed:
+                        return
+                    raise
+            answer = pgconn.get_result()
+            if answer is None:  # The end of the answer to one message.
+                if pgconn.status == _BAD:
+                    raise psycopg.OperationalError("the connection was lost")
+                continue
+            if (status := answer.status) == _SYNC:
+                break
+            failed = failed or status == _FATAL
+            if (message := next(sent, None)) is not None:
+                message.answer = answer
+            else:
+                self._refusal = answer  # A commit that is refused, for example by a deferred constraint.
+            if failed and pgconn.status == _BAD:
                 return
-        self._end = end
+        self._end = answer
         pgconn.exit_pipeline_mode()
 
     def _queue(self) -> None:
@@ -192,34 +216,33 @@ class Exchange:
     def results(self) -> Any:
         """The result of one statement, or the tuple of several, after run(). Raises the error of a refused step."""
         for sent in self._sent:
-            self._check(sent)
+            if sent.answer is not None and sent.answer.status == _FATAL:
+                self._raise(sent, sent.answer)
+            # After a failed step the server skips the rest of the pipeline, including Parse.
+            if sent.values is None and sent.name is not None:
+                self._session.prepared[sent.step.query.sql] = sent.name
         if self._refusal is not None:
             error = error_from_result(self._refusal, "utf-8")
             params = {name: value for sent in self._sent for name, value in sent.step.params.items()}
             raise translate(error, params, self.outcome) from error
-        assert self._end is not None  # Without it run() raises, or an answer is an error.
+        assert self.is_complete  # If not, run() raises, or an answer is an error.
         return answers(self._statements, [self._rows(*each) for each in zip(self._statements, self._last, strict=True)])
 
-    def _check(self, sent: _Sent) -> None:
-        session, sql = self._session, sent.step.query.sql
-        if sent.answer is not None and sent.answer.status == ExecStatus.FATAL_ERROR:
-            error = error_from_result(sent.answer, "utf-8")
-            self.refused_to_begin = sent.step.query is session.begin
-            if error.sqlstate in _OUTDATED:
-                session.prepared.clear()  # The other statements may be outdated too; each would fail once.
-            # The server ended the step, so nothing was committed; a pooler's error (class 08) does not say that.
-            outcome = self.outcome if (error.sqlstate or "").startswith("08") else "not applied"
-            raise translate(error, {**sent.step.params, "tenant_id": self._tenant_id}, outcome) from error
-        # After a failed step the server skips the rest of the pipeline, including Parse.
-        if sent.name is not None and sent.values is None:
-            session.prepared[sql] = sent.name
+    def _raise(self, sent: _Sent, answer: PGresult) -> NoReturn:
+        session, error = self._session, error_from_result(answer, "utf-8")
+        self.refused_to_begin = sent.step.query is session.begin
+        if error.sqlstate in _OUTDATED:
+            session.prepared.clear()  # The other statements may be outdated too; each would fail once.
+        # The server ended the step, so nothing was committed; a pooler's error (class 08) does not say that.
+        outcome = self.outcome if (error.sqlstate or "").startswith("08") else "not applied"
+        raise translate(error, {**sent.step.params, "tenant_id": self._tenant_id}, outcome) from error
 
     def _rows(self, statement: Statement[Any], sent: _Sent | None) -> list[Any]:
         # An INSERT without RETURNING returns no rows.
-        if sent is None or sent.answer is None or sent.answer.status != ExecStatus.TUPLES_OK:
+        if sent is None or sent.answer is None or sent.answer.status != _ROWS:
             return []
         result = sent.answer
-        make = statement.reader.rows(tuple(result.fname(column) or b"" for column in range(result.nfields)))
+        make = statement.reader.rows(tuple([result.fname(column) or b"" for column in range(result.nfields)]))
         self._transformer.set_pgresult(result)
         try:
             return self._transformer.load_rows(0, result.ntuples, make)

@@ -133,5 +133,5 @@ def require_tenant(tenant_id: Any) -> str:
 
 def answers(statements: Sequence[Statement[Any]], rows: Sequence[list[Any]]) -> Any:
     """The result of one statement, or the tuple of several, from the rows of each statement's last step."""
-    results = tuple(statement.reader.read(found) for statement, found in zip(statements, rows, strict=True))
+    results = tuple([statement.reader.read(found) for statement, found in zip(statements, rows, strict=True)])
     return results[0] if len(results) == 1 else results

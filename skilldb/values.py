@@ -195,3 +195,29 @@ def adapter(name: str, type: str, *, creates: bool = False) -> Adapt:
         check = _new_id if creates and name in _NEW_IDS else _id
         return check if type == "text" else _array(check)
     return ADAPT[type]
+
+
+Encode = Callable[[Any], bytes]
+
+
+def _encode_array(element: Encode) -> Encode:
+    """Quotes every element, which is right for every type (PostgreSQL documentation, "Array Input and Output")."""
+
+    def quoted(value: Any) -> bytes:
+        return b'"' + element(value).replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+
+    return lambda values: b"{" + b",".join([b"NULL" if each is None else quoted(each) for each in values]) + b"}"
+
+
+_ENCODE_SCALAR: dict[str, Encode] = {
+    "text": str.encode,
+    "integer": lambda value: b"%d" % value,
+    "bigint": lambda value: b"%d" % value,
+    "boolean": lambda value: b"t" if value else b"f",
+    "timestamptz": lambda value: str(value).encode(),
+    "date": lambda value: value.isoformat().encode(),
+    "uuid": lambda value: value.hex.encode(),
+    "jsonb": str.encode,
+}
+ENCODE = _ENCODE_SCALAR | {f"{name}[]": _encode_array(encode) for name, encode in _ENCODE_SCALAR.items()}
+"""PostgreSQL type -> function that returns the checked value as the protocol's text format has it."""

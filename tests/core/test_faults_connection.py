@@ -123,7 +123,7 @@ def test_a_silent_server_is_given_up_after_the_timeouts_of_the_caller(
     api: str, bound: bool, acme: None, addresses: Addresses, wire: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not bound:
-        monkeypatch.setattr(connection, "bounded", lambda conn, steps: steps)
+        monkeypatch.setattr(connection, "refuse_late", lambda conn, limit: None)
         wire.wait_timeout = 1
     with opened(api, through(wire, addresses.service), max_size=1, timeout=0.2, statement_timeout=0.3) as (execute, _):
         wire.faults = [Fault("answer", 0, "stall")]

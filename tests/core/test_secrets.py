@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 from psycopg.conninfo import make_conninfo
 
 import skilldb
-from skilldb import cli, connection, settings
+from skilldb import aio, cli, connection, database, settings
 from skilldb.admin import migrate
 from skilldb.dev import embedded
 from skilldb.errors import SkilldbError
@@ -162,11 +162,11 @@ def test_a_password_shows_in_no_repr(server_dsn: str) -> None:
 
     async def run() -> None:
         async with skilldb.connect_async(dsn) as db, db.tenant("acme").transaction() as tx:
-            note(db, db._pool, db._settings, db._settings.conninfo, db.tenant("acme"), tx, tx._conn)
+            note(db, db._pool, db._settings, db._settings.conninfo, db.tenant("acme"), tx, tx._conn, aio._Loan(db))
 
     asyncio.run(run())
     with skilldb.connect(dsn) as db, db.tenant("acme").transaction() as tx:
-        note(db, db._pool, db.tenant("acme"), tx, tx._conn)
+        note(db, db._pool, db.tenant("acme"), tx, tx._conn, database._Loan(db))
     with connection.connected(dsn) as conn:
         note(conn)
     with migrate._opened(server_dsn, None) as backend:
