@@ -68,7 +68,32 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def admin() -> Iterator[Admin]:
+def initialised() -> Iterator[Path]:
+    """The folder of a server that has been started once and does not run. server_folder() copies it."""
+    with server_folder() as made:
+        embedded.start(made)
+        embedded.stop(made)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def migrated(initialised: Path) -> Iterator[Path]:
+    """The same, of a server whose database `skilldb` is migrated and has no rows."""
+    with server_folder(initialised) as made:
+        list(migrate.migrate(embedded.start(made).owner_dsn))
+        embedded.stop(made)
+        yield made
+
+
+@pytest.fixture
+def used(initialised: Path) -> Iterator[Path]:
+    """The folder of a server of the test's own, which has been started before and does not run."""
+    with server_folder(initialised) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def admin(request: pytest.FixtureRequest) -> Iterator[Admin]:
     """The server: an embedded one of this session, unless SKILLDB_TEST_DSN names another."""
     with ExitStack() as stack:
         if TEST_DSN:
@@ -76,7 +101,7 @@ def admin() -> Iterator[Admin]:
             with psycopg.connect(dsn, autocommit=True) as conn:
                 conn.execute(queries.load("admin/embedded")["create_logins"].sql)
         else:
-            dsn = embedded.start(stack.enter_context(server_folder())).admin_dsn
+            dsn = embedded.start(stack.enter_context(server_folder(request.getfixturevalue("initialised")))).admin_dsn
             with psycopg.connect(dsn, autocommit=True) as conn:
                 # No data outlives the session, so do not wait for the disk.
                 for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
