@@ -44,7 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --one-api, leave out the async half of the tests that run on both APIs."""
+    """Begin with the tests that take long, so that no worker waits for another at the end.
+
+    With --one-api, leave out the async half of the tests that run on both APIs.
+    """
+    items.sort(key=lambda item: not (item.get_closest_marker("xdist_group") or "slow" in item.path.parts))
     if config.getoption("one_api"):
         left_out = [item for item in items if "async" in re.split(r"[\[\]-]", item.name)]
         config.hook.pytest_deselected(items=left_out)
