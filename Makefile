@@ -74,10 +74,10 @@ explain: $(READY) ## Show how PostgreSQL runs a query of sql/ (Q=views.get_whats
 	@$(SKILLDB) explain "$(Q)" $(if $(TENANT),--tenant "$(TENANT)") $(ARGS)
 
 test: $(READY) ## Run the tests on an embedded PostgreSQL (PG=16 for that version, ARGS for pytest)
-	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n 4 --dist loadgroup $(ARGS)
 
 test-quick: $(READY) ## Run those of pure, core and repositories, on one API and without the long ones
-	@$(BIN)/pytest -n 2 --dist loadgroup --one-api -m "not torture" tests/pure tests/core tests/repositories $(ARGS)
+	@$(BIN)/pytest -n 4 --dist loadgroup --one-api -m "not torture" tests/pure tests/core tests/repositories $(ARGS)
 
 schema: $(READY) ## Write docs/schema.sql, docs/schema.md and sql/admin/definitions.txt from the migrated database
 	@SKILLDB_PG_VERSION=18 $(BIN)/pytest tests/admin/test_schema.py --write-docs

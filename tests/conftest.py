@@ -44,7 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --one-api, leave out the async half of the tests that run on both APIs."""
+    """Begin with the tests that take long, so that no worker waits for another at the end.
+
+    With --one-api, leave out the async half of the tests that run on both APIs.
+    """
+    items.sort(key=lambda item: not (item.get_closest_marker("xdist_group") or "slow" in item.path.parts))
     if config.getoption("one_api"):
         left_out = [item for item in items if "async" in re.split(r"[\[\]-]", item.name)]
         config.hook.pytest_deselected(items=left_out)
@@ -68,7 +72,32 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def admin() -> Iterator[Admin]:
+def initialised() -> Iterator[Path]:
+    """The folder of a server that has been started once and does not run. server_folder() copies it."""
+    with server_folder() as made:
+        embedded.start(made)
+        embedded.stop(made)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def migrated(initialised: Path) -> Iterator[Path]:
+    """The same, of a server whose database `skilldb` is migrated and has no rows."""
+    with server_folder(initialised) as made:
+        list(migrate.migrate(embedded.start(made).owner_dsn))
+        embedded.stop(made)
+        yield made
+
+
+@pytest.fixture
+def used(initialised: Path) -> Iterator[Path]:
+    """The folder of a server of the test's own, which has been started before and does not run."""
+    with server_folder(initialised) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def admin(request: pytest.FixtureRequest) -> Iterator[Admin]:
     """The server: an embedded one of this session, unless SKILLDB_TEST_DSN names another."""
     with ExitStack() as stack:
         if TEST_DSN:
@@ -76,11 +105,13 @@ def admin() -> Iterator[Admin]:
             with psycopg.connect(dsn, autocommit=True) as conn:
                 conn.execute(queries.load("admin/embedded")["create_logins"].sql)
         else:
-            dsn = embedded.start(stack.enter_context(server_folder())).admin_dsn
+            dsn = embedded.start(stack.enter_context(server_folder(request.getfixturevalue("initialised")))).admin_dsn
             with psycopg.connect(dsn, autocommit=True) as conn:
-                # No data outlives the session, so do not wait for the disk.
+                # No data outlives the session, so do not wait for the disk. Autovacuum would write statistics, and
+                # Reused copies a database again whose catalogues have changed; but the doctor warns where it is off.
                 for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
                     conn.execute(f"ALTER SYSTEM SET {setting}".encode())
+                conn.execute("ALTER SYSTEM SET autovacuum_naptime = '1d'")
                 conn.execute("SELECT pg_reload_conf()")
         given = conninfo_to_dict(dsn)
         yield Admin(

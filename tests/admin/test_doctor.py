@@ -712,8 +712,8 @@ def test_two_addresses_of_two_databases_are_no_pair(addresses: Addresses) -> Non
 
 @pytest.mark.skipif(bool(TEST_DSN), reason="starts a server of its own, whose logins that one may not have")
 def test_two_addresses_of_two_servers_are_no_pair_whatever_their_databases_are_called(
-    addresses: Addresses, folder: Path
+    addresses: Addresses, used: Path
 ) -> None:
-    started = embedded.start(folder)
+    started = embedded.start(used)
     found = list(doctor.examine(started.owner_dsn, make_conninfo(addresses.service, dbname="skilldb")))
     assert [(finding.check, finding.level) for finding in found] == [("connection", "failure")]

@@ -6,8 +6,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tests.support.database import contents, rows
 from tests.support.isolation import BEHAVIOUR, STRUCTURE
 from tests.support.server import CHECKOUT, Addresses, Admin, server_folder
 
+pytestmark = pytest.mark.xdist_group("operations")
 DOCUMENT = CHECKOUT / "docs" / "operations.md"
 BLOCK = re.compile(r"^## (?P<section>[^\n]*)$|^```(?P<language>sql|sh)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -73,10 +74,14 @@ class Bare:
         return done.stdout
 
 
+Ready = Callable[[bool], Bare]
+
+
 @contextmanager
-def bare(version: str | None = None) -> Iterator[Bare]:
+def bare(initialised: Path, version: str | None = None) -> Iterator[Bare]:
     """An empty server, of the version of these tests by default."""
-    with server_folder() as folder:
+    ours = version in (None, (initialised / "postgres" / "PG_VERSION").read_text().strip())
+    with server_folder(initialised if ours else None) as folder:
         with pytest.MonkeyPatch.context() as patch:
             if version:
                 patch.setenv("SKILLDB_PG_VERSION", version)
@@ -90,10 +95,34 @@ def bare(version: str | None = None) -> Iterator[Bare]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Bare]:
+def ready(initialised: Path) -> Iterator[Ready]:
+    """The server that the document's blocks set up, with or without BYPASSRLS. It does not run: copied() does."""
+    with ExitStack() as stack:
+        made: dict[bool, Bare] = {}
+
+        def found(bypassrls: bool) -> Bare:
+            if bypassrls not in made:
+                server = stack.enter_context(bare(initialised))
+                set_up(server, bypassrls=bypassrls)
+                embedded.stop(server.folder)
+                made[bypassrls] = server
+            return made[bypassrls]
+
+        yield found
+
+
+@contextmanager
+def copied(server: Bare) -> Iterator[Bare]:
+    """A running copy of a server that does not run."""
+    with server_folder(server.folder) as folder:
+        dsn = embedded._start(folder)  # start() would also create logins that the document does not name.
+        yield replace(server, host=str(conninfo_to_dict(dsn)["host"]), folder=folder)
+
+
+@pytest.fixture(scope="module")
+def server(ready: Ready) -> Iterator[Bare]:
     """A server set up by the document's blocks, with the example data. Its tests must leave it unchanged."""
-    with bare() as found:
-        set_up(found)
+    with copied(ready(True)) as found:
         yield found
 
 
@@ -133,10 +162,9 @@ def counts(dsn: str) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def subject_server() -> Iterator[Bare]:
+def subject_server(ready: Ready) -> Iterator[Bare]:
     """The same, whose owner has no BYPASSRLS."""
-    with bare() as found:
-        set_up(found, bypassrls=False)
+    with copied(ready(False)) as found:
         yield found
 
 
@@ -166,12 +194,15 @@ def role_attributes(server: Bare) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("versions", [(None, None), ("16", "18")], ids=["same version", "16 to 18"])
 @pytest.mark.parametrize("bypassrls", [True, False], ids=["with BYPASSRLS", "without BYPASSRLS"])
 def test_a_backup_restored_into_an_empty_server_is_whole_and_isolated(
-    tmp_path: Path, versions: tuple[str | None, str | None], bypassrls: bool
+    versions: tuple[str | None, str | None], bypassrls: bool, ready: Ready, initialised: Path
 ) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-    with bare(versions[0]) as old, bare(versions[1]) as new:
-        set_up(old, bypassrls=bypassrls)
+    with ExitStack() as stack:
+        if versions[0] is None:
+            old = stack.enter_context(copied(ready(bypassrls)))
+        else:
+            old = stack.enter_context(bare(initialised, versions[0]))
+            set_up(old, bypassrls=bypassrls)
+        new = stack.enter_context(bare(initialised, versions[1]))
         add_difficult_rows(old)
         # By the programs of the newer version, as the document says.
         backup = replace(old, version=new.version)
@@ -334,11 +365,10 @@ def test_another_schema_is_made_and_migrated_by_its_blocks(server: Bare) -> None
         server.psql("DROP SCHEMA skills CASCADE", user="postgres")
 
 
-def test_a_database_made_before_0_2_is_recreated_with_its_rows() -> None:
+def test_a_database_made_before_0_2_is_recreated_with_its_rows(ready: Ready) -> None:
     dump, restore = blocks("A database made before 0.2", "sh")
     (recreate,) = blocks("A database made before 0.2", "sql")
-    with bare() as server:
-        set_up(server)
+    with copied(ready(True)) as server:
         before = [(table, text) for table, text in without_xmin(server) if "yoyo" not in table]
         old = "UPDATE _yoyo_migration SET migration_id = '0002_create_raise_not_found' WHERE migration_id ~ '^0002'"
         server.psql(old, user="skilldb_owner")

@@ -26,7 +26,7 @@ from skilldb.errors import (
 )
 from skilldb.repositories import skills, tenants
 from tests.support.api import APIS, ask, new_skill
-from tests.support.database import locked, rows, until
+from tests.support.database import locked, rows, until, until_rows
 from tests.support.ledger import opened
 from tests.support.pooler import PROGRAM, pooler
 from tests.support.reliability import record
@@ -134,7 +134,7 @@ def test_a_call_that_was_given_up_ends_behind_a_pooler_too(api: str, pooled: Poo
         active = (
             "SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT /* test.ask */ pg_sleep(0.4)' AND state = 'active'"
         )
-        until(lambda: rows(addresses.admin, active) == [])
+        until_rows(addresses.admin, active, [])
 
 
 @pytest.fixture

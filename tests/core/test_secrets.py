@@ -39,9 +39,9 @@ SKILLDB = Path(sys.executable).with_name("skilldb")
 
 
 @pytest.fixture(scope="module")
-def server_dsn() -> Iterator[str]:
+def server_dsn(initialised: Path) -> Iterator[str]:
     """The superuser's DSN of a server whose login `locked` needs a password."""
-    with server_folder() as folder:
+    with server_folder(initialised) as folder:
         dsn = embedded.start(folder).admin_dsn
         with psycopg.connect(dsn, autocommit=True) as conn:
             conn.execute(f"CREATE ROLE locked LOGIN PASSWORD '{PASSWORD}'".encode())

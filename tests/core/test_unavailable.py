@@ -18,7 +18,6 @@ import pytest
 
 import skilldb
 from skilldb import queries
-from skilldb.admin import migrate
 from skilldb.dev import embedded
 from skilldb.errors import (
     ConnectionLostError,
@@ -39,17 +38,24 @@ from skilldb.models import NewSkillVersion
 from skilldb.repositories import metrics, skills, tenants, users, views
 from skilldb.statement import NOTHING, Statement
 from tests.support.api import APIS, ask, new_skill
-from tests.support.database import rows, until
+from tests.support.database import rows, until, until_rows
 from tests.support.ledger import opened
 from tests.support.proxy import Fault, Proxy, through
 from tests.support.reliability import record
-from tests.support.server import Addresses, direct_only
+from tests.support.server import Addresses, direct_only, server_folder
 from tests.support.waits import ended, started
 
 READ = skills.get_skill("s1")
 USE = metrics.increment_skill_uses("s1")
 PID = ask("SELECT pg_backend_pid()")
 BACKENDS = "FROM pg_stat_activity WHERE usename = 'skilldb_service' AND datname = current_database()"
+
+
+@pytest.fixture
+def folder(migrated: Path) -> Iterator[Path]:
+    """The folder of a migrated server of the test's own, which does not run yet."""
+    with server_folder(migrated) as made:
+        yield made
 
 
 @pytest.fixture
@@ -228,7 +234,7 @@ def taken(pool: Any) -> Iterator[None]:
 @APIS
 def test_a_server_that_is_away_is_named_with_the_reason(api: str, folder: Path) -> None:
     server = embedded.start(folder)
-    migrated(server)
+    fill(server)
     with opened(api, server.service_dsn, max_size=1, timeout=1) as (execute, _):
         execute(READ)
         embedded.stop(folder)
@@ -237,8 +243,7 @@ def test_a_server_that_is_away_is_named_with_the_reason(api: str, folder: Path) 
         assert (raised.value.outcome, raised.value.retryable) == ("not applied", True)
 
 
-def migrated(server: embedded.Server) -> None:
-    list(migrate.migrate(server.owner_dsn))
+def fill(server: embedded.Server) -> None:
     with skilldb.connect(server.service_dsn) as database:
         tenant = database.tenant("acme")
         tenant.execute(tenants.create_tenant("Acme", "acme"))
@@ -282,7 +287,7 @@ def test_a_transaction_that_was_idle_for_too_long_says_so(acme: None, addresses:
             with tenant.transaction() as tx:
                 (pid, _) = tx.execute(PID, ask("SELECT set_config('idle_in_transaction_session_timeout', '1', true)"))
                 gone = "SELECT FROM pg_stat_activity WHERE pid = %s"
-                until(lambda: rows(addresses.admin, gone, pid) == [])
+                until_rows(addresses.admin, gone, [], pid)
                 tx.execute(USE)
         assert raised.value.outcome == "not applied"
         assert tenant.execute(USE) == 1
@@ -302,10 +307,10 @@ def test_a_call_that_was_given_up_ends_on_the_server_too(api: str, acme: None, a
             with pytest.raises(ConnectionLostError, match=r"did not answer within 0\.7"):
                 execute(USE, *slow)
         # Without the cancel request each query runs for 80 seconds.
-        until(lambda: rows(addresses.admin, f"SELECT count(*) {BACKENDS} AND state = 'active'") == [(0,)])
+        until_rows(addresses.admin, f"SELECT count(*) {BACKENDS} AND state = 'active'", [(0,)])
         assert rows(addresses.admin, f"SELECT count(*) <= 2 {BACKENDS}") == [(True,)]
         uses = execute(USE)
-    until(lambda: rows(addresses.admin, f"SELECT count(*) {BACKENDS}") == [(0,)])
+    until_rows(addresses.admin, f"SELECT count(*) {BACKENDS}", [(0,)])
     record(
         f"Calls that reached their timeout also end on the server ({api})",
         tested="calls of 80 seconds reach their timeout after 0.7 seconds; the service's sessions are counted",
@@ -323,7 +328,7 @@ def test_a_call_that_was_given_up_ends_on_the_server_too(api: str, acme: None, a
 @pytest.mark.torture
 def test_no_call_fails_after_the_server_was_restarted(api: str, folder: Path) -> None:
     server = embedded.start(folder)
-    migrated(server)
+    fill(server)
     failed = 0
     with opened(api, server.service_dsn, min_size=4, max_size=4) as (execute, pool):
         until(lambda: pool.get_stats()["pool_available"] == 4)
@@ -504,13 +509,13 @@ def test_a_database_that_is_closed_while_it_is_opened_stays_closed(
 
             opening = threads.submit(asyncio.run, run())
         assert isinstance(opening.exception(timeout=60), DatabaseClosedError)
-    until(lambda: rows(addresses.admin, f"SELECT count(*) {BACKENDS}") == [(0,)])
+    until_rows(addresses.admin, f"SELECT count(*) {BACKENDS}", [(0,)])
 
 
 @APIS
 def test_an_outage_after_a_refused_role_is_told_as_an_outage(api: str, folder: Path) -> None:
     server = embedded.start(folder)
-    migrated(server)
+    fill(server)
     with opened(api, server.service_dsn, max_size=1, timeout=1) as (execute, _):
         with psycopg.connect(server.admin_dsn, autocommit=True) as admin:
             admin.execute("ALTER ROLE skilldb_service BYPASSRLS")

@@ -48,33 +48,33 @@ def test_it_starts_with_two_logins_is_found_again_and_stops(folder: Path) -> Non
         rows(server.service_dsn, "SELECT 1")
 
 
-def test_a_killed_server_starts_again_with_its_data(folder: Path) -> None:
-    server = embedded.start(folder)
+def test_a_killed_server_starts_again_with_its_data(used: Path) -> None:
+    server = embedded.start(used)
     with psycopg.connect(server.owner_dsn, autocommit=True) as conn:
         conn.execute("CREATE TABLE kept AS SELECT 42 AS answer")
-    os.kill(pid(folder), signal.SIGKILL)
-    assert rows(embedded.start(folder).owner_dsn, "SELECT answer FROM kept") == [(42,)]
+    os.kill(pid(used), signal.SIGKILL)
+    assert rows(embedded.start(used).owner_dsn, "SELECT answer FROM kept") == [(42,)]
 
     # Another program, this one, now has the process id of the killed server.
-    os.kill(pid(folder), signal.SIGKILL)
-    lines = (folder / LOCK).read_text().splitlines()
-    (folder / LOCK).write_text("\n".join([str(os.getpid()), *lines[1:], ""]))
-    assert rows(embedded.start(folder).owner_dsn, "SELECT answer FROM kept") == [(42,)]
+    os.kill(pid(used), signal.SIGKILL)
+    lines = (used / LOCK).read_text().splitlines()
+    (used / LOCK).write_text("\n".join([str(os.getpid()), *lines[1:], ""]))
+    assert rows(embedded.start(used).owner_dsn, "SELECT answer FROM kept") == [(42,)]
 
     # The machine stopped while the lock file was being written.
-    embedded.stop(folder)
-    (folder / LOCK).write_text(f"{os.getpid()}\n")
-    assert rows(embedded.start(folder).owner_dsn, "SELECT answer FROM kept") == [(42,)]
-    assert embedded.stop(folder) is True
-    (folder / LOCK).write_text("")
-    assert rows(embedded.start(folder).owner_dsn, "SELECT answer FROM kept") == [(42,)]
+    embedded.stop(used)
+    (used / LOCK).write_text(f"{os.getpid()}\n")
+    assert rows(embedded.start(used).owner_dsn, "SELECT answer FROM kept") == [(42,)]
+    assert embedded.stop(used) is True
+    (used / LOCK).write_text("")
+    assert rows(embedded.start(used).owner_dsn, "SELECT answer FROM kept") == [(42,)]
 
 
-def test_a_server_whose_socket_was_removed_is_started_again(folder: Path) -> None:
+def test_a_server_whose_socket_was_removed_is_started_again(used: Path) -> None:
     """A server whose folder was deleted removes the socket of the new folder when it ends."""
-    server = embedded.start(folder)
+    server = embedded.start(used)
     Path(str(conninfo_to_dict(server.admin_dsn)["host"]), ".s.PGSQL.5432").unlink()
-    assert rows(embedded.start(folder).service_dsn, "SELECT 42") == [(42,)]
+    assert rows(embedded.start(used).service_dsn, "SELECT 42") == [(42,)]
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,12 +84,12 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: 
         embedded.start(tmp_path)
 
 
-def test_a_server_that_cannot_start_says_why(folder: Path) -> None:
-    embedded.start(folder)
-    embedded.stop(folder)
-    (folder / "postgres/postgresql.auto.conf").write_text("shared_buffers = 'much'\n")
+def test_a_server_that_cannot_start_says_why(used: Path) -> None:
+    embedded.start(used)
+    embedded.stop(used)
+    (used / "postgres/postgresql.auto.conf").write_text("shared_buffers = 'much'\n")
     with pytest.raises(DatabaseUnavailableError, match="shared_buffers"):
-        embedded.start(folder)
+        embedded.start(used)
 
 
 def test_the_logins_may_be_created_by_many_at_once(admin: Admin) -> None:
@@ -224,52 +224,52 @@ def test_a_folder_that_all_may_write_to_is_refused(folder: Path) -> None:
 
 
 @as_root
-def test_a_folder_that_a_group_may_write_to_is_refused_unless_it_is_its_owners(folder: Path) -> None:
-    folder.chmod(0o771)
-    embedded.start(folder)
-    embedded.stop(folder)
-    os.chown(folder, 0, other_user()[1])
+def test_a_folder_that_a_group_may_write_to_is_refused_unless_it_is_its_owners(used: Path) -> None:
+    used.chmod(0o771)
+    embedded.start(used)
+    embedded.stop(used)
+    os.chown(used, 0, other_user()[1])
     with pytest.raises(DatabaseUnavailableError, match=r"users of its group may write to .* Run: chmod g-w "):
-        embedded.start(folder)
-    folder.chmod(0o711)
+        embedded.start(used)
+    used.chmod(0o711)
 
 
 @as_root
-def test_root_writes_and_reads_nothing_through_links_of_the_servers_user(folder: Path) -> None:
+def test_root_writes_and_reads_nothing_through_links_of_the_servers_user(used: Path) -> None:
     """A superuser of the database acts as the server's user, and must not become root."""
-    server = embedded.start(folder)
-    embedded.stop(folder)
-    secret, target, data = folder / "secret", folder / "target", folder / "postgres"
+    server = embedded.start(used)
+    embedded.stop(used)
+    secret, target, data = used / "secret", used / "target", used / "postgres"
     secret.write_text("the secret\n")
     secret.chmod(0o600)
     for name in ("pg_hba.conf", "pg_ident.conf", "postmaster.pid", "postmaster.opts", "log"):
         (data / name).unlink(missing_ok=True)
         (data / name).symlink_to(target if name != "log" else secret)
     with pytest.raises(DatabaseUnavailableError) as refused:
-        embedded.start(folder)
+        embedded.start(used)
     assert "the secret" not in str(refused.value)
     assert secret.read_text() == "the secret\n"
     assert not target.exists()
     for name in ("postmaster.opts", "log"):
         (data / name).unlink()
-    assert embedded.start(folder) == server
+    assert embedded.start(used) == server
     assert not target.exists()
     ((hba,),) = rows(server.admin_dsn, "SHOW hba_file")
     assert Path(hba).stat().st_uid == 0
 
 
 @as_root
-def test_a_lock_file_of_the_servers_user_leads_root_nowhere(folder: Path) -> None:
+def test_a_lock_file_of_the_servers_user_leads_root_nowhere(used: Path) -> None:
     """The data folder names a socket folder, in which that user runs another server, and a file to remove."""
-    server = embedded.start(folder)
-    os.kill(pid(folder), signal.SIGKILL)
-    theirs = folder / "theirs"
+    server = embedded.start(used)
+    os.kill(pid(used), signal.SIGKILL)
+    theirs = used / "theirs"
     theirs.mkdir()
     kept = theirs / ".s.PGSQL.1.lock"
     kept.touch()
-    lines = (folder / LOCK).read_text().splitlines()
-    (folder / LOCK).write_text("\n".join([str(os.getpid()), *lines[1:3], "1", str(theirs), *lines[5:], ""]))
-    assert embedded.start(folder) == server
+    lines = (used / LOCK).read_text().splitlines()
+    (used / LOCK).write_text("\n".join([str(os.getpid()), *lines[1:3], "1", str(theirs), *lines[5:], ""]))
+    assert embedded.start(used) == server
     assert kept.exists()
 
 
@@ -361,12 +361,12 @@ def test_roots_server_opens_no_folder_and_says_how_to_go_on(folder: Path) -> Non
     embedded.stop(closed / "place")
 
 
-def test_a_server_that_an_earlier_version_left_open_is_closed(folder: Path) -> None:
-    embedded.start(folder)
-    embedded.stop(folder)
-    (folder / "postgres/pg_hba.conf").write_text("local all all trust\n")
-    embedded._run(folder, embedded._version(folder / "postgres"), "pg_ctl", "-w", "-l", "postgres/log", "start")
-    server = embedded.start(folder)
+def test_a_server_that_an_earlier_version_left_open_is_closed(used: Path) -> None:
+    embedded.start(used)
+    embedded.stop(used)
+    (used / "postgres/pg_hba.conf").write_text("local all all trust\n")
+    embedded._run(used, embedded._version(used / "postgres"), "pg_ctl", "-w", "-l", "postgres/log", "start")
+    server = embedded.start(used)
     query = "SELECT auth_method, current_setting('unix_socket_permissions') FROM pg_hba_file_rules"
     assert set(rows(server.admin_dsn, query)) == {("peer", "0700")}
 

@@ -37,10 +37,9 @@ READ = skills.get_skill("s0")
 
 
 @pytest.fixture(scope="module")
-def own() -> Iterator[Path]:
+def own(migrated: Path) -> Iterator[Path]:
     """The folder of a migrated server for these tests only."""
-    with server_folder() as made:
-        list(migrate.migrate(embedded.start(made).owner_dsn))
+    with server_folder(migrated) as made:
         yield made
 
 

@@ -23,11 +23,15 @@ def rows(dsn: str, query: str, *params: Any) -> list[tuple[Any, ...]]:
 def contents(dsn: str) -> list[tuple[Any, ...]]:
     """Every row of every table, and the transaction that wrote it."""
     with psycopg.connect(dsn, autocommit=True) as conn:
-        tables = conn.execute(
-            "SELECT string_agg(format('SELECT %L, t.xmin::text, t::text FROM %I AS t', relname, relname), "
-            "' UNION ALL ') FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
-        )
-        return sorted(conn.execute(str(tables.fetchall()[0][0]).encode()))
+        return _contents(conn)
+
+
+def _contents(conn: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
+    tables = conn.execute(
+        "SELECT string_agg(format('SELECT %L, t.xmin::text, t::text FROM %I AS t', relname, relname), "
+        "' UNION ALL ') FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    )
+    return sorted(conn.execute(str(tables.fetchall()[0][0]).encode()))
 
 
 def until(condition: Callable[[], bool], *, seconds: float = 60, pause: float = 0.01) -> None:
@@ -38,6 +42,12 @@ def until(condition: Callable[[], bool], *, seconds: float = 60, pause: float = 
         time.sleep(pause)
 
 
+def until_rows(dsn: str, query: str, expected: list[tuple[Any, ...]], *params: Any) -> None:
+    """Wait until the query returns these rows, asking again and again on one connection."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        until(lambda: conn.execute(query.encode(), params or None).fetchall() == expected)
+
+
 @contextmanager
 def refused(
     addresses: Addresses, error: type[SkilldbError], *named: str, cause: type[psycopg.Error] | None = None
@@ -46,13 +56,14 @@ def refused(
 
     If the database raised it, the error's cause is psycopg's `cause`. If nothing was sent, it is no psycopg error.
     """
-    before = contents(addresses.admin)
-    with pytest.raises(error) as caught:
-        yield
-    assert type(caught.value) is error
-    assert [word for word in named if word not in str(caught.value)] == [], str(caught.value)
-    assert isinstance(caught.value.__cause__, cause or psycopg.Error) == (cause is not None)
-    assert contents(addresses.admin) == before
+    with psycopg.connect(addresses.admin, autocommit=True) as conn:
+        before = _contents(conn)
+        with pytest.raises(error) as caught:
+            yield
+        assert type(caught.value) is error
+        assert [word for word in named if word not in str(caught.value)] == [], str(caught.value)
+        assert isinstance(caught.value.__cause__, cause or psycopg.Error) == (cause is not None)
+        assert _contents(conn) == before
 
 
 @contextmanager

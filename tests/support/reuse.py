@@ -52,7 +52,10 @@ class Reused:
 
     def __init__(self, admin: Admin, template: str, name: str) -> None:
         self._admin, self._template, self.name = admin, template, name
-        self._before = ""
+        self._kept: psycopg.Connection[tuple[str, ...]] | None = None
+        """The superuser's connection. It stays open between tests: a new one reads the catalogues from the start."""
+        self._newest = self._before = ""
+        """The transaction from which on a row is newer than the copy, and the fingerprint of the copy."""
         self.copies = 0
         """How often it was copied again. Each copy ends all sessions."""
         with self._connected(template) as conn:
@@ -71,24 +74,33 @@ class Reused:
             yield self.name
         finally:
             try:
-                with self._connected(self.name) as conn:
-                    conn.execute("SET default_transaction_read_only = off")  # A test may have set it for the database.
-                    self._end_sessions(conn)
-                    conn.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(sql.Identifier(self.name)))
-                    if self._fingerprint(conn) == self._before:
-                        self._clear(conn)
-                    else:
-                        self._before = ""
+                conn = self._open()
+                self._end_sessions(conn)
+                conn.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(sql.Identifier(self.name)))
+                if self._fingerprint(conn) == self._before:
+                    self._clear(conn)
+                else:
+                    self._before = ""
             except psycopg.Error:
                 self._before = ""
 
     def drop(self) -> None:
         """Drop it, after the last test."""
+        if self._kept:
+            self._kept.close()
         with self._connected("postgres") as conn:
             conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(self.name)))
 
     def _connected(self, dbname: str) -> psycopg.Connection[tuple[str, ...]]:
-        return psycopg.connect(self._admin.dsn(dbname), autocommit=True)
+        return psycopg.connect(self._admin.dsn(dbname), autocommit=True, application_name=KEPT)
+
+    def _open(self) -> psycopg.Connection[tuple[str, ...]]:
+        """The kept connection, or a new one if a test has ended it."""
+        if self._kept is None or self._kept.closed or not _answers(self._kept):
+            self._kept = self._connected(self.name)
+            # A test may have set these for the database.
+            self._kept.execute("SET default_transaction_read_only = off")
+        return self._kept
 
     def _copy(self) -> None:
         self.copies += 1
@@ -98,8 +110,11 @@ class Reused:
             # CREATE DATABASE does not copy the privileges on the original.
             conn.execute(sql.SQL("CREATE DATABASE {} OWNER skilldb_owner TEMPLATE {}").format(name, template))
             conn.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(name))
-        with self._connected(self.name) as conn:
-            self._before = self._fingerprint(conn)
+        self._remember(self._open())
+
+    def _remember(self, conn: psycopg.Connection[tuple[str, ...]]) -> None:
+        ((self._newest,),) = conn.execute("SELECT pg_current_xact_id()::xid::text").fetchall()
+        self._before = self._fingerprint(conn)
 
     def _end_sessions(self, conn: psycopg.Connection[tuple[str, ...]]) -> None:
         conn.execute(
@@ -124,7 +139,7 @@ class Reused:
             )
             if int(size) > _SMALL:
                 conn.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(", ").join(map(sql.Identifier, tables))))
-                self._before = self._fingerprint(conn)
+                self._remember(conn)
             else:  # TRUNCATE takes 50 ms, whatever the tables contain.
                 deletes = [sql.SQL("DELETE FROM {};").format(sql.Identifier(table)) for table in tables]
                 # As a replica, PostgreSQL checks no foreign keys, so all rows can be deleted.
@@ -133,14 +148,23 @@ class Reused:
         conn.execute("SELECT pg_stat_reset()")
 
     def _fingerprint(self, conn: psycopg.Connection[tuple[str, ...]]) -> str:
-        """A fingerprint of the catalogues and of the migrations' rows, from the transactions that wrote them."""
+        """How many rows the catalogues and the migrations' tables have, and in which of them a row is newer than these.
+
+        A deleted row makes them fewer, and a row that was added or changed is newer.
+        """
         conditions = dict.fromkeys([*_CATALOGUES, *sorted(self._filled)], "true") | _SHARED
+        part = sql.SQL("(SELECT count(*) || coalesce(min(age(xmin)) <= age({}::xid), false)::text FROM {} WHERE {})")
+        newest = sql.Literal(self._newest)
         parts = sql.SQL(", ").join(
-            sql.SQL("(SELECT count(*) || ':' || coalesce(sum(xmin::text::bigint), 0) FROM {} WHERE {})").format(
-                sql.Identifier(name),
-                sql.SQL(condition),
-            )
-            for name, condition in conditions.items()
+            part.format(newest, sql.Identifier(name), sql.SQL(condition)) for name, condition in conditions.items()
         )
         ((found,),) = conn.execute(sql.SQL("SELECT concat_ws(' ', {})").format(parts)).fetchall()
         return found
+
+
+def _answers(conn: psycopg.Connection[tuple[str, ...]]) -> bool:
+    try:
+        conn.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ TEST_DSN = os.environ.get("SKILLDB_TEST_DSN")
 POOLER = os.environ.get("SKILLDB_TEST_POOLER")
 SUBJECT_OWNER = "skilldb_subject_owner"
 """An owner without BYPASSRLS, which is subject to the policies."""
+_MEMORY, _PLENTY = Path("/dev/shm"), 4 << 30
+"""A folder whose files Linux keeps in memory, and from how many free bytes on the tests' servers use it."""
 direct_only = pytest.mark.skipif(bool(POOLER), reason="is about connections that no pooler shares")
 
 
@@ -80,14 +83,28 @@ def created(dsn: str, dbname: str, template: str = "template1") -> Iterator[None
 
 
 @contextmanager
-def server_folder() -> Iterator[Path]:
-    """A folder for an embedded server. Unlike pytest's folders, a server started by root can enter it."""
-    folder = Path(tempfile.mkdtemp(prefix="skilldb-tests-"))
+def server_folder(like: Path | None = None) -> Iterator[Path]:
+    """A folder for an embedded server, with a copy of the data of a stopped server in the folder `like`.
+
+    Unlike pytest's folders, a server started by root can enter it.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="skilldb-tests-", dir=_MEMORY if _memory_is_free() else None))
     folder.chmod(0o711)
     try:
+        if like:  # Much faster than initdb.
+            command = ["cp", "-a", str(like / "postgres"), str(folder)]
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
         yield folder
     finally:
         embedded.stop(folder)
         for link in folder.rglob("sockets"):
             shutil.rmtree(os.readlink(link), ignore_errors=True)
         shutil.rmtree(folder)
+
+
+def _memory_is_free() -> bool:
+    """Whether servers can have their data in memory: there is plenty, and programs that are copied there may run."""
+    if not _MEMORY.is_dir():
+        return False
+    status = os.statvfs(_MEMORY)
+    return status.f_bavail * status.f_frsize >= _PLENTY and not status.f_flag & os.ST_NOEXEC
