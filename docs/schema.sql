@@ -217,7 +217,7 @@ COMMENT ON COLUMN public.benchmark_runs.completed_at IS 'When it completed or fa
 
 CREATE TABLE public.pending_uses (
     tenant_id text NOT NULL,
-    id bigint NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
     day date NOT NULL,
     tool_name text,
     user_id text,
@@ -235,15 +235,6 @@ COMMENT ON COLUMN public.pending_uses.tool_name IS 'The tool; NULL in a repair o
 COMMENT ON COLUMN public.pending_uses.user_id IS 'The user; NULL if unknown, deleted, or in a repair of a tool''s uses alone.';
 
 COMMENT ON COLUMN public.pending_uses.uses IS 'The number of events.';
-
-ALTER TABLE public.pending_uses ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME public.pending_uses_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
 
 CREATE TABLE public.ratings (
     tenant_id text NOT NULL,

@@ -1,4 +1,5 @@
--- Locks: ACCESS EXCLUSIVE on the four tables, and on tenants, users and skills, to which they refer.
+-- Locks: ACCESS EXCLUSIVE on pending_uses, user_monthly_uses, tool_monthly_uses and skill_monthly_uses, and on tenants,
+-- users and skills, to which they refer.
 -- squawk-ignore-file ban-drop-table, ban-drop-function -- the migration created them
 SET LOCAL lock_timeout = '5s';
 

@@ -121,7 +121,7 @@ COMMENT ON COLUMN user_monthly_uses.uses_to_day IS 'As in skill_monthly_uses.';
 -- in different orders. So a call only appends a row here, and fold_uses adds the rows up later. A report reads both.
 CREATE TABLE IF NOT EXISTS pending_uses (
     tenant_id TEXT NOT NULL,
-    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    id UUID NOT NULL DEFAULT gen_random_uuid(),
     day DATE NOT NULL,
     tool_name TEXT,
     user_id TEXT,

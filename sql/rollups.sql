@@ -2,9 +2,9 @@
 -- A fold and a repair lock the organisation first, so that there is one at a time.
 
 -- name: fold_uses(limit)
--- After lock_tenant. Moves the oldest pending uses in one statement, so each is counted once whatever happens. The uses
--- of a user who was deleted meanwhile count for the tool alone. delete_user never waits for pending uses, so the two
--- cannot deadlock.
+-- After lock_tenant. Moves pending uses in one statement, so each is counted once whatever happens. The uses of a user
+-- who was deleted meanwhile count for the tool alone. delete_user never waits for pending uses, so the two cannot
+-- deadlock.
 -- Example: limit = 10
 WITH folded AS (
     DELETE FROM pending_uses
@@ -34,7 +34,7 @@ daily AS (
 present AS MATERIALIZED (
     SELECT u.id
     FROM users AS u
-    WHERE u.tenant_id = %(tenant_id)s AND u.id IN (SELECT d.user_id FROM daily AS d)
+    WHERE u.tenant_id = %(tenant_id)s AND u.id = ANY(ARRAY(SELECT DISTINCT d.user_id FROM daily AS d))
     ORDER BY u.id
     FOR KEY SHARE
 ),

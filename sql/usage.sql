@@ -307,11 +307,11 @@ SELECT
 FROM (
     SELECT skill_id, uses
     FROM used
-    WHERE uses > 0
     ORDER BY uses DESC, skill_id ASC
     LIMIT %(limit)s::bigint
 ) AS t
 INNER JOIN skills AS s ON s.tenant_id = %(tenant_id)s AND s.id = t.skill_id
+WHERE t.uses > 0
 ORDER BY t.uses DESC, s.id ASC;
 
 -- name: get_usage_trend(days)

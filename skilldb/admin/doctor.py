@@ -124,9 +124,7 @@ def examine(
         for check_name, run, if_ok in _CHECKS:
             yield from _report(check_name, run, if_ok, examined)
         if drift:
-            yield from _report(
-                "drift", _drift, "every counter agrees with its rollups, ratings and feedback items", examined
-            )
+            yield from _report("drift", _drift, "every counter agrees with its rows", examined)
 
 
 def _set_session(conn: Conn, search_path: str, *, local: bool) -> None:
@@ -480,7 +478,7 @@ def _drift(examined: Examined) -> Iterator[tuple[Level, str, str]]:
     ) as db:
         counted = Counter(id for id, _ in drift.check(map(db.tenant, organisations)))
     for id, count in counted.items():
-        found = f"organisation {id}: {count} counters differ from their rollups, ratings or feedback items"
+        found = f"organisation {id}: {count} counters differ from their rows"
         yield "failure", found, "`skilldb check` lists them, `skilldb check --repair` repairs them"
 
 

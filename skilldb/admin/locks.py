@@ -99,6 +99,7 @@ STATEMENTS = (
     Kind(r"CREATE TABLE {table}", None),
     Kind(r"CREATE (OR REPLACE )?VIEW", None, reads="ACCESS SHARE"),
     Kind(r"TRUNCATE (TABLE )?{table}", "ACCESS EXCLUSIVE", children="ACCESS EXCLUSIVE"),
+    Kind(r"LOCK (TABLE )?{table} IN SHARE MODE", "SHARE"),
     Kind(r"LOCK (TABLE )?{table}", "ACCESS EXCLUSIVE"),
     Kind(r"(VACUUM (FULL|\([^)]*\bFULL\b[^)]*\))|CLUSTER)[^;]*? {table}", "ACCESS EXCLUSIVE"),
     Kind(r"VACUUM (\([^)]*\) )?(ANALYZE )?{table}", "SHARE UPDATE EXCLUSIVE"),

@@ -13,7 +13,7 @@ _LOCKS = queries.load("locks")
 
 
 def fold_uses(limit: int = 10_000) -> Statement[int]:
-    """Add the oldest pending uses to the rollups of tools and users. Returns how many rows it took, 0 if none is left.
+    """Add at most `limit` pending uses to the rollups of tools and users. Returns how many rows it took, 0 if none is left.
 
     Each use is added exactly once. Reports count it before and after. NotFoundError: no such organisation.
     InvalidValueError: a limit below 1.

@@ -412,7 +412,7 @@ ROLES = {
     "a grant on every table": (
         "CREATE ROLE {role} LOGIN BYPASSRLS; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
         "warning",
-        "{role} has BYPASSRLS, privileges on benchmark_results and 10 more",
+        "{role} has BYPASSRLS, privileges on benchmark_results and 15 more",
     ),
     "a grant on a column": (
         "CREATE ROLE {role}; GRANT SELECT (rating) ON ratings TO {role}",

@@ -30,6 +30,14 @@ INSERT INTO users (tenant_id, id, email) VALUES ('t', 'u', 'u');
 INSERT INTO skills (tenant_id, id, name, slug, description, category) VALUES ('t', 's', 's', 's', 's', 's')
 """
 
+FIRST_ROWS = {
+    "tenants": "INSERT INTO tenants (id, name, slug) VALUES ('a', 'A', 'a')",
+    "skills": "INSERT INTO skills (tenant_id, id, name, slug, description, category) "
+    "VALUES ('a', 's', 's', 's', 's', 's')",
+    "usage_events": "INSERT INTO usage_events (tenant_id, tool_name, skill_id) SELECT 'a', 't', 's'",
+    "token_measurements": "INSERT INTO token_measurements (tenant_id, skill_id, model_name) SELECT 'a', 's', 'm'",
+}
+
 # The last statement of each entry is tested. The statements before it set up what it needs.
 STATEMENT_EXAMPLES = [
     "CREATE INDEX ON skills (name)",
@@ -43,6 +51,7 @@ STATEMENT_EXAMPLES = [
     "CREATE VIEW names AS SELECT s.name FROM skills AS s INNER JOIN users AS u USING (tenant_id)",
     "TRUNCATE TABLE benchmark_runs CASCADE",
     "LOCK TABLE skills",
+    "LOCK TABLE skills IN SHARE MODE",
     "CLUSTER skills USING skills_pkey",
     "GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO skilldb_app",
     'CREATE TABLE "notes" (a TEXT, b TEXT, FOREIGN KEY (a, b) REFERENCES skills (tenant_id, id))',
@@ -239,8 +248,9 @@ def test_every_migration_takes_the_locks_that_its_dry_run_claims_and_its_header_
             file = queries.folder("migrations") / (f"{id}.sql" if direction == "up" else f"{id}.rollback.sql")
             directives, _, statements = read_sql_migration(str(file))
             before = locks.catalogue(observer).tables
-            if "tenants" in before:  # What is done for each organisation takes no lock where there is none.
-                observer.execute("INSERT INTO tenants (id, name, slug) VALUES ('a', 'A', 'a') ON CONFLICT DO NOTHING")
+            for table, insertion in FIRST_ROWS.items():  # What is done for each row takes no lock where there is none.
+                if table in before:
+                    observer.execute(f"{insertion} ON CONFLICT DO NOTHING".encode())
             conn.autocommit = directives.get("transactional") == "false"
             whole = locks.Locks()
             for statement in statements:

@@ -119,7 +119,9 @@ def row(table: Table, *, tenant: str, id: str, parent: str, number: int = 1) -> 
         "integer": number,
         "bigint": number,
         "boolean": True,
+        "date": "2026-01-01",
         "text[]": [],
+        "bigint[]": "{}",
         "jsonb": "{}",
         "timestamp with time zone": "2026-01-01 00:00:00+00",
     }
