@@ -7,6 +7,7 @@ import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from socket import socketpair
 from threading import Thread
 from time import monotonic
 from typing import Any, Protocol
@@ -110,8 +111,12 @@ def cancel_soon(pgconn: PGconn) -> None:
             cancel = pgconn.get_cancel().cancel
         else:
             cancel = partial(_cancel, cancelling)
-        # A pooler cancels nothing for a client that has gone: a second descriptor keeps the connection until then.
+        # A pooler cancels nothing for a client that has gone: a second descriptor keeps the connection until then. What
+        # finish() says to the server would overtake the cancel request, so it gets a socket that nobody reads.
         kept = os.dup(pgconn.socket)
+        deaf, other = socketpair()
+        with deaf, other:
+            os.dup2(deaf.fileno(), pgconn.socket, inheritable=False)
         Thread(target=_quietly, args=[cancel, kept], daemon=True).start()
 
 

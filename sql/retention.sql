@@ -50,7 +50,8 @@ SELECT
     ) AS measurements;
 
 -- name: prune_events(limit)
--- The oldest first. It waits for no row: what another transaction has locked is left for the next time.
+-- The oldest first. It waits for no row: what another transaction has locked is left for the next time. An array of ids
+-- is looked up in the index. The rows of IN would be joined, by reading the whole table.
 -- Example: limit = 10
 WITH oldest AS MATERIALIZED (
     SELECT e.id
@@ -69,7 +70,7 @@ WITH oldest AS MATERIALIZED (
 
 pruned AS (
     DELETE FROM usage_events
-    WHERE tenant_id = %(tenant_id)s AND id IN (SELECT o.id FROM oldest AS o)
+    WHERE tenant_id = %(tenant_id)s AND id = ANY(ARRAY(SELECT o.id FROM oldest AS o))
     RETURNING id
 )
 
@@ -96,7 +97,7 @@ WITH oldest AS MATERIALIZED (
 
 pruned AS (
     DELETE FROM token_measurements
-    WHERE tenant_id = %(tenant_id)s AND id IN (SELECT o.id FROM oldest AS o)
+    WHERE tenant_id = %(tenant_id)s AND id = ANY(ARRAY(SELECT o.id FROM oldest AS o))
     RETURNING id
 )
 

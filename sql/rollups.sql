@@ -10,12 +10,15 @@ WITH folded AS (
     DELETE FROM pending_uses
     WHERE
         tenant_id = %(tenant_id)s
-        AND id IN (
-            SELECT p.id
-            FROM pending_uses AS p
-            WHERE p.tenant_id = %(tenant_id)s
-            ORDER BY p.id
-            LIMIT %(limit)s::bigint
+        -- An array is looked up in the index. The rows of IN would be joined, by reading the whole table.
+        AND id = ANY(
+            ARRAY(
+                SELECT p.id
+                FROM pending_uses AS p
+                WHERE p.tenant_id = %(tenant_id)s
+                ORDER BY p.id
+                LIMIT %(limit)s::bigint
+            )
         )
     RETURNING day, tool_name, user_id, uses
 ),

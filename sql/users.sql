@@ -79,7 +79,7 @@ WITH pending AS MATERIALIZED (
 
 UPDATE pending_uses
 SET user_id = NULL
-WHERE tenant_id = %(tenant_id)s AND id IN (SELECT p.id FROM pending AS p);
+WHERE tenant_id = %(tenant_id)s AND id = ANY(ARRAY(SELECT p.id FROM pending AS p));
 
 -- name: anonymise_feedback_of_user(user_id)
 UPDATE skill_feedback

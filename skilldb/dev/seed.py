@@ -21,7 +21,7 @@ from skilldb.models import (
     NewTokenMeasurement,
     NewUsageEvent,
 )
-from skilldb.repositories import benchmarks, feedback, ratings, skills, tenants, tokens, usage, users, views
+from skilldb.repositories import benchmarks, feedback, ratings, rollups, skills, tenants, tokens, usage, users, views
 from skilldb.statement import Statement
 
 DAYS = 90
@@ -361,6 +361,8 @@ class _Seeder:
         done = added = 0
         events = self._events(datetime.now(UTC))
         while batch := list(islice(events, BATCH)):
+            if added:  # The last batch stays pending, so that the data has an example of everything.
+                self.tenant.execute(rollups.fold_uses())
             new = self.tenant.execute(usage.record_usage_events(batch))
             done, added = done + len(batch), added + new
             yield Progress(organisation=self.of.name, kind="usage events", done=done, total=self.of.events, added=new)

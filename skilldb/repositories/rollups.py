@@ -6,14 +6,14 @@ from datetime import date
 from skilldb import queries
 from skilldb.models import RollupDrift
 from skilldb.statement import NOTHING, VALUE, Statement, many
-from skilldb.values import bounded
+from skilldb.values import ADAPT, bounded
 
 _SQL = queries.load("rollups")
 _LOCKS = queries.load("locks")
 
 
 def fold_uses(limit: int = 10_000) -> Statement[int]:
-    """Add at most `limit` pending uses to the rollups of tools and users. Returns how many rows it took, 0 if none is left.
+    """Add at most `limit` rows of pending uses to the rollups of tools and users. Returns how many, 0 if none is left.
 
     Each use is added exactly once. Reports count it before and after. NotFoundError: no such organisation.
     InvalidValueError: a limit below 1.
@@ -51,7 +51,7 @@ def rebuild_day(day: date, skill_ids: Iterable[str]) -> Statement[None]:
     What a tool or user lacks is added, but nothing is taken away. Skills that do not exist are left out. Nothing
     changes on a day before the horizon. NotFoundError: no such organisation. InvalidValueError: no date.
     """
-    skills = sorted(set(skill_ids))
+    skills = ADAPT["text[]"]("skill_ids", skill_ids)
     return Statement(
         NOTHING,
         _LOCKS["lock_tenant"](),

@@ -64,7 +64,7 @@ def _steps(measurements: Sequence[NewTokenMeasurement], prices: Mapping[str, Pri
         source=[m.source for m in filled],
         created_at=[m.created_at for m in filled],
     )
-    dated = any(m.created_at is not None for m in filled) and not backfill
+    dated = not ADAPT["boolean"]("backfill", backfill) and any(m.created_at is not None for m in filled)
     return [
         *([_SQL["check_measurements_kept"](created_at=[m.created_at for m in filled])] if dated else []),
         _LOCKS["lock_users"](user_ids={m.user_id for m in filled if m.user_id is not None}),

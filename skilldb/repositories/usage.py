@@ -7,7 +7,7 @@ from skilldb import queries
 from skilldb.models import DailyUses, NewUsageEvent, SkillUses
 from skilldb.query import Step
 from skilldb.statement import VALUE, Reader, Statement, many
-from skilldb.values import MAX_DAYS, bounded
+from skilldb.values import ADAPT, MAX_DAYS, bounded
 
 _SQL = queries.load("usage")
 
@@ -76,7 +76,7 @@ def record_usage_events_in_batches(
 
 def _check_kept(events: Sequence[NewUsageEvent], backfill: bool) -> list[Step]:
     """The step that refuses events from before the horizon. An event that happens now needs none."""
-    if backfill or all(event.created_at is None for event in events):
+    if ADAPT["boolean"]("backfill", backfill) or all(event.created_at is None for event in events):
         return []
     return [_SQL["check_events_kept"](id=[e.id for e in events], created_at=[e.created_at for e in events])]
 

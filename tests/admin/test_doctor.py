@@ -191,7 +191,7 @@ FAULTS = {
     "no grant on a function": (
         "REVOKE EXECUTE ON FUNCTION raise_not_found FROM skilldb_app",
         {"queries": "failure"},
-        "benchmarks.lock_benchmark_run and 14 more: permission denied for function raise_not_found",
+        "benchmarks.lock_benchmark_run and 15 more: permission denied for function raise_not_found",
     ),
     "a column gone": (
         "ALTER TABLE ratings DROP COLUMN comment",
@@ -625,7 +625,7 @@ def test_uses_that_nobody_folds_are_named(addresses: Addresses) -> None:
         "INSERT INTO tenants (id, name, slug) VALUES ('acme', 'Acme', 'acme')",
         "INSERT INTO pending_uses (tenant_id, day, tool_name, uses) "  # noqa: S608
         f"SELECT 'acme', '2026-01-01', 't', 1 FROM generate_series(1, {doctor.LARGE})",
-        "ANALYZE pending_uses",
+        "VACUUM ANALYZE pending_uses",
     )
     (found,) = bad(addresses)
     assert (found.check, found.level) == ("tables", "warning")

@@ -134,7 +134,7 @@ def test_a_call_that_was_given_up_ends_behind_a_pooler_too(api: str, pooled: Poo
         active = (
             "SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT /* test.ask */ pg_sleep(0.4)' AND state = 'active'"
         )
-        until_rows(addresses.admin, active, [])
+        until_rows(addresses.admin, active, [], seconds=20)
 
 
 @pytest.fixture

@@ -221,6 +221,7 @@ ARGUMENTS = {
     "import": ["."],
     "rollback": ["--yes"],
     "unlock": ["--yes"],
+    "prune": ["--events", "400d"],
     "explain": ["views.get_user_view"],
 }
 WITHOUT_DATABASE = {"db-start", "db-stop", "new-migration"}

@@ -20,8 +20,18 @@ from tests.support.waits import ended, started
 
 CLIENTS = 4
 SKILLS = 40_000
-BEFORE = 11
-"""The number of migrations to start with. The next one adds the aggregates to skills, which rewrites the table."""
+# The first rewrites the table: nobody can read it meanwhile. The second waits for nobody, and nobody waits for it.
+MIGRATIONS = {
+    "rewrite": (
+        "SET LOCAL lock_timeout = '5s';\n"
+        "ALTER TABLE skills ADD COLUMN load_length INTEGER GENERATED ALWAYS AS (length(description)) STORED;",
+        "ALTER TABLE skills DROP COLUMN load_length;",
+    ),
+    "index": (
+        "-- transactional: false\nCREATE INDEX CONCURRENTLY load_idx ON skills (tenant_id, category, name);",
+        "DROP INDEX IF EXISTS load_idx;",
+    ),
+}
 FILL = """
 INSERT INTO tenants (id, name, slug) VALUES ('acme', 'Acme', 'acme');
 
@@ -86,12 +96,10 @@ def go_on(clients: list[Client]) -> None:
 def test_clients_at_work_meet_no_error_and_lose_nothing_while_the_schema_migrates(
     addresses: Addresses, files: Path
 ) -> None:
-    number = len(migrate.read()) + 1
-    (files / f"{number:04}_index.rollback.sql").write_text("DROP INDEX IF EXISTS load_idx;")
-    (files / f"{number:04}_index.sql").write_text(
-        "-- transactional: false\nCREATE INDEX CONCURRENTLY load_idx ON skills (tenant_id, category, name);"
-    )
-    list(migrate.rollback(addresses.owner, number - 1 - BEFORE))
+    before = len(migrate.read())
+    for number, (name, (up, down)) in enumerate(MIGRATIONS.items(), start=before + 1):
+        (files / f"{number:04}_{name}.sql").write_text(up)
+        (files / f"{number:04}_{name}.rollback.sql").write_text(down)
     with psycopg.connect(addresses.admin, autocommit=True) as conn:
         for statement in FILL.strip().split("\n\n"):
             conn.execute(statement.encode(), {"clients": CLIENTS, "skills": SKILLS})
@@ -104,7 +112,7 @@ def test_clients_at_work_meet_no_error_and_lose_nothing_while_the_schema_migrate
             applied.append(done.id)
             go_on(clients)
     assert [error for client in clients for error in client.errors] == []
-    assert applied == sorted(migrate.read())[BEFORE:]
+    assert applied == sorted(migrate.read())[before:]
     assert rows(addresses.admin, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'load_idx'::regclass") == [(True,)]
     rated = {(client.user, skill): stars for client in clients for skill, stars in client.rated.items()}
     found = rows(addresses.admin, "SELECT user_id, skill_id, rating FROM ratings")

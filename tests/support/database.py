@@ -42,10 +42,10 @@ def until(condition: Callable[[], bool], *, seconds: float = 60, pause: float = 
         time.sleep(pause)
 
 
-def until_rows(dsn: str, query: str, expected: list[tuple[Any, ...]], *params: Any) -> None:
+def until_rows(dsn: str, query: str, expected: list[tuple[Any, ...]], *params: Any, seconds: float = 60) -> None:
     """Wait until the query returns these rows, asking again and again on one connection."""
     with psycopg.connect(dsn, autocommit=True) as conn:
-        until(lambda: conn.execute(query.encode(), params or None).fetchall() == expected)
+        until(lambda: conn.execute(query.encode(), params or None).fetchall() == expected, seconds=seconds)
 
 
 @contextmanager

@@ -265,7 +265,7 @@ def _closed_to_others(conn: Conn, table: Table) -> Iterator[str]:
     emptied = attempt(conn, sql.SQL("TRUNCATE {} CASCADE").format(table.identifier))
     if emptied.sqlstate != "42501":
         yield f"{table.name}: can be truncated"
-    for column in {table.tenant_column, "id"}:
+    for column in {table.tenant_column, "id"} & {column.name for column in table.columns}:
         moved = attempt(
             conn, sql.SQL("UPDATE {} SET {} = %(b)s").format(table.identifier, sql.Identifier(column)), {"b": B}
         )
