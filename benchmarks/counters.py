@@ -62,6 +62,13 @@ UNION ALL
 SELECT format('ALTER TABLE bare.skills ALTER COLUMN %I DROP EXPRESSION', attname)
 FROM pg_attribute WHERE attrelid = 'bare.skills'::regclass AND attgenerated = 's'
 """
+# Statements that drop and add the foreign keys to skills: its primary key contains columns whose types change.
+_KEYS = """
+SELECT
+    format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname),
+    format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
+FROM pg_constraint WHERE confrelid = 'bare.skills'::regclass
+"""
 _LOOP = """
 DO $$
 DECLARE
@@ -163,7 +170,9 @@ def _copy(bench: Bench) -> None:
         conn.execute(b"GRANT USAGE ON SCHEMA bare TO skilldb_app")
     list(migrate.migrate(bench.owner_dsn, schema="bare"))
     with bench.admin() as conn:
-        for (statement,) in conn.execute(_PLAIN_TYPES.encode()).fetchall():
+        keys = conn.execute(_KEYS.encode()).fetchall()
+        plain = conn.execute(_PLAIN_TYPES.encode()).fetchall()
+        for statement in (*(drop for drop, _ in keys), *(each for (each,) in plain), *(add for _, add in keys)):
             conn.execute(str(statement).encode())
         for table in ("tenants", "users", "skills"):
             column = "id" if table == "tenants" else "tenant_id"

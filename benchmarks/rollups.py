@@ -296,16 +296,22 @@ def _indexes(bench: Bench) -> Iterator[None]:
             conn.execute(f"DROP INDEX {', '.join(_RAW_INDEXES)}".encode())
 
 
-def _call(bench: Bench) -> dict[str, list[float]]:
-    """Seconds of record_usage_event: with rollups, and in a database as it was before there were any."""
+def _database(bench: Bench, name: str) -> Bench:
+    """Another database of the server, with the small organisation."""
     with psycopg.connect(bench.admin_dsn, autocommit=True) as conn:
-        conn.execute(b"CREATE DATABASE before OWNER skilldb_owner")
+        conn.execute(f"CREATE DATABASE {name} OWNER skilldb_owner".encode())
     admin, owner, service = (
-        make_conninfo(dsn, dbname="before") for dsn in (bench.admin_dsn, bench.owner_dsn, bench.service_dsn)
+        make_conninfo(dsn, dbname=name) for dsn in (bench.admin_dsn, bench.owner_dsn, bench.service_dsn)
     )
     list(migrate.migrate(owner))
-    former = replace(bench, admin_dsn=admin, owner_dsn=owner, service_dsn=service)
-    data.load_small(former)
+    found = replace(bench, admin_dsn=admin, owner_dsn=owner, service_dsn=service)
+    data.load_small(found)
+    return found
+
+
+def _call(bench: Bench) -> dict[str, list[float]]:
+    """Seconds of record_usage_event: with rollups, and in a database as it was before there were any."""
+    after, former = _database(bench, "after"), _database(bench, "before")
     with former.admin() as conn:
         conn.execute(_FORMER_SKILLS.encode())
         conn.execute(b"VACUUM (ANALYZE) skills")
@@ -332,7 +338,10 @@ def _call(bench: Bench) -> dict[str, list[float]]:
         statements = [build() for _ in range(count)]
         return timed(lambda: [tenant.execute(statement) for statement in statements]) / count
 
-    with skilldb.connect(bench.service_dsn, max_size=1) as new, skilldb.connect(service, max_size=1) as old:
+    with (
+        skilldb.connect(after.service_dsn, max_size=1) as new,
+        skilldb.connect(former.service_dsn, max_size=1) as old,
+    ):
         return interleaved(
             {
                 "with rollups": lambda: some(new.tenant(SMALL), lambda: usage.record_usage_event(_event(bench))),

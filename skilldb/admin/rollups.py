@@ -11,7 +11,7 @@ from skilldb.models import RollupDrift
 from skilldb.repositories import rollups
 
 _FIRST = date(2, 1, 1)
-_SKILLS = 1_000
+_SKILLS = 10_000
 """How many skills one transaction locks and rebuilds."""
 
 

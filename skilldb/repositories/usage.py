@@ -43,7 +43,9 @@ def record_usage_events(events: Iterable[NewUsageEvent], *, backfill: bool = Fal
     events = list(events)
     if not events:
         return Statement(Reader(VALUE.rows, len))
-    ids, user_ids, skill_ids = [e.id for e in events], [e.user_id for e in events], [e.skill_id for e in events]
+    # Three steps take the ids: reading a UUID three times would take a tenth of the call.
+    ids = ADAPT["uuid[]"]("id", [e.id for e in events])
+    user_ids, skill_ids = [e.user_id for e in events], [e.skill_id for e in events]
     return Statement(
         VALUE,
         *_check_kept(events, backfill),
