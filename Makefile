@@ -96,7 +96,7 @@ torture: $(READY) ## Run the long form of the tests of faults and attacks, and w
 	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/pytest -n 2 --dist loadgroup -m torture --timeout 3600 $(ARGS)
 	@SKILLDB_TORTURE="$(CURDIR)/.torture.jsonl" $(BIN)/python -m tests.support.reliability
 
-bench: $(BENCH_READY) ## Measure it beside its peers, in a quarter of an hour, and write docs/performance.md
+bench: $(BENCH_READY) ## Measure it beside its peers, in half an hour, and write docs/performance.md
 	@$(BIN)/python -m benchmarks docs
 
 bench-quick: $(BENCH_READY) ## The same in two minutes on less data, into .bench/
