@@ -46,8 +46,8 @@ def run(bench: Bench) -> Topic:
                 f"{name}, batches of {most:,}: rows per second against COPY",
                 0.6,
                 ratio(found[most]["COPY"], found[most]["skilldb"]),
-                why="a fifth of the time is Python, which checks and encodes the values; COPY also takes no locks, looks "
-                "for no stored id, counts nothing and writes no rollups",
+                why="a fifth of the time is Python, which checks and encodes the values; COPY also takes no locks, "
+                "looks for no stored id, counts nothing and writes no rollups",
             )
             for name, found in times.items()
         ],
