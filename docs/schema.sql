@@ -101,7 +101,7 @@ COMMENT ON FUNCTION public.raise_not_found(kind text, id text) IS 'Always raises
 
 CREATE FUNCTION public.uses_between(uses_to_day bigint[], month date, first_day date, last_day date) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (COALESCE((uses_to_day)[LEAST(((last_day - month) + 1), 31)], (0)::bigint) - COALESCE((uses_to_day)[(first_day - month)], (0)::bigint));
+    RETURN (COALESCE((uses_to_day)[LEAST(((last_day - month) + 1), 31)], (0)::bigint) - COALESCE((uses_to_day)[LEAST((first_day - month), 31)], (0)::bigint));
 
 COMMENT ON FUNCTION public.uses_between(uses_to_day bigint[], month date, first_day date, last_day date) IS 'The uses of the days of this month that lie between two days, both included; 0 if none does.';
 

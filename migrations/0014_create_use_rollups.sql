@@ -8,6 +8,9 @@
 -- rollups: stop it before, or run `skilldb rebuild-rollups` after it has stopped.
 SET LOCAL lock_timeout = '5s';
 
+-- First, because a caller takes it before it changes skills.
+LOCK TABLE usage_events IN SHARE MODE;
+
 CREATE OR REPLACE FUNCTION add_uses(total BIGINT[], added BIGINT[]) RETURNS BIGINT[]
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -55,7 +58,8 @@ CREATE OR REPLACE FUNCTION uses_between(uses_to_day BIGINT[], month DATE, first_
 LANGUAGE sql
 IMMUTABLE
 PARALLEL SAFE
-RETURN coalesce(uses_to_day[least(last_day - month + 1, 31)], 0) - coalesce(uses_to_day[first_day - month], 0);
+RETURN coalesce(uses_to_day[least(last_day - month + 1, 31)], 0)
+- coalesce(uses_to_day[least(first_day - month, 31)], 0);
 
 COMMENT ON FUNCTION uses_between IS
 'The uses of the days of this month that lie between two days, both included; 0 if none does.';
@@ -118,7 +122,8 @@ COMMENT ON COLUMN user_monthly_uses.month IS 'The first day of the month.';
 COMMENT ON COLUMN user_monthly_uses.uses_to_day IS 'As in skill_monthly_uses.';
 
 -- A row per tool and day would be locked by every call that uses the tool, and two calls could lock a tool and a user
--- in different orders. So a call only appends a row here, and fold_uses adds the rows up later. A report reads both.
+-- in different orders. So a call only appends a row here, and fold_uses adds the rows up later. get_usage_trend
+-- reads both.
 CREATE TABLE IF NOT EXISTS pending_uses (
     tenant_id TEXT NOT NULL,
     id UUID NOT NULL DEFAULT gen_random_uuid(),
@@ -127,7 +132,7 @@ CREATE TABLE IF NOT EXISTS pending_uses (
     user_id TEXT,
     uses INTEGER NOT NULL,
     CONSTRAINT pending_uses_pkey PRIMARY KEY (tenant_id, id),
-    -- None to users: it would cost every call a check, and the event of the same transaction has it.
+    -- No foreign key to users: it would cost every call one more check. The event that is written with the row has it.
     CONSTRAINT pending_uses_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id)
 );
 
@@ -239,8 +244,6 @@ END
 $$;
 
 -- The events that are already there, organisation by organisation: CONTRIBUTING.md, "Change rows in a migration".
-LOCK TABLE usage_events IN SHARE MODE;
-
 DO $$
 DECLARE
     organisation TEXT;
@@ -265,16 +268,39 @@ BEGIN
         ) AS d
         GROUP BY d.skill_id, date_trunc('month', d.day::timestamp);
 
-        INSERT INTO pending_uses (tenant_id, day, tool_name, user_id, uses)
+        INSERT INTO tool_monthly_uses (tenant_id, tool_name, month, uses_to_day)
         SELECT
             organisation,
-            (created_at AT TIME ZONE 'UTC')::date,
-            tool_name,
-            user_id,
-            count(*)
-        FROM usage_events
-        WHERE tenant_id = organisation
-        GROUP BY (created_at AT TIME ZONE 'UTC')::date, tool_name, user_id;
+            d.tool_name,
+            date_trunc('month', d.day::timestamp)::date,
+            sum_uses(uses_on(d.day, d.uses))
+        FROM (
+            SELECT
+                tool_name,
+                (created_at AT TIME ZONE 'UTC')::date AS day,
+                count(*) AS uses
+            FROM usage_events
+            WHERE tenant_id = organisation
+            GROUP BY tool_name, (created_at AT TIME ZONE 'UTC')::date
+        ) AS d
+        GROUP BY d.tool_name, date_trunc('month', d.day::timestamp);
+
+        INSERT INTO user_monthly_uses (tenant_id, user_id, month, uses_to_day)
+        SELECT
+            organisation,
+            d.user_id,
+            date_trunc('month', d.day::timestamp)::date,
+            sum_uses(uses_on(d.day, d.uses))
+        FROM (
+            SELECT
+                user_id,
+                (created_at AT TIME ZONE 'UTC')::date AS day,
+                count(*) AS uses
+            FROM usage_events
+            WHERE tenant_id = organisation AND user_id IS NOT NULL
+            GROUP BY user_id, (created_at AT TIME ZONE 'UTC')::date
+        ) AS d
+        GROUP BY d.user_id, date_trunc('month', d.day::timestamp);
 
         PERFORM set_config('row_security', 'off', true);
     END LOOP;

@@ -4,6 +4,9 @@
 -- rollups: stop it before, or run `skilldb rebuild-rollups` after it has stopped.
 SET LOCAL lock_timeout = '5s';
 
+-- First, because a caller takes it before it changes skills.
+LOCK TABLE token_measurements IN SHARE MODE;
+
 CREATE TABLE IF NOT EXISTS skill_daily_costs (
     tenant_id TEXT NOT NULL,
     skill_id TEXT NOT NULL,
@@ -25,7 +28,7 @@ CREATE TABLE IF NOT EXISTS skill_daily_costs (
 -- Each measurement updates the row in place, like the counters of skills. So no index may contain a sum.
 WITH (fillfactor = 80);
 
--- find_rollup_drift reads one day of all skills.
+-- find_cost_drift reads one day of all skills.
 CREATE INDEX IF NOT EXISTS skill_daily_costs_day_idx ON skill_daily_costs (tenant_id, day);
 
 COMMENT ON TABLE skill_daily_costs IS
@@ -65,8 +68,6 @@ END
 $$;
 
 -- The measurements that are already there, organisation by organisation: CONTRIBUTING.md, "Change rows in a migration".
-LOCK TABLE token_measurements IN SHARE MODE;
-
 DO $$
 DECLARE
     organisation TEXT;

@@ -15,14 +15,14 @@ INTERRUPTIONS = (CancelledError, KeyboardInterrupt)
 
 
 async def ready(socket: int, asked: int) -> int:
-    """Wait for what psycopg's generator asked for, at most a tenth of a second. Returns 0 if nothing came."""
+    """Wait for what a generator asked for, at most a tenth of a second. Returns 0 if nothing came."""
     loop = asyncio.get_running_loop()
     woken: Future[int] = loop.create_future()
-    loop.add_reader(socket, _wake, woken, asked)
-    if asked & Wait.W:
-        loop.add_writer(socket, _wake, woken, asked)
     timer = loop.call_later(0.1, _wake, woken, 0)
     try:
+        loop.add_reader(socket, _wake, woken, asked)
+        if asked & Wait.W:
+            loop.add_writer(socket, _wake, woken, asked)
         return await woken
     finally:
         timer.cancel()

@@ -1,4 +1,4 @@
-"""The bounded wait for the server, and the owner's connections."""
+"""The limit of a wait for the server, cancelling, and the owner's connections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from socket import socketpair
+from socket import SHUT_RDWR, socket, socketpair
 from threading import Thread
 from time import monotonic
 from typing import Any, Protocol
@@ -104,28 +104,34 @@ def cancel_soon(pgconn: PGconn) -> None:
     Otherwise a call that was given up would go on, and hold a server session beside those of the pool.
     """
     cancel: Callable[[], object]
-    with suppress(psycopg.Error, OSError):
+    with suppress(psycopg.Error, OSError, RuntimeError):  # RuntimeError: no thread can be started.
         try:
             cancelling = pgconn.cancel_conn()
         except psycopg.NotSupportedError:  # libpq before 17
             cancel = pgconn.get_cancel().cancel
         else:
             cancel = partial(_cancel, cancelling)
-        # A pooler cancels nothing for a client that has gone: a second descriptor keeps the connection until then. What
-        # finish() says to the server would overtake the cancel request, so it gets a socket that nobody reads.
-        kept = os.dup(pgconn.socket)
-        deaf, other = socketpair()
-        with deaf, other:
-            os.dup2(deaf.fileno(), pgconn.socket, inheritable=False)
-        Thread(target=_quietly, args=[cancel, kept], daemon=True).start()
+        # A pooler cancels nothing for a client that has gone: a second socket keeps the connection until then. finish()
+        # sends Terminate, which could arrive before the cancel request. So it gets another socket.
+        unconnected, other = socketpair()
+        with unconnected, other:
+            kept = socket(fileno=os.dup(pgconn.socket))
+            try:
+                os.dup2(unconnected.fileno(), pgconn.socket, inheritable=False)
+                Thread(target=_quietly, args=[cancel, kept], daemon=True).start()
+            except BaseException:
+                kept.close()
+                raise
 
 
-def _quietly(cancel: Callable[[], object], kept: int) -> None:
-    try:
-        with suppress(psycopg.Error):
-            cancel()
-    finally:
-        os.close(kept)
+def _quietly(cancel: Callable[[], object], kept: socket) -> None:
+    with kept:
+        try:
+            with suppress(psycopg.Error):
+                cancel()
+        finally:
+            with suppress(OSError):
+                kept.shutdown(SHUT_RDWR)  # Also for the copy that a child has, which was forked meanwhile.
 
 
 def _cancel(cancelling: PGcancelConn) -> None:

@@ -71,9 +71,9 @@ class Conn(process.Inheritance, psycopg.Connection[tuple[Any, ...]]):
             raise
 
     def _driven(self, gen: PQGen[A], limit: Limit | None, ready: Any = None) -> A:
-        """The result of psycopg's generator, which yields whenever it has to wait for the socket.
+        """The result of a generator of psycopg or of Exchange, which yields whenever it has to wait for the socket.
 
-        `ready`: what to send it first, None to begin it.
+        `ready` is the first value sent to the generator. None starts it.
         """
         while True:
             try:
@@ -125,12 +125,12 @@ class Pool(ConnectionPool[Conn]):
             self._failure = None
         return conn
 
-    # psycopg_pool's own bookkeeping takes the client a tenth of a call. It remains for all but the most frequent case.
+    # psycopg_pool's methods take a tenth of a call's time. So the most frequent case is handled here.
 
     def getconn(self, timeout: float | None = None) -> Conn:
-        """Overrides psycopg_pool's method: takes a free connection, or does what that does."""
+        """Take a free connection. If there is none, call psycopg_pool's method."""
         with self._lock:
-            if self._pool:
+            if self._pool and (timeout is None or timeout > 0):
                 conn = self._pool.popleft()
                 self._nconns_min = min(self._nconns_min, len(self._pool))
                 self._stats[self._REQUESTS_NUM] += 1
@@ -139,10 +139,11 @@ class Pool(ConnectionPool[Conn]):
         return super().getconn(timeout)
 
     def putconn(self, conn: Conn) -> None:
-        """Overrides psycopg_pool's method: frees a sound connection that nobody waits for, or does what that does."""
-        if conn.pgconn.transaction_status == TransactionStatus.IDLE and self._drained_at < conn._created_at:
+        """Return a usable connection to the pool if no caller waits for one. Otherwise call psycopg_pool's method."""
+        if conn._pool is self and conn.pgconn.transaction_status == TransactionStatus.IDLE:
             with self._lock:
-                if not self._waiting and not self._closed and monotonic() < conn._expire_at:
+                in_time = self._drained_at < conn._created_at and monotonic() < conn._expire_at
+                if in_time and not self._waiting and not self._closed:
                     conn._pool = None
                     self._pool.append(conn)
                     return

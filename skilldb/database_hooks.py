@@ -17,7 +17,7 @@ INTERRUPTIONS = (KeyboardInterrupt,)
 
 
 def ready(socket: int, asked: int) -> int:
-    """Wait for what psycopg's generator asked for, at most a tenth of a second. Returns 0 if nothing came."""
+    """Wait for what a generator asked for, at most a tenth of a second. Returns 0 if nothing came."""
     poll = select.poll()
     poll.register(socket, select.POLLIN | select.POLLOUT if asked & Wait.W else select.POLLIN)
     return asked if poll.poll(100) else 0

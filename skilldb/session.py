@@ -31,7 +31,8 @@ BEGIN = Query("begin", b"BEGIN", {})
 _OUTDATED = ("0A000", "26000")
 # Bytes of values. A Unix socket accepts some 200,000 bytes at once, TCP fewer.
 _LARGE = 16_384
-# Looking a member up in its Enum takes as long as comparing it, several times for every answer of a call.
+# Looked up once: looking members up in their Enum for each answer costs measurable time.
+_COPY = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
 _FATAL, _ROWS, _SYNC, _BAD = ExecStatus.FATAL_ERROR, ExecStatus.TUPLES_OK, ExecStatus.PIPELINE_SYNC, ConnStatus.BAD
 
 
@@ -109,7 +110,7 @@ class Exchange:
         commits: bool = False,
     ) -> None:
         self._pgconn = conn.pgconn
-        self._transformer = Transformer(conn)  # Not kept by the session: it refers to the connection.
+        self._transformer = Transformer(conn)  # One for each call: kept by the session, it would form a cycle.
         self._session = session
         self._tenant_id = tenant_id
         self._statements = statements
@@ -178,6 +179,7 @@ class Exchange:
             while pgconn.is_busy():
                 yield Wait.R
                 try:
+                    # Also after a wait without news: TLS may hold bytes that poll() does not report.
                     pgconn.consume_input()
                 except psycopg.Error:
                     if failed:
@@ -185,11 +187,15 @@ class Exchange:
                     raise
             answer = pgconn.get_result()
             if answer is None:  # The end of the answer to one message.
+                if pgconn.status == _BAD and failed:
+                    return
                 if pgconn.status == _BAD:
                     raise psycopg.OperationalError("the connection was lost")
                 continue
             if (status := answer.status) == _SYNC:
                 break
+            if status in _COPY:
+                raise psycopg.NotSupportedError("a call cannot run COPY")
             failed = failed or status == _FATAL
             if (message := next(sent, None)) is not None:
                 message.answer = answer
@@ -233,8 +239,9 @@ class Exchange:
         self.refused_to_begin = sent.step.query is session.begin
         if error.sqlstate in _OUTDATED:
             session.prepared.clear()  # The other statements may be outdated too; each would fail once.
-        # The server ended the step, so nothing was committed; a pooler's error (class 08) does not say that.
-        outcome = self.outcome if (error.sqlstate or "").startswith("08") else "not applied"
+        # If the server ended the step, nothing was committed. An error of a pooler (class 08) or of libpq (no SQLSTATE)
+        # does not say that.
+        outcome = self.outcome if (error.sqlstate or "08").startswith("08") else "not applied"
         raise translate(error, {**sent.step.params, "tenant_id": self._tenant_id}, outcome) from error
 
     def _rows(self, statement: Statement[Any], sent: _Sent | None) -> list[Any]:

@@ -1,11 +1,11 @@
-"""Checks the values of parameters by their PostgreSQL type, before anything is sent."""
+"""Checks and encodes the values of parameters by their PostgreSQL type."""
 
 from __future__ import annotations
 
 import json
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -102,7 +102,7 @@ def _timestamptz(name: str, value: Any) -> datetime:
 
 
 def _date(name: str, value: Any) -> date:
-    if type(value) is not date:  # A datetime is a date to Python, but belongs to two days of UTC.
+    if type(value) is not date:  # datetime is a subclass of date.
         raise InvalidValueError(f"{name} must be a date, not {shown(value)}")
     if not 1 < value.year < 9999:
         raise InvalidValueError(f"{name} must lie in the years 2 to 9998: {value.isoformat()}")
@@ -214,7 +214,7 @@ _ENCODE_SCALAR: dict[str, Encode] = {
     "integer": lambda value: b"%d" % value,
     "bigint": lambda value: b"%d" % value,
     "boolean": lambda value: b"t" if value else b"f",
-    "timestamptz": lambda value: str(value).encode(),
+    "timestamptz": lambda value: value.astimezone(UTC).isoformat().encode(),
     "date": lambda value: value.isoformat().encode(),
     "uuid": lambda value: value.hex.encode(),
     "jsonb": str.encode,

@@ -3,11 +3,16 @@
 
 -- name: check_measurements_kept(created_at)
 -- Works like check_events_kept.
--- Example: 1 rows of created_at = now() - interval '1 days'
+-- Example: 1 rows of created_at = now() - interval '3 days'
 WITH kept AS (
     SELECT t.measurements_kept_from::timestamp AT TIME ZONE 'UTC' AS since
     FROM tenants AS t
-    WHERE t.id = %(tenant_id)s
+    WHERE
+        t.id = %(tenant_id)s
+        AND EXISTS (
+            SELECT FROM unnest(%(created_at)s::timestamptz[]) AS w (created_at)
+            WHERE w.created_at < ((now() AT TIME ZONE 'UTC')::date - 1)::timestamp AT TIME ZONE 'UTC'
+        )
     FOR SHARE
 )
 

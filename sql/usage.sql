@@ -1,13 +1,19 @@
 -- Usage events of skills and tools, their count on skills, and the rollups that reports read.
 
--- name: check_events_kept(id, created_at)
+-- name: check_events_kept(created_at)
 -- Refuses an event from before the horizon: a pruned event of the same id is no longer recognised, and would be counted
--- again. The lock makes keep_rows wait, which moves the horizon, until the events of this transaction are seen.
--- Example: 1 rows of id = NULL, created_at = now() - interval '1 days'
+-- again. The lock makes keep_rows wait, which moves the horizon, until the events of this transaction are seen. The
+-- horizon never passes the day before yesterday, so newer events need no lock, and fold and repair wait for none.
+-- Example: 1 rows of created_at = now() - interval '3 days'
 WITH kept AS (
     SELECT t.events_kept_from::timestamp AT TIME ZONE 'UTC' AS since
     FROM tenants AS t
-    WHERE t.id = %(tenant_id)s
+    WHERE
+        t.id = %(tenant_id)s
+        AND EXISTS (
+            SELECT FROM unnest(%(created_at)s::timestamptz[]) AS w (created_at)
+            WHERE w.created_at < ((now() AT TIME ZONE 'UTC')::date - 1)::timestamp AT TIME ZONE 'UTC'
+        )
     FOR SHARE
 )
 
@@ -19,13 +25,8 @@ SELECT
         || ': earlier events were pruned, so a repeated one is not recognised. '
         || 'To record it all the same, pass backfill=True'
     ) AS refused
-FROM unnest(%(id)s::uuid[], %(created_at)s::timestamptz[]) AS w (id, created_at)
+FROM unnest(%(created_at)s::timestamptz[]) AS w (created_at)
 INNER JOIN kept AS k ON k.since > w.created_at
-WHERE
-    NOT EXISTS (
-        SELECT FROM usage_events AS e
-        WHERE e.tenant_id = %(tenant_id)s AND e.id = w.id
-    )
 HAVING count(*) > 0;
 
 -- name: lock_event(id, user_id, skill_id)

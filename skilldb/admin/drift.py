@@ -1,4 +1,4 @@
-"""Lists every organisation as the owner; finds and repairs drift of the counters as the service, in each."""
+"""Lists the organisations as the owner, and finds and repairs drift of their counters as the service."""
 
 from __future__ import annotations
 

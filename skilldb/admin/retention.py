@@ -20,8 +20,12 @@ class Pruned:
 
 
 def count(tenant: Tenant, *, event_days: int | None, measurement_days: int | None) -> PrunableRows:
-    """How many rows prune() would delete."""
-    return tenant.execute(retention.count_prunable(event_days=event_days, measurement_days=measurement_days))
+    """How many rows prune() would delete: none of a kind whose days are None."""
+    rows = tenant.execute(retention.count_prunable(event_days=event_days, measurement_days=measurement_days))
+    return PrunableRows(
+        events=0 if event_days is None else rows.events,
+        measurements=0 if measurement_days is None else rows.measurements,
+    )
 
 
 def prune(tenant: Tenant, *, event_days: int | None, measurement_days: int | None) -> Iterator[Pruned]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 import skilldb
 from skilldb.admin import drift, retention, rollups
-from skilldb.cli.shared import Schema, app, out, owner_dsn, service_dsn
-from skilldb.errors import InvalidValueError, NotFoundError
-from skilldb.models import RollupDrift
+from skilldb.cli.shared import Schema, app, err, out, owner_dsn, service_dsn
+from skilldb.errors import InvalidValueError, NotFoundError, SkilldbError
+from skilldb.models import MetricDrift, RollupDrift
+from skilldb.repositories.retention import LEAST_DAYS
+from skilldb.values import MAX_DAYS, bounded
+
+T = TypeVar("T")
 
 Organisation = Annotated[str | None, typer.Option("--tenant", metavar="ID", help="One organisation. Default: all.")]
 Since = Annotated[
@@ -34,9 +38,21 @@ def _organisations(tenant: str | None, schema: str | None) -> Iterator[list[skil
         yield [db.tenant(id) for id in (known if tenant is None else [tenant])]
 
 
+def _each(organisations: list[skilldb.Tenant], work: Callable[[skilldb.Tenant], T]) -> tuple[list[T], int]:
+    """The result of each organisation, and how many failed. An error in one is printed, and the next one is taken."""
+    done, failed = [], 0
+    for organisation in organisations:
+        try:
+            done.append(work(organisation))
+        except SkilldbError as error:
+            failed += 1
+            err.print(f"{organisation.id}: {error}", markup=False, soft_wrap=True)
+    return done, failed
+
+
 @app.command()
 def check(
-    repair: Annotated[bool, typer.Option("--repair", help="Recompute what has drifted.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Recompute what has drifted. Implies --raw.")] = False,
     raw: Annotated[
         bool, typer.Option("--raw", help="Also compare the rollups with the raw rows, day by day. Reads every row.")
     ] = False,
@@ -44,46 +60,60 @@ def check(
     tenant: Organisation = None,
     schema: Schema = None,
 ) -> None:
-    """Compare every organisation's counters with its rollups, ratings and feedback. Exit status 1: one has drifted.
+    """Compare every organisation's counters with its rollups, ratings and feedback items. Exit status 1: drift.
 
     Each line shows the organisation, the skill, the counter or average, the stored value and the value it should have;
     an average without rows is "-". With --raw a line shows the organisation, the day, the rollup, its key, the figure
-    and both values. --repair recomputes what has drifted; the exit status is then 1 only if drift is left. Raw rows
-    that were pruned are not missed.
+    and both values. --repair first rebuilds the rollups that have drifted, and then recomputes the counters from them.
+    The exit status is then 1 only if drift is left. Pruned raw rows are not reported as drift.
     """
-    if since is not None and not raw:
-        raise InvalidValueError("--since belongs to --raw")
-    days = left_days = 0
+    asked, raw = raw, raw or repair
+    if since is not None and not (raw and tenant is not None):
+        raise InvalidValueError("--since needs --raw and --tenant: it goes on with one organisation, day by day")
+    counters: list[tuple[str, MetricDrift]] = []
+
+    def compare(organisation: skilldb.Tenant) -> tuple[int, int]:
+        """The number of days with drift, and of days and counters with drift that is left."""
+        days = _recount(organisation, since, repair=repair) if raw else 0
+        found = list(drift.check([organisation], repair=repair))
+        counters.extend(found)
+        if not repair:
+            return days, days + len(found)
+        left = sum(bool(day.drift) for day in rollups.recount(organisation, _day(since)))
+        return days, left + len(list(drift.check([organisation])))
+
     with _organisations(tenant, schema) as organisations:
-        if raw:
-            for organisation in organisations:
-                days += _recount(organisation, since, repair=repair)
-                if repair:
-                    left_days += sum(bool(day.drift) for day in rollups.recount(organisation, _day(since)))
-        found = list(drift.check(organisations, repair=repair))
-        left = list(drift.check(organisations)) if repair else found
-    for id, counter in found:
+        done, failed = _each(organisations, compare)
+    for id, counter in counters:
         # Lines, not a table: a table would cut long ids, and a cut id cannot be looked up.
         stored, actual = ("-" if value is None else value for value in (counter.stored, counter.actual))
         line = f"{id} {counter.skill_id} {counter.metric} {stored} {actual}"
         out.print(line, markup=False, soft_wrap=True)
-    repaired = f" {len(found) - len(left)} repaired." if repair and found else ""
-    drifted = f", {days} days of rollups drifted" if raw else ""
-    out.print(f"{len(organisations)} organisations checked, {len(found)} counters drifted{drifted}.{repaired}")
-    if left or (left_days if repair else days):
+    days, left = sum(days for days, _ in done), sum(left for _, left in done)
+    drifted = f", {days} days of rollups drifted" if asked or days else ""
+    repaired = f" {len(counters) + days - left} repaired." if repair and (counters or days) else ""
+    out.print(f"{len(done)} organisations checked, {len(counters)} counters drifted{drifted}.{repaired}")
+    if left or failed:
         raise typer.Exit(1)
 
 
 @app.command("rebuild-rollups")
 def rebuild_rollups(since: Since = None, tenant: Organisation = None, schema: Schema = None) -> None:
-    """Rebuild the rollups from the raw rows, day by day, oldest first. Others may write meanwhile.
+    """Rebuild the rollups of the days that differ from the raw rows, oldest day first. Others may write meanwhile.
 
-    It prints what it changes. A day is done as a whole, so after an interruption go on with --since and the last day
-    that was printed. Days before the horizon of `skilldb prune` stay as they are.
+    It prints each day when it is done. After an interruption go on with --tenant and --since, the organisation and the
+    day that were printed last, and then with the organisations after it. Days before the horizon of `skilldb prune`
+    stay as they are. So do the counters: `skilldb check` compares them with the rollups.
     """
+    if since is not None and tenant is None:
+        raise InvalidValueError("--since needs --tenant: it goes on with one organisation, day by day")
     with _organisations(tenant, schema) as organisations:
-        days = sum(_recount(organisation, since, repair=True, progress=True) for organisation in organisations)
-    out.print(f"{len(organisations)} organisations, {days} days rebuilt.")
+        days, failed = _each(
+            organisations, lambda organisation: _recount(organisation, since, repair=True, progress=True)
+        )
+    out.print(f"{len(days)} organisations, {sum(days)} days rebuilt.")
+    if failed:
+        raise typer.Exit(1)
 
 
 def _recount(organisation: skilldb.Tenant, since: datetime | None, *, repair: bool, progress: bool = False) -> int:
@@ -114,8 +144,10 @@ def fold(tenant: Organisation = None, schema: Schema = None) -> None:
     Reports count pending uses too, so they are exact at any time, but reading many pending uses takes long.
     """
     with _organisations(tenant, schema) as organisations:
-        rows = sum(sum(rollups.fold(organisation)) for organisation in organisations)
-    out.print(f"{len(organisations)} organisations, {rows} rows folded.")
+        rows, failed = _each(organisations, lambda organisation: sum(rollups.fold(organisation)))
+    out.print(f"{len(rows)} organisations, {sum(rows)} rows folded.")
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -136,21 +168,25 @@ def prune(
     if event_days is None and measurement_days is None:
         raise InvalidValueError("nothing to prune: give --events, --measurements or both, such as --events 400d")
     deleted = {"events": 0, "measurements": 0}
+
+    def delete(organisation: skilldb.Tenant) -> None:
+        if dry_run:
+            rows = retention.count(organisation, event_days=event_days, measurement_days=measurement_days)
+            deleted["events"] += rows.events
+            deleted["measurements"] += rows.measurements
+            return
+        for done in retention.prune(organisation, event_days=event_days, measurement_days=measurement_days):
+            deleted[done.kind] += done.rows
+            out.print(f"{organisation.id} {done.rows} {done.kind} deleted", markup=False, soft_wrap=True)
+
     with _organisations(tenant, schema) as organisations:
-        for organisation in organisations:
-            if dry_run:
-                rows = retention.count(organisation, event_days=event_days, measurement_days=measurement_days)
-                deleted["events"] += rows.events if event_days is not None else 0
-                deleted["measurements"] += rows.measurements if measurement_days is not None else 0
-                continue
-            for done in retention.prune(organisation, event_days=event_days, measurement_days=measurement_days):
-                deleted[done.kind] += done.rows
-                out.print(f"{organisation.id} {done.rows} {done.kind} deleted", markup=False, soft_wrap=True)
+        pruned, failed = _each(organisations, delete)
     verb = "would be deleted" if dry_run else "deleted"
     out.print(
-        f"{len(organisations)} organisations, {deleted['events']} events and {deleted['measurements']} measurements "
-        f"{verb}."
+        f"{len(pruned)} organisations, {deleted['events']} events and {deleted['measurements']} measurements {verb}."
     )
+    if failed:
+        raise typer.Exit(1)
 
 
 def _days(option: str, age: str | None) -> int | None:
@@ -158,4 +194,4 @@ def _days(option: str, age: str | None) -> int | None:
         return None
     if not re.fullmatch(r"[1-9][0-9]{0,5}d", age):
         raise InvalidValueError(f"{option} takes a number of days such as 400d, not {age!r}")
-    return int(age[:-1])
+    return bounded(option, int(age[:-1]), LEAST_DAYS, MAX_DAYS)

@@ -8,7 +8,7 @@ from datetime import date
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Horizon:
-    """The first day of UTC whose raw rows are kept whole. None: all are."""
+    """The first day of UTC whose raw rows are all kept. None: nothing was pruned."""
 
     events_kept_from: date | None
     measurements_kept_from: date | None

@@ -13,7 +13,7 @@ class NewUsageEvent:
     """A usage event to be recorded. `id` is a UUID; recording it again changes nothing. `created_at` None is now.
 
     To repeat an event safely after days or weeks, keep its `created_at` with its `id`, and give both again. Old events
-    may have been pruned. Then the id alone is no longer recognised, but the time shows that it cannot be.
+    may have been pruned. Then the id is unknown, and only `created_at` shows that it may have been recorded before.
     """
 
     tool_name: str

@@ -8,22 +8,29 @@ from skilldb.values import MAX_DAYS, bounded, optional_bounded
 
 _SQL = queries.load("retention")
 _LOCKS = queries.load("locks")
+LEAST_DAYS = 2
+"""The fewest days to keep. Recording an event of today or yesterday then needs no look at the horizon."""
 
 
 def keep_rows(*, event_days: int | None = None, measurement_days: int | None = None) -> Statement[Horizon]:
     """Move the horizon to so many days of UTC before today, and return it. It never moves back. None leaves it.
 
     From then on events and measurements of an earlier time are refused, and prune_events and prune_measurements delete
-    those that are stored. NotFoundError: no such organisation. InvalidValueError: fewer than one day, or more than a
+    those that are stored. NotFoundError: no such organisation. InvalidValueError: fewer than two days, or more than a
     hundred years.
     """
-    return Statement(one(Horizon), _LOCKS["lock_tenant"](), _days(_SQL["keep_rows"], event_days, measurement_days))
+    return Statement(
+        one(Horizon),
+        _LOCKS["lock_rollups"](),
+        _LOCKS["lock_tenant"](),
+        _days(_SQL["keep_rows"], event_days, measurement_days),
+    )
 
 
 def count_prunable(*, event_days: int | None = None, measurement_days: int | None = None) -> Statement[PrunableRows]:
     """How many raw rows would lie before the horizon after keep_rows. Changes nothing.
 
-    InvalidValueError: fewer than one day, or more than a hundred years.
+    InvalidValueError: fewer than two days, or more than a hundred years.
     """
     return Statement(one(PrunableRows), _days(_SQL["count_prunable"], event_days, measurement_days))
 
@@ -43,6 +50,6 @@ def prune_measurements(limit: int = 10_000) -> Statement[int]:
 
 def _days(query: Query, event_days: int | None, measurement_days: int | None) -> Step:
     return query(
-        event_days=optional_bounded("event_days", event_days, 1, MAX_DAYS),
-        measurement_days=optional_bounded("measurement_days", measurement_days, 1, MAX_DAYS),
+        event_days=optional_bounded("event_days", event_days, LEAST_DAYS, MAX_DAYS),
+        measurement_days=optional_bounded("measurement_days", measurement_days, LEAST_DAYS, MAX_DAYS),
     )

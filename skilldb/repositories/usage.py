@@ -15,9 +15,9 @@ _SQL = queries.load("usage")
 def record_usage_event(event: NewUsageEvent, *, backfill: bool = False) -> Statement[bool]:
     """Record an event and count it on its skill. Returns False, and changes nothing, if its id was recorded before.
 
-    An event from before the horizon is refused: if it was recorded before, it has been pruned, and would be counted
-    again. `backfill` records it all the same. NotFoundError: no such skill or user. InvalidValueError: an id that is
-    not a UUID, a time without a time zone, or a time before the horizon.
+    An event from before the horizon is refused: if it was recorded before, it may have been pruned, and would be
+    counted again. `backfill` records it all the same. NotFoundError: no such skill or user. InvalidValueError: an id
+    that is not a UUID, a time without a time zone, or a time before the horizon.
     """
     return Statement(
         VALUE,
@@ -68,8 +68,8 @@ def record_usage_events_in_batches(
     """Statements that record any number of events, `size` of them in each. Execute one after the other.
 
     Only one batch is in memory. Each is a transaction of its own, and returns the number of new events, which shows
-    the progress. If one fails, those before it are stored. Begin again then: events with an id are not counted twice.
-    Errors as for record_usage_events, and InvalidValueError: a size below 1.
+    the progress. If one fails, those before it are stored. Begin again then: events with an id are not counted twice,
+    unless old ones were pruned in between. Errors as for record_usage_events, and InvalidValueError: a size below 1.
     """
     bounded("size", size)
     rest = iter(events)
@@ -80,7 +80,7 @@ def _check_kept(events: Sequence[NewUsageEvent], backfill: bool) -> list[Step]:
     """The step that refuses events from before the horizon. An event that happens now needs none."""
     if ADAPT["boolean"]("backfill", backfill) or all(event.created_at is None for event in events):
         return []
-    return [_SQL["check_events_kept"](id=[e.id for e in events], created_at=[e.created_at for e in events])]
+    return [_SQL["check_events_kept"](created_at=[event.created_at for event in events])]
 
 
 def count_uses_by_day(skill_id: str, days: int = 30) -> Statement[list[DailyUses]]:

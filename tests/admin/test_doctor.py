@@ -629,7 +629,7 @@ def test_uses_that_nobody_folds_are_named(addresses: Addresses) -> None:
     )
     (found,) = bad(addresses)
     assert (found.check, found.level) == ("tables", "warning")
-    assert found.found.startswith(f"pending_uses has {doctor.LARGE} rows")
+    assert found.found.startswith(f"pending_uses has {doctor.LARGE} rows: ")
     assert "skilldb fold" in found.advice
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -76,7 +77,7 @@ def test_check_compares_the_rollups_with_the_raw_rows_only_if_asked(addresses: A
         "2 organisations checked, 0 counters drifted, 4 days of rollups drifted.",
     ]
     assert run("check", "--raw", "--tenant", "globex").exit_code == 0
-    assert lines(run("check", "--raw", "--since", day(1)))[0].startswith(f"acme {day(1)} ")
+    assert lines(run("check", "--raw", "--tenant", "acme", "--since", day(1)))[0].startswith(f"acme {day(1)} ")
     before = contents(addresses.admin)
     assert run("check", "--raw").exit_code == 1
     assert contents(addresses.admin) == before
@@ -127,6 +128,16 @@ def test_fold_adds_up_what_is_pending(addresses: Addresses) -> None:
     assert run("fold").output == "2 organisations, 0 rows folded.\n"
 
 
+def test_an_error_in_one_organisation_does_not_stop_the_others(addresses: Addresses) -> None:
+    with psycopg.connect(addresses.admin, autocommit=True) as admin:
+        admin.execute("ALTER TABLE tool_monthly_uses ADD CONSTRAINT broken CHECK (tenant_id <> 'acme')")
+    result = run("fold")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("acme: ")
+    assert "broken" in result.stderr
+    assert result.stdout == "1 organisations, 4 rows folded.\n"
+
+
 def test_prune_deletes_by_age_and_changes_no_report(addresses: Addresses, both: dict[str, skilldb.Tenant]) -> None:
     asked = (usage.count_uses_by_day("s1", 600), usage.get_usage_trend(600), tokens.get_cost_trend("s1", 600))
     before = {name: tenant.execute(*asked) for name, tenant in both.items()}
@@ -152,8 +163,11 @@ def test_prune_deletes_by_age_and_changes_no_report(addresses: Addresses, both: 
         (["prune"], "nothing to prune: give --events, --measurements or both"),
         (["prune", "--events", "400"], "--events takes a number of days such as 400d, not '400'"),
         (["prune", "--measurements", "0d"], "--measurements takes a number of days such as 400d, not '0d'"),
-        (["prune", "--events", "99999d"], "event_days must be at most 36525"),
-        (["check", "--since", "2026-01-01"], "--since belongs to --raw"),
+        (["prune", "--events", "1d"], "--events must be at least 2, not 1"),
+        (["prune", "--events", "99999d"], "--events must be at most 36525, not 99999"),
+        (["check", "--since", "2026-01-01"], "--since needs --raw and --tenant"),
+        (["check", "--raw", "--since", "2026-01-01"], "--since needs --raw and --tenant"),
+        (["rebuild-rollups", "--since", "2026-01-01"], "--since needs --tenant"),
     ],
 )
 def test_a_command_that_cannot_be_says_why_and_writes_nothing(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,12 @@ import pytest
 import skilldb
 from tests.support.api import ask
 from tests.support.server import Addresses
+
+# PostgreSQL has no offset of microseconds, and none of 16 hours or more.
+ODD = [
+    datetime(2026, 2, 3, 4, 5, 6, tzinfo=timezone(timedelta(hours=hours, microseconds=microseconds)))
+    for hours, microseconds in ((-23, 0), (20, 0), (5, 7))
+]
 
 
 @pytest.mark.parametrize(
@@ -21,7 +27,8 @@ from tests.support.server import Addresses
         ("bigint", [2**63 - 1, -(2**63), None]),
         ("boolean", [True, False, None]),
         ("uuid", [UUID(int=5), UUID(int=2**128 - 1), None]),
-        ("timestamptz", [datetime(2026, 2, 3, 4, 5, 6, 789000, UTC), datetime(2, 1, 1, tzinfo=UTC), None]),
+        ("timestamptz", [datetime(2026, 2, 3, 4, 5, 6, 789123, UTC), datetime(2, 1, 1, tzinfo=UTC), *ODD, None]),
+        ("date", [date(2026, 2, 3), date(2, 1, 1), date(9998, 12, 31), None]),
         ("jsonb", [{}, {"a": 'with "quotes" and \\', "b": [1, None, {"c": "é"}]}, None]),
     ],
 )
