@@ -2,13 +2,9 @@
 -- and rows of each table in id order. Transactions that follow one order cannot deadlock. A missing row raises an error
 -- before anything is written.
 
--- name: lock_rollups()
--- Take this before changing rollups that no skill's lock protects, or the horizon: one fold, repair or move at a time.
--- It is no lock of a row, so nobody else waits for it.
-SELECT pg_advisory_xact_lock(hashtextextended('skilldb rollups of ' || %(tenant_id)s, 0));
-
 -- name: lock_tenant()
--- Take this before moving the horizon. NO KEY lets foreign-key checks pass.
+-- Take this before changing rollups that no skill's lock protects, or the horizon: one fold, repair or move at a time.
+-- NO KEY lets foreign-key checks pass. Of other callers only those wait who record what is older than yesterday.
 SELECT coalesce(
     (
         SELECT t.id

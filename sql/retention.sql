@@ -2,8 +2,8 @@
 -- changes.
 
 -- name: keep_rows(event_days, measurement_days)
--- After lock_rollups and lock_tenant, which wait for the transactions that rely on the old horizon. It never moves
--- back. NULL leaves it where it is.
+-- After lock_tenant, which waits for the transactions that rely on the old horizon. It never moves back. NULL leaves
+-- it where it is.
 -- Example: event_days = 36525, measurement_days = 36525
 UPDATE tenants AS t
 SET

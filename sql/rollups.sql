@@ -1,8 +1,8 @@
 -- Rollups: add up the pending uses, compare a day with its raw rows, and rebuild it.
--- A fold and a repair take lock_rollups first, so that there is one at a time.
+-- A fold and a repair take lock_tenant first, so that there is one at a time.
 
 -- name: fold_uses(limit)
--- After lock_rollups. Moves pending uses in one statement, so each is counted exactly once, also after a crash. The
+-- After lock_tenant. Moves pending uses in one statement, so each is counted exactly once, also after a crash. The
 -- uses of a user who was deleted meanwhile count for the tool alone. delete_user never waits for pending uses, so the
 -- two cannot deadlock.
 -- Example: limit = 10
@@ -242,7 +242,7 @@ WHERE coalesce(c.stored, 0) <> coalesce(c.actual, 0)
 ORDER BY coalesce(s.skill_id, r.skill_id), coalesce(s.model_name, r.model_name), c.metric;
 
 -- name: append_missing_uses(day)
--- After lock_rollups. What a tool or user lacks is appended, and fold_uses adds it like all others. Uses that are too
+-- After lock_tenant. What a tool or user lacks is appended, and fold_uses adds it like all others. Uses that are too
 -- many stay. find_use_drift explains the reason. Writes nothing before the horizon.
 -- Example: day = '2000-01-01'
 WITH raw AS MATERIALIZED (
@@ -302,7 +302,7 @@ ORDER BY s.id
 FOR NO KEY UPDATE;
 
 -- name: rebuild_skill_uses(day, skill_ids)
--- After lock_rollups and lock_skills_of_rollups. Adds the difference. Writes nothing before the horizon.
+-- After lock_tenant and lock_skills_of_rollups. Adds the difference. Writes nothing before the horizon.
 -- Example: day = '2000-01-01'
 WITH numbers AS (
     SELECT
@@ -337,7 +337,7 @@ ON CONFLICT (tenant_id, skill_id, month) DO UPDATE
     SET uses_to_day = add_uses(m.uses_to_day, excluded.uses_to_day);
 
 -- name: clear_skill_costs(day, skill_ids)
--- After lock_rollups and lock_skills_of_rollups. Deletes nothing before the horizon.
+-- After lock_tenant and lock_skills_of_rollups. Deletes nothing before the horizon.
 -- Example: day = '2000-01-01'
 DELETE FROM skill_daily_costs
 WHERE

@@ -3,7 +3,7 @@
 -- name: check_events_kept(created_at)
 -- Refuses an event from before the horizon: a pruned event of the same id is no longer recognised, and would be counted
 -- again. The lock makes keep_rows wait, which moves the horizon, until the events of this transaction are seen. The
--- horizon never passes the day before yesterday, so newer events need no lock, and fold and repair wait for none.
+-- horizon never passes the day before yesterday, so newer events need no lock, and wait for no fold and no repair.
 -- Example: 1 rows of created_at = now() - interval '3 days'
 WITH kept AS (
     SELECT t.events_kept_from::timestamp AT TIME ZONE 'UTC' AS since

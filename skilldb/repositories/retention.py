@@ -21,7 +21,6 @@ def keep_rows(*, event_days: int | None = None, measurement_days: int | None = N
     """
     return Statement(
         one(Horizon),
-        _LOCKS["lock_rollups"](),
         _LOCKS["lock_tenant"](),
         _days(_SQL["keep_rows"], event_days, measurement_days),
     )

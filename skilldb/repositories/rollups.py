@@ -15,10 +15,10 @@ _LOCKS = queries.load("locks")
 def fold_uses(limit: int = 10_000) -> Statement[int]:
     """Add at most `limit` rows of pending uses to the rollups of tools and users. Returns how many, 0 if none is left.
 
-    Each use is added exactly once. Reports count it before and after. InvalidValueError: a limit
-    below 1.
+    Each use is added exactly once. Reports count it before and after. NotFoundError: no such
+    organisation. InvalidValueError: a limit below 1.
     """
-    return Statement(VALUE, _LOCKS["lock_rollups"](), _SQL["fold_uses"](limit=bounded("limit", limit)))
+    return Statement(VALUE, _LOCKS["lock_tenant"](), _SQL["fold_uses"](limit=bounded("limit", limit)))
 
 
 def get_next_day(after: date) -> Statement[date | None]:
@@ -49,12 +49,12 @@ def rebuild_day(day: date, skill_ids: Iterable[str]) -> Statement[None]:
     """Recompute the rollups of one day of UTC from the raw rows: those of these skills, and of all tools and users.
 
     What a tool or user lacks is added, but nothing is taken away. Skills that do not exist are left out. Nothing
-    changes on a day before the horizon. InvalidValueError: no date.
+    changes on a day before the horizon. NotFoundError: no such organisation. InvalidValueError: no date.
     """
     skills = ADAPT["text[]"]("skill_ids", skill_ids)
     return Statement(
         NOTHING,
-        _LOCKS["lock_rollups"](),
+        _LOCKS["lock_tenant"](),
         _SQL["lock_skills_of_rollups"](skill_ids=skills),
         _SQL["append_missing_uses"](day=day),
         _SQL["rebuild_skill_uses"](day=day, skill_ids=skills),

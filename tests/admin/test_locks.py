@@ -34,7 +34,8 @@ FIRST_ROWS = {
     "tenants": "INSERT INTO tenants (id, name, slug) VALUES ('a', 'A', 'a')",
     "skills": "INSERT INTO skills (tenant_id, id, name, slug, description, category) "
     "VALUES ('a', 's', 's', 's', 's', 's')",
-    "usage_events": "INSERT INTO usage_events (tenant_id, tool_name, skill_id) SELECT 'a', 't', 's'",
+    "users": "INSERT INTO users (tenant_id, id, email) VALUES ('a', 'u', 'u')",
+    "usage_events": "INSERT INTO usage_events (tenant_id, tool_name, skill_id, user_id) SELECT 'a', 't', 's', 'u'",
     "token_measurements": "INSERT INTO token_measurements (tenant_id, skill_id, model_name) SELECT 'a', 's', 'm'",
 }
 

@@ -159,6 +159,8 @@ def fit(path: str, hint: Any, required: bool) -> Any:
         "prices": LEFT_OUT,
         "sentiment": 0,
         "metadata": {},
+        "event_days": 30,
+        "measurement_days": 30,
         "matches_expected": True,
     }
     if name in known:

@@ -526,7 +526,7 @@ class Organisation:
     # Rollups and retention.
 
     def fold_uses(self, limit: int = 10_000) -> int:
-        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"))
+        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"), self.no_tenant())
         folded = min(limit, self.pending)
         self.pending -= folded
         return folded
@@ -551,7 +551,7 @@ class Organisation:
         return []
 
     def rebuild_day(self, day: date, skill_ids: Iterable[str]) -> None:
-        pass
+        refuse(self.no_tenant())
 
     def kept(self, event_days: int | None, measurement_days: int | None) -> Horizon:
         refuse(*outside(2, 36_525, event_days=event_days, measurement_days=measurement_days))
