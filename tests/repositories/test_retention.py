@@ -78,6 +78,7 @@ def test_pruning_changes_no_figure(folded: bool, addresses: Addresses, acme: Api
         assert acme.execute(rollups.fold_uses()) == len(AGES)
     before = figures(acme)
     assert before[0].total_uses == before[-2].measurements == len(AGES)
+    assert before[-1] == []
     assert acme.execute(retention.count_prunable(event_days=10, measurement_days=9)) == PrunableRows(
         events=2, measurements=3
     )
