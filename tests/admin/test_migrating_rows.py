@@ -17,6 +17,7 @@ from skilldb.repositories import metrics, skills, views
 from tests.support.api import Api, fill, new_skill, new_user
 from tests.support.database import contents, rows
 from tests.support.schema import LAST
+from tests.support.rollups import drifted
 from tests.support.server import Addresses
 
 AGGREGATES = "0012_add_feedback_aggregates_to_skills"
@@ -71,6 +72,7 @@ def test_the_aggregates_count_the_rows_that_are_there(addresses: Addresses, api:
     list(migrate.migrate(addresses.owner))
     assert rows(addresses.admin, COUNTED) == EXPECTED
     assert [tenant.execute(metrics.find_metric_drift()) for tenant in tenants] == [[], []]
+    assert [drifted(tenant.execute) for tenant in tenants] == [[], []]
 
 
 @contextmanager
@@ -132,6 +134,7 @@ def test_after_any_rollback_and_migration_no_counter_has_drifted(
     list(migrate.rollback(addresses.owner, steps))
     assert len(list(migrate.migrate(addresses.owner))) == steps
     assert [tenant.execute(metrics.find_metric_drift()) for tenant in tenants] == [[], []]
+    assert [drifted(tenant.execute) for tenant in tenants] == [[], []]
     for tenant in tenants:
         skill, versions = tenant.execute(skills.get_skill("s3"), skills.list_skill_versions("s3"))
         assert skill.published_version == (versions[0].version if versions else None)
