@@ -16,8 +16,8 @@ from skilldb.models import NewSkillVersion
 from skilldb.repositories import metrics, skills, views
 from tests.support.api import Api, fill, new_skill, new_user
 from tests.support.database import contents, rows
-from tests.support.schema import LAST
 from tests.support.rollups import drifted
+from tests.support.schema import LAST
 from tests.support.server import Addresses
 
 AGGREGATES = "0012_add_feedback_aggregates_to_skills"
