@@ -23,7 +23,7 @@ SIZES = (1, 10, 100, 1_000, 10_000)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is recorded: how it is made, recorded by skilldb, and written by COPY."""
+    """A kind of row: how to make one, how skilldb records it, and how COPY writes it."""
 
     make: Callable[[Bench, int], Any]
     record: Callable[[Sequence[Any]], Statement[int]]

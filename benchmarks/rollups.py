@@ -1,4 +1,4 @@
-"""Reports on rollups as the events grow, beside the same reports on raw rows; pruning; and what rollups cost a call."""
+"""Compares reports on rollups with reports on raw rows as the events grow, and measures pruning and one call."""
 
 from __future__ import annotations
 

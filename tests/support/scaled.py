@@ -191,45 +191,24 @@ _STATEMENTS = (
     FROM shares, generate_series(1, ceil(:measurements * share)::integer) AS g (n)
     ORDER BY 11
     """,
-    """
-    INSERT INTO skill_monthly_uses (tenant_id, skill_id, month, uses_to_day)
-    SELECT
-        tenant_id, skill_id, date_trunc('month', day::timestamp)::date,
-        sum_uses(uses_on(day, uses))
-    FROM (
-        SELECT tenant_id, skill_id, (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS uses
-        FROM usage_events
-        WHERE skill_id IS NOT NULL
+    *(
+        f"""
+        INSERT INTO {table} (tenant_id, {key}, month, uses_to_day)
+        SELECT tenant_id, {key}, date_trunc('month', day::timestamp)::date, sum_uses(uses_on(day, uses))
+        FROM (
+            SELECT tenant_id, {key}, (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS uses
+            FROM usage_events
+            WHERE {key} IS NOT NULL
+            GROUP BY 1, 2, 3
+        ) AS d
         GROUP BY 1, 2, 3
-    ) AS d
-    GROUP BY 1, 2, 3
-    """,
-    """
-    INSERT INTO tool_monthly_uses (tenant_id, tool_name, month, uses_to_day)
-    SELECT
-        tenant_id, tool_name, date_trunc('month', day::timestamp)::date,
-        sum_uses(uses_on(day, uses))
-    FROM (
-        SELECT tenant_id, tool_name, (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS uses
-        FROM usage_events
-        WHERE tool_name IS NOT NULL
-        GROUP BY 1, 2, 3
-    ) AS d
-    GROUP BY 1, 2, 3
-    """,
-    """
-    INSERT INTO user_monthly_uses (tenant_id, user_id, month, uses_to_day)
-    SELECT
-        tenant_id, user_id, date_trunc('month', day::timestamp)::date,
-        sum_uses(uses_on(day, uses))
-    FROM (
-        SELECT tenant_id, user_id, (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS uses
-        FROM usage_events
-        WHERE user_id IS NOT NULL
-        GROUP BY 1, 2, 3
-    ) AS d
-    GROUP BY 1, 2, 3
-    """,
+        """  # noqa: S608
+        for table, key in (
+            ("skill_monthly_uses", "skill_id"),
+            ("tool_monthly_uses", "tool_name"),
+            ("user_monthly_uses", "user_id"),
+        )
+    ),
     """
     INSERT INTO pending_uses (tenant_id, day, tool_name, user_id, uses)
     SELECT tenant_id, '2000-01-01'::date + n, 'tool ' || n % 9, 'u' || 1 + n % 9, 1
