@@ -24,6 +24,7 @@ from benchmarks import (
     inplace,
     libpq,
     network,
+    questions,
     report,
     rollups,
 )
@@ -31,7 +32,7 @@ from benchmarks.harness import SETTINGS, Bench, say, server
 
 TOPICS = {
     topic.__name__.rpartition(".")[2]: topic
-    for topic in (clients, libpq, network, crowd, batches, counters, inplace, growth, rollups, footprint)
+    for topic in (clients, libpq, network, crowd, batches, counters, inplace, growth, rollups, questions, footprint)
 }
 LIBRARIES = ("psycopg", "psycopg-pool", "asyncpg", "SQLAlchemy")
 

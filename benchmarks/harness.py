@@ -83,12 +83,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under a heading, the first column text and the others figures."""
+    """Rows under a heading. The first `texts` columns are text, the others figures."""
 
     heading: str
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
     note: str = ""
+    texts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,8 @@ class Topic:
     checks: list[Check] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
+    page: str = "performance.md"
+    """The file that the topic is written to. A page of its own has the topic's title and text at its top."""
 
 
 def at_least(work: str, target: float, measured: Spread, unit: str = "x", why: str = "") -> Check:

@@ -9,6 +9,8 @@ import matplotlib
 
 from benchmarks.harness import ROUNDS, Picture, Table, Topic
 
+PAGE = "performance.md"
+
 HEAD = """# How fast it is
 
 `make bench` writes this page. It compares skilldb with the libraries that a service could use instead. All clients use
@@ -92,35 +94,45 @@ TAIL = """## Where skilldb is slower, and why
 
 
 def write(folder: Path, topics: Sequence[Topic], machine: Sequence[str], *, quick: bool) -> None:
-    """Write the page and its pictures. The page of a quick run says so."""
+    """Write performance.md with its pictures, and the topics that have pages of their own. A quick run says so."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [HEAD.format(rounds=ROUNDS)]
-    if quick:
-        lines += ["**This was a quick run. It shows that the benchmarks work; do not use its figures.**", ""]
-    lines += [*(f"- {line}" for line in machine), ""]
-    lines += ["## Targets", "", "| work | target | measured | met |", "|---|---|---|---|"]
+    warning = ["**This was a quick run. It shows that the benchmarks work; do not use its figures.**", ""]
+    how = [*(warning if quick else []), *(f"- {line}" for line in machine), ""]
+    together = [topic for topic in topics if topic.page == PAGE]
     for topic in topics:
+        if topic.page != PAGE:
+            lines = [f"# {topic.title}", "", topic.text, *how, *_body(folder, topic, level=2)]
+            (folder / topic.page).write_text("\n".join(lines), encoding="utf-8")
+    if not together:
+        return
+    lines = [HEAD.format(rounds=ROUNDS), *how]
+    lines += ["## Targets", "", "| work | target | measured | met |", "|---|---|---|---|"]
+    for topic in together:
         lines += [
             f"| {check.work} | {check.target} | {check.measured} | {'yes' if check.met else f'**no**: {check.why}'} |"
             for check in topic.checks
         ]
     lines += ["", PEERS]
-    for topic in topics:
-        lines += [f"## {topic.title}", "", topic.text, ""]
-        for table in topic.tables:
-            lines += _table(table)
-        for picture in topic.pictures:
-            _draw(folder / picture.name, picture)
-            lines += [f"![{picture.alt}]({picture.name})", ""]
-    (folder / "performance.md").write_text("\n".join([*lines, TAIL]), encoding="utf-8")
+    for topic in together:
+        lines += [f"## {topic.title}", "", topic.text, "", *_body(folder, topic, level=3)]
+    (folder / PAGE).write_text("\n".join([*lines, TAIL]), encoding="utf-8")
 
 
-def _table(table: Table) -> list[str]:
+def _body(folder: Path, topic: Topic, *, level: int) -> list[str]:
+    """The tables and pictures of a topic; `level` is that of its headings."""
+    lines = [line for table in topic.tables for line in _table(table, level)]
+    for picture in topic.pictures:
+        _draw(folder / picture.name, picture)
+        lines += [f"![{picture.alt}]({picture.name})", ""]
+    return lines
+
+
+def _table(table: Table, level: int) -> list[str]:
     return [
-        f"### {table.heading}",
+        f"{'#' * level} {table.heading}",
         "",
         f"| {' | '.join(table.columns)} |",
-        f"|---|{'---:|' * (len(table.columns) - 1)}",
+        f"|{'---|' * table.texts}{'---:|' * (len(table.columns) - table.texts)}",
         *(f"| {' | '.join(map(str, row))} |" for row in table.rows),
         "",
         *([table.note, ""] if table.note else []),
