@@ -21,14 +21,29 @@ from skilldb.models import (
     NewTokenMeasurement,
     NewUsageEvent,
 )
-from skilldb.repositories import benchmarks, feedback, ratings, rollups, skills, tenants, tokens, usage, users, views
+from skilldb.repositories import (
+    benchmarks,
+    feedback,
+    ratings,
+    retention,
+    rollups,
+    skills,
+    tenants,
+    tokens,
+    usage,
+    users,
+    views,
+)
 from skilldb.statement import Statement
 
 DAYS = 90
+KEPT_DAYS = 400
 BATCH = 1000
 SHAPES = ("growing", "steady", "fading", "new")
 FEEDBACK = ("thumbs_up", "suggestion", "thumbs_up", "training_example", "thumbs_down", "bug_report")
 REVIEWS = ((), ("accepted",), ("dismissed",), ("accepted", "implemented"))  # The statuses, one after the other.
+STATUSES = {6: "draft", 9: "pending_review", 12: "archived"}  # By the last number of a skill; the others are published.
+SOURCES = ("web", "api", "editor")
 # Mean quality, mean seconds a case, and share of the measurements.
 MODELS = {"claude-opus-4-5": (91, 9, 2), "claude-sonnet-4-5": (86, 5, 5), "claude-haiku-4-5": (77, 2, 3)}
 
@@ -110,12 +125,31 @@ _CATALOGUE = {
 }  # fmt: skip
 _GIVEN = ("Ada", "Björn", "Chiara", "Dmitri", "Elif", "Femi", "Grace", "Hana", "Ivo", "Jun", "Kofi", "Lucía")
 _FAMILY = ("Abebe", "Brandt", "Costa", "Dubois", "Eriksen", "Fischer", "Gupta", "Hansen", "Ito", "Jansen")
+_PRAISE = {5: "Saves me time every week.", 4: "Good, but wordy.", 1: "I had to do it all again."}
 _COMMENTS = {
     "thumbs_up": "Just what I needed.",
     "thumbs_down": "It missed the point of my question.",
     "suggestion": "Ask for the audience first.",
     "training_example": "A case that it should get right.",
     "bug_report": "It stops after the third section.",
+}
+
+
+_DETAILS: dict[str, dict[str, Any]] = {
+    "suggestion": {
+        "suggested_content": "First ask who will read the text.",
+        "suggested_diff": "+ First ask who will read the text.",
+    },
+    "training_example": {
+        "example_input": "A draft of last week",
+        "example_output": "The same draft, with a title",
+        "expected_output": "The draft, in half the words",
+    },
+}
+_NOTES = {
+    "accepted": "Right: we should handle this.",
+    "dismissed": "The skill is not meant for this.",
+    "implemented": "It is in the newest version.",
 }
 
 
@@ -149,7 +183,10 @@ class _Seeder:
 
     def run(self) -> Iterator[Progress]:
         if self.tenant.execute(tenants.get_tenant()) is None:
-            self.tenant.execute(tenants.create_tenant(self.of.name, self.of.id))
+            self.tenant.execute(
+                tenants.create_tenant(self.of.name, self.of.id),
+                retention.keep_rows(event_days=KEPT_DAYS, measurement_days=KEPT_DAYS),
+            )
         viewed = self._views()
         early = {pair: 1 for number, pair in enumerate(viewed) if number % 3 == 0}
         late = {pair: self.versions[pair[1]] for pair in viewed if pair not in early}
@@ -204,6 +241,7 @@ class _Seeder:
                     description=f"Helps with {name.lower()}: what to look at, in which order, and what to hand over.",
                     category=self.names[name],
                     tags=[self.names[name], *_slug(name).split("-")[:1]],
+                    status=STATUSES.get(number % 15, "published"),
                     hours_saved=1 + number % 5,
                     author_id=self.users[number % 7],
                 )
@@ -218,6 +256,7 @@ class _Seeder:
             skills.publish_skill_version(
                 skill,
                 NewSkillVersion(
+                    id=f"{skill}-v{number}",
                     content_url=f"skills/{skill}/{number}/SKILL.md",
                     content_hash=hashlib.sha256(f"{skill} {number}".encode()).hexdigest(),
                     metadata={"license": "MIT"},
@@ -256,7 +295,13 @@ class _Seeder:
             for rating in page.items
         }
         return [
-            ratings.rate_skill(user, skill, stars, comment="Saves me time every week." if stars == 5 else None)
+            ratings.rate_skill(
+                user,
+                skill,
+                stars,
+                comment=_PRAISE.get(stars),
+                hours_saved_estimate=stars - 2 if stars > 2 else None,
+            )
             for (user, skill), stars in wanted.items()
             if (user, skill) not in found
         ]
@@ -280,12 +325,16 @@ class _Seeder:
                 user_id=None if number % 9 == 0 else self.random.choice(self.users),
                 comment=_COMMENTS[kind],
                 quality_score=self.random.randint(4, 10),
-                example_input="A draft of last week" if kind == "training_example" else None,
-                expected_output="The draft, in half the words" if kind == "training_example" else None,
+                skill_version_id=f"{skill}-v1" if number % 2 == 0 else None,
+                usage_event_id=self._event_id(number) if number % 3 == 0 else None,
+                source=SOURCES[number % len(SOURCES)],
+                **_DETAILS.get(kind, {}),
             )
             if id not in found:
                 missing.append(feedback.submit_feedback(new))
-                missing.extend(feedback.review_feedback(id, status, self.users[0]) for status in state)
+                missing.extend(
+                    feedback.review_feedback(id, status, self.users[0], notes=_NOTES[status]) for status in state
+                )
         return missing
 
     def _missing_benchmarks(self) -> list[Statement[Any]]:
@@ -296,14 +345,22 @@ class _Seeder:
         for number, (skill, present) in enumerate(zip(names, found, strict=True)):
             for run in range(2):
                 id = f"{skill}-run-{run + 1}"
+                failed = (2 * number + run) % 5 == 3
                 statements: list[Statement[Any]] = [
                     benchmarks.create_benchmark_run(
-                        NewBenchmarkRun(id=id, skill_id=skill, triggered_by=self.users[0], models=sorted(MODELS))
+                        NewBenchmarkRun(
+                            id=id,
+                            skill_id=skill,
+                            skill_version_id=f"{skill}-v1",
+                            triggered_by=self.users[0],
+                            models=sorted(MODELS),
+                        )
                     ),
                     benchmarks.start_benchmark_run(id),
-                    benchmarks.record_benchmark_results(id, [r for m in sorted(MODELS) for r in self._results(m)]),
+                    benchmarks.record_benchmark_results(
+                        id, [r for m in sorted(MODELS) for r in self._results(m, failed=failed)]
+                    ),
                 ]
-                failed = (2 * number + run) % 5 == 3
                 statements.append(
                     benchmarks.fail_benchmark_run(id) if failed else benchmarks.complete_benchmark_run(id)
                 )
@@ -311,21 +368,35 @@ class _Seeder:
                     missing += statements
         return missing
 
-    def _results(self, model: str) -> Iterator[NewBenchmarkResult]:
+    def _results(self, model: str, *, failed: bool) -> Iterator[NewBenchmarkResult]:
+        """Four cases. In a failed run the model gave no answer to the last one."""
         quality, seconds, _ = MODELS[model]
         for case in range(4):
             tokens_in, tokens_out = self.random.randint(800, 3000), self.random.randint(200, 900)
             score = min(100, max(0, round(self.random.gauss(quality, 6))))
+            latency = round(self.random.gauss(seconds, seconds / 8) * 1000)
+            asked: dict[str, Any] = {
+                "input_used": f"Draft {case + 1}",
+                "expected_output": f"Draft {case + 1}, in half the words",
+            }
+            if failed and case == 3:
+                yield NewBenchmarkResult(
+                    model_name=model, test_case_index=case, error_message="The model did not answer.", **asked
+                )
+                continue
             yield NewBenchmarkResult(
                 model_name=model,
                 test_case_index=case,
+                output_produced=f"Draft {case + 1}, {'in half the words' if score >= 80 else 'with a title'}",
                 input_tokens=tokens_in,
                 output_tokens=tokens_out,
                 total_tokens=tokens_in + tokens_out,
-                latency_ms=round(self.random.gauss(seconds, seconds / 8) * 1000),
+                latency_ms=latency,
                 estimated_cost_microcents=tokens.estimate_cost_microcents(model, tokens_in, tokens_out),
                 quality_score=score,
+                quality_notes="Short and complete." if score >= 80 else "It is too long.",
                 matches_expected=score >= 80,
+                **asked,
             )
 
     def _record_measurements(self) -> Iterator[Progress]:
@@ -344,6 +415,8 @@ class _Seeder:
                     output_tokens=self.random.randint(100, 2000),
                     latency_ms=self.random.randint(700, 9000),
                     user_id=self.random.choice(self.users),
+                    usage_event_id=self._event_id(number) if number % 2 == 0 else None,
+                    source=SOURCES[number % len(SOURCES)],
                     created_at=now - timedelta(seconds=self.random.randrange(DAYS * 86_400)),
                 )
             )
@@ -367,6 +440,9 @@ class _Seeder:
             done, added = done + len(batch), added + new
             yield Progress(organisation=self.of.name, kind="usage events", done=done, total=self.of.events, added=new)
 
+    def _event_id(self, number: int) -> str:
+        return str(uuid5(NAMESPACE_URL, f"skilldb/seed/{self.of.id}/{number}"))
+
     def _events(self, now: datetime) -> Iterator[NewUsageEvent]:
         """The events of the last 90 days. Their ids depend only on their number, so a second run adds none."""
         names = sorted(self.skills)
@@ -378,10 +454,11 @@ class _Seeder:
             shape = SHAPES[names.index(skill) % len(SHAPES)]
             (age,) = self.random.choices(range(DAYS), cum_weights=ages[shape])
             yield NewUsageEvent(
-                id=str(uuid5(NAMESPACE_URL, f"skilldb/seed/{self.of.id}/{number}")),
+                id=self._event_id(number),
                 tool_name=self.random.choice(tools),
                 skill_id=skill,
                 user_id=self.random.choice(self.users),
+                metadata={"branch": "main"} if number % 10 == 0 else None,
                 created_at=now - timedelta(days=age, seconds=self.random.randrange(86_400)),
             )
 

@@ -81,6 +81,21 @@ def test_the_seed_has_the_promised_size_and_a_second_run_changes_no_row_and_no_t
     assert contents(addresses.admin) == found
 
 
+def test_the_seed_fills_every_column(addresses: Addresses) -> None:
+    """So that the demo, `explain` and whoever looks at the rows see an example of each."""
+    assert run("seed").exit_code == 0
+    columns = rows(
+        addresses.admin,
+        """SELECT c.relname, a.attname FROM pg_class AS c INNER JOIN pg_attribute AS a ON a.attrelid = c.oid
+        WHERE c.relkind = 'r' AND c.relrowsecurity AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1, 2""",
+    )
+    assert len(columns) > 100
+    counted = [(table, column, f"SELECT count({column}) FROM {table}") for table, column in columns]  # noqa: S608
+    empty = [f"{table}.{column}" for table, column, query in counted if rows(addresses.admin, query) == [(0,)]]
+    assert empty == []
+    assert len(rows(addresses.admin, "SELECT DISTINCT status FROM skills")) == 4
+
+
 def test_an_interrupted_seed_is_completed_by_the_next(addresses: Addresses) -> None:
     with skilldb.connect() as db:
         for step in seed(db):
