@@ -11,7 +11,7 @@ from skilldb.models.benchmarks import (
 from skilldb.models.common import Page
 from skilldb.models.feedback import FeedbackWithUsers, NewSkillFeedback, SkillFeedback
 from skilldb.models.metrics import MetricDrift, RollupDrift
-from skilldb.models.ratings import Rating
+from skilldb.models.ratings import Rating, RatingWithUser
 from skilldb.models.retention import Horizon, PrunableRows
 from skilldb.models.skills import NewSkill, NewSkillVersion, Skill, SkillUpdate, SkillVersion
 from skilldb.models.tenants import Tenant
@@ -40,6 +40,7 @@ __all__ = [
     "Page",
     "PrunableRows",
     "Rating",
+    "RatingWithUser",
     "RollupDrift",
     "Skill",
     "SkillChanges",

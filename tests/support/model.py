@@ -48,6 +48,7 @@ from skilldb.models import (
     Page,
     PrunableRows,
     Rating,
+    RatingWithUser,
     RollupDrift,
     Skill,
     SkillChanges,
@@ -605,6 +606,7 @@ class Organisation:
         *,
         comment: str | None = None,
         hours_saved_estimate: int | None = None,
+        created_at: datetime | None = None,
     ) -> Rating:
         refuse(
             self.no_user(user_id),
@@ -613,6 +615,9 @@ class Organisation:
             *outside(0, hours_saved_estimate=hours_saved_estimate),
         )
         former = self.ratings.get((user_id, skill_id))
+        rated_at = to_millisecond(created_at or self.now)
+        if former and created_at is not None and rated_at < former.updated_at:
+            return former
         found = self.ratings[user_id, skill_id] = Rating(
             id=former.id if former else self.new_id,
             skill_id=skill_id,
@@ -620,8 +625,8 @@ class Organisation:
             rating=rating,
             comment=comment,
             hours_saved_estimate=hours_saved_estimate,
-            created_at=former.created_at if former else self.now,
-            updated_at=max(former.updated_at, self.now) if former else self.now,
+            created_at=former.created_at if former else rated_at,
+            updated_at=max(former.updated_at, rated_at) if former else rated_at,
         )
         self.count(skill_id)
         return found
@@ -632,9 +637,21 @@ class Organisation:
         self.count(skill_id)
         return True
 
-    def list_ratings(self, skill_id: str, *, limit: int = 50, after: str | None = None) -> Page[Rating]:
-        found = [(r.updated_at, r.id, r) for r in self.ratings.values() if r.skill_id == skill_id]
-        return self.page(found, limit, after)
+    def get_rating(self, user_id: str, skill_id: str) -> Rating | None:
+        return self.ratings.get((user_id, skill_id))
+
+    def list_ratings(
+        self, skill_id: str, *, except_user_id: str | None = None, limit: int = 50, after: str | None = None
+    ) -> Page[RatingWithUser]:
+        found = [
+            RatingWithUser(
+                **{field: getattr(rating, field) for field in Rating.__slots__},
+                user_name=self.users[rating.user_id].name,
+            )
+            for rating in self.ratings.values()
+            if rating.skill_id == skill_id and rating.user_id != except_user_id
+        ]
+        return self.page([(rating.updated_at, rating.id, rating) for rating in found], limit, after)
 
     # Views.
 
