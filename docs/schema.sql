@@ -318,9 +318,12 @@ CREATE TABLE public.skill_feedback (
     reviewed_by text,
     reviewed_at timestamp(3) with time zone,
     review_notes text,
+    reply text,
+    implemented_version_id text,
     source text DEFAULT 'web'::text NOT NULL,
     created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     CONSTRAINT skill_feedback_feedback_type_check CHECK ((feedback_type = ANY (ARRAY['thumbs_up'::text, 'thumbs_down'::text, 'suggestion'::text, 'training_example'::text, 'bug_report'::text]))),
+    CONSTRAINT skill_feedback_implemented_version_id_check CHECK (((implemented_version_id IS NULL) OR (status = 'implemented'::text))),
     CONSTRAINT skill_feedback_quality_score_check CHECK (((quality_score >= 1) AND (quality_score <= 10))),
     CONSTRAINT skill_feedback_sentiment_check CHECK ((sentiment = ANY (ARRAY['-1'::integer, 0, 1]))),
     CONSTRAINT skill_feedback_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'accepted'::text, 'dismissed'::text, 'implemented'::text])))
@@ -354,9 +357,15 @@ COMMENT ON COLUMN public.skill_feedback.quality_score IS '1 (bad) to 10 (excelle
 
 COMMENT ON COLUMN public.skill_feedback.status IS 'pending, accepted, dismissed or implemented.';
 
-COMMENT ON COLUMN public.skill_feedback.reviewed_by IS 'The user who reviewed it last; NULL before the first review.';
+COMMENT ON COLUMN public.skill_feedback.reviewed_by IS 'The user who reviewed it last; NULL before the first review, or if the user is deleted or not known.';
 
-COMMENT ON COLUMN public.skill_feedback.reviewed_at IS 'When it was reviewed last; NULL before the first review.';
+COMMENT ON COLUMN public.skill_feedback.reviewed_at IS 'When it was reviewed last; NULL before the first review, or if not known.';
+
+COMMENT ON COLUMN public.skill_feedback.review_notes IS 'The notes of reviewers for each other; NULL if there are none.';
+
+COMMENT ON COLUMN public.skill_feedback.reply IS 'The reply of the reviewers to the author; NULL if there is none.';
+
+COMMENT ON COLUMN public.skill_feedback.implemented_version_id IS 'The version that implemented it; NULL if it is not implemented or none is named.';
 
 COMMENT ON COLUMN public.skill_feedback.source IS 'Where it was entered: web, hook, ...';
 
@@ -737,7 +746,13 @@ CREATE INDEX ratings_skill_updated_idx ON public.ratings USING btree (tenant_id,
 
 CREATE INDEX skill_daily_costs_day_idx ON public.skill_daily_costs USING btree (tenant_id, day);
 
-CREATE INDEX skill_feedback_author_idx ON public.skill_feedback USING btree (tenant_id, user_id) WHERE (user_id IS NOT NULL);
+CREATE INDEX skill_feedback_author_idx ON public.skill_feedback USING btree (tenant_id, user_id, created_at, id) WHERE (user_id IS NOT NULL);
+
+CREATE INDEX skill_feedback_implemented_version_idx ON public.skill_feedback USING btree (tenant_id, implemented_version_id) WHERE (implemented_version_id IS NOT NULL);
+
+COMMENT ON INDEX public.skill_feedback_implemented_version_idx IS 'For skill_feedback_implemented_version_fk: deleting a version, with its skill, checks whether an item names it.';
+
+CREATE INDEX skill_feedback_queue_idx ON public.skill_feedback USING btree (tenant_id, status, feedback_type, created_at, id);
 
 CREATE INDEX skill_feedback_reviewed_by_idx ON public.skill_feedback USING btree (tenant_id, reviewed_by) WHERE (reviewed_by IS NOT NULL);
 
@@ -818,6 +833,9 @@ ALTER TABLE ONLY public.skill_daily_costs
 
 ALTER TABLE ONLY public.skill_daily_costs
     ADD CONSTRAINT skill_daily_costs_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.skill_feedback
+    ADD CONSTRAINT skill_feedback_implemented_version_fk FOREIGN KEY (tenant_id, implemented_version_id) REFERENCES public.skill_versions(tenant_id, id);
 
 ALTER TABLE ONLY public.skill_feedback
     ADD CONSTRAINT skill_feedback_reviewed_by_fk FOREIGN KEY (tenant_id, reviewed_by) REFERENCES public.users(tenant_id, id);
@@ -1110,6 +1128,10 @@ GRANT UPDATE(reviewed_by) ON TABLE public.skill_feedback TO skilldb_app;
 GRANT UPDATE(reviewed_at) ON TABLE public.skill_feedback TO skilldb_app;
 
 GRANT UPDATE(review_notes) ON TABLE public.skill_feedback TO skilldb_app;
+
+GRANT UPDATE(reply) ON TABLE public.skill_feedback TO skilldb_app;
+
+GRANT UPDATE(implemented_version_id) ON TABLE public.skill_feedback TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.skill_monthly_uses TO skilldb_app;
 

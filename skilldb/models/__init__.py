@@ -9,7 +9,13 @@ from skilldb.models.benchmarks import (
     NewBenchmarkRun,
 )
 from skilldb.models.common import Page
-from skilldb.models.feedback import FeedbackWithUsers, NewSkillFeedback, SkillFeedback
+from skilldb.models.feedback import (
+    FeedbackStats,
+    FeedbackWithSkill,
+    FeedbackWithUsers,
+    NewSkillFeedback,
+    SkillFeedback,
+)
 from skilldb.models.metrics import MetricDrift, RollupDrift
 from skilldb.models.ratings import Rating, RatingWithUser
 from skilldb.models.retention import Horizon, PrunableRows
@@ -26,6 +32,8 @@ __all__ = [
     "BenchmarkRunWithResults",
     "DailyCost",
     "DailyUses",
+    "FeedbackStats",
+    "FeedbackWithSkill",
     "FeedbackWithUsers",
     "Horizon",
     "MetricDrift",

@@ -84,7 +84,9 @@ IDENTITY = {"id", "slug", "email"}
 
 
 # Required parameters that are neither ids nor fit for any value of their type.
-KNOWN = {"status": "accepted", "feedback_type": "suggestion", "content_hash": "0" * 64}
+KNOWN = {"status": None, "feedback_type": "suggestion", "content_hash": "0" * 64}
+# Optional parameters without which the ids of the same call are refused.
+NEEDED = {"feedback.status": "implemented"}
 SAMPLES: dict[Any, Any] = {
     str: "text",
     int: 1,
@@ -101,7 +103,7 @@ def naming(choose: Callable[[str], str]) -> Leaf:
         if names_a_row(path):
             return choose(path)
         if not required:
-            return LEFT_OUT
+            return NEEDED.get(path, LEFT_OUT)
         name = path.rpartition(".")[2]
         if name in KNOWN:
             return KNOWN[name]

@@ -34,6 +34,8 @@ from skilldb.models import (
     BenchmarkRunWithResults,
     DailyCost,
     DailyUses,
+    FeedbackStats,
+    FeedbackWithSkill,
     FeedbackWithUsers,
     Horizon,
     MetricDrift,
@@ -358,16 +360,18 @@ class Organisation:
         ]
         return self.page([(skill.updated_at, skill.id, skill) for skill in found], limit, after)
 
-    def page(self, rows: list[tuple[datetime, str, Row]], limit: int, after: str | None) -> Page[Row]:
-        """The rows after the cursor, latest first."""
+    def page(
+        self, rows: list[tuple[datetime, str, Row]], limit: int, after: str | None, *, oldest_first: bool = False
+    ) -> Page[Row]:
+        """The rows after the cursor, latest first unless told otherwise."""
         try:
             time, id = paging.decode(after)  # Cursors are opaque.
         except InvalidValueError:
             raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
         refuse((not 1 <= limit < 2**63 - 1, InvalidValueError, "limit"))
-        rows = sorted(rows, key=lambda row: row[:2], reverse=True)
+        rows = sorted(rows, key=lambda row: row[:2], reverse=not oldest_first)
         if time is not None and id is not None:
-            rows = [row for row in rows if row[:2] < (time, id)]
+            rows = [row for row in rows if (row[:2] > (time, id) if oldest_first else row[:2] < (time, id))]
         more = paging.encode(*rows[limit - 1][:2]) if len(rows) > limit else None
         return Page(items=[row for _, _, row in rows[:limit]], after=more)
 
@@ -747,8 +751,16 @@ class Organisation:
         refuse(
             *unlike(id=feedback.id),
             self.no_user(feedback.user_id),
+            self.no_user(feedback.reviewed_by),
             self.no_skill(feedback.skill_id),
             self.no_version(feedback.skill_id, feedback.skill_version_id),
+            self.no_version(feedback.skill_id, feedback.implemented_version_id),
+            (feedback.status not in REVIEWS, InvalidValueError, "status"),
+            (
+                feedback.implemented_version_id is not None and feedback.status != "implemented",
+                InvalidValueError,
+                "implemented_version_id",
+            ),
             (feedback.feedback_type not in FEEDBACK_TYPES, InvalidValueError, "feedback_type"),
             (feedback.sentiment not in (None, -1, 0, 1), InvalidValueError, "sentiment"),
             (feedback.quality_score not in (None, *range(1, 11)), InvalidValueError, "quality_score"),
@@ -758,31 +770,80 @@ class Organisation:
         added = SkillFeedback(
             **{field: getattr(feedback, field) for field in feedback.__slots__}
             | {"sentiment": sentiment}
-            | {"id": self.named(feedback.id)},
-            status="pending",
-            reviewed_by=None,
-            reviewed_at=None,
-            review_notes=None,
-            created_at=self.now,
+            | {
+                "id": self.named(feedback.id),
+                "created_at": to_millisecond(feedback.created_at or self.now),
+                "reviewed_at": None if feedback.reviewed_at is None else to_millisecond(feedback.reviewed_at),
+            },
         )
         self.feedback[added.id] = added
         self.count(feedback.skill_id)
         return added
 
     def review_feedback(
-        self, feedback_id: str, status: str, reviewed_by: str, *, notes: str | None = None
+        self,
+        feedback_id: str,
+        status: str | None,
+        reviewed_by: str,
+        *,
+        notes: str | None = None,
+        reply: str | None = None,
+        implemented_version_id: str | None = None,
     ) -> SkillFeedback:
+        nothing = notes is None and reply is None and implemented_version_id is None
+        unknown = status is not None and status not in REVIEWS
+        found = self.feedback.get(feedback_id)
         refuse(
             self.no_user(reviewed_by),
-            (feedback_id not in self.feedback, NotFoundError, f"feedback '{feedback_id[:100]}'"),
-            (status not in REVIEWS, InvalidValueError, "status"),
+            (found is None, NotFoundError, f"feedback '{feedback_id[:100]}'"),
+            (unknown or (status is None and nothing), InvalidValueError, "status"),
+            (unknown and implemented_version_id is not None, InvalidValueError, "implemented_version_id"),
+            *([self.no_version(found.skill_id, implemented_version_id)] if found else []),
         )
         feedback = self.feedback[feedback_id]
-        refuse((status not in REVIEWS[feedback.status], InvalidTransitionError, f"is {feedback.status}"))
+        becomes = feedback.status if status is None else status
+        refuse(
+            (
+                status is not None and status not in REVIEWS[feedback.status],
+                InvalidTransitionError,
+                f"is {feedback.status}",
+            ),
+            (
+                implemented_version_id is not None and becomes != "implemented",
+                InvalidValueError,
+                "implemented_version_id",
+            ),
+        )
         self.feedback[feedback_id] = replace(
-            feedback, status=status, reviewed_by=reviewed_by, reviewed_at=self.now, review_notes=notes
+            feedback,
+            status=becomes,
+            reviewed_by=reviewed_by,
+            reviewed_at=self.now,
+            review_notes=feedback.review_notes if status is None and notes is None else notes,
+            reply=feedback.reply if reply is None else reply,
+            implemented_version_id=(
+                feedback.implemented_version_id if implemented_version_id is None else implemented_version_id
+            ),
         )
         return self.feedback[feedback_id]
+
+    def with_users(self, feedback: SkillFeedback) -> FeedbackWithUsers:
+        return FeedbackWithUsers(
+            **{field: getattr(feedback, field) for field in SkillFeedback.__slots__},
+            user_name=self.users[feedback.user_id].name if feedback.user_id else None,
+            reviewer_name=self.users[feedback.reviewed_by].name if feedback.reviewed_by else None,
+        )
+
+    def with_skill(self, feedback: SkillFeedback) -> FeedbackWithSkill:
+        named, skill = self.with_users(feedback), self.skills[feedback.skill_id]
+        return FeedbackWithSkill(
+            **{field: getattr(named, field) for field in (*SkillFeedback.__slots__, *FeedbackWithUsers.__slots__)},
+            skill_name=skill.name,
+            skill_slug=skill.slug,
+        )
+
+    def get_feedback(self, feedback_id: str) -> FeedbackWithSkill | None:
+        return self.with_skill(self.feedback[feedback_id]) if feedback_id in self.feedback else None
 
     def list_feedback(
         self,
@@ -794,11 +855,7 @@ class Organisation:
         after: str | None = None,
     ) -> Page[FeedbackWithUsers]:
         found = [
-            FeedbackWithUsers(
-                **{field: getattr(feedback, field) for field in SkillFeedback.__slots__},
-                user_name=self.users[feedback.user_id].name if feedback.user_id else None,
-                reviewer_name=self.users[feedback.reviewed_by].name if feedback.reviewed_by else None,
-            )
+            self.with_users(feedback)
             for feedback in self.feedback.values()
             if feedback.skill_id == skill_id
             if feedback_type in (None, feedback.feedback_type) and status in (None, feedback.status)
@@ -808,7 +865,60 @@ class Organisation:
     def count_feedback_since(self, skill_id: str, since: datetime) -> int:
         return sum(f.skill_id == skill_id and f.created_at > since for f in self.feedback.values())
 
-    def list_training_examples(self, skill_id: str) -> list[SkillFeedback]:
+    def list_feedback_queue(
+        self, *, status: str = "pending", feedback_type: str | None = None, limit: int = 50, after: str | None = None
+    ) -> Page[FeedbackWithSkill]:
+        refuse((status is None, InvalidValueError, "status"))
+        found = [
+            (feedback.created_at, feedback.id, self.with_skill(feedback))
+            for feedback in self.feedback.values()
+            if feedback.status == status and feedback_type in (None, feedback.feedback_type)
+        ]
+        return self.page(found, limit, after, oldest_first=True)
+
+    def list_user_feedback(self, user_id: str, *, limit: int = 50, after: str | None = None) -> Page[FeedbackWithSkill]:
+        found = [
+            (feedback.created_at, feedback.id, self.with_skill(feedback))
+            for feedback in self.feedback.values()
+            if feedback.user_id == user_id
+        ]
+        return self.page(found, limit, after)
+
+    def get_feedback_stats(self, skill_id: str, days: int = 30) -> FeedbackStats | None:
+        refuse((not 1 <= days <= 36_525, InvalidValueError, "days"))
+        if skill_id not in self.skills:
+            return None
+        since = self.instant - timedelta(days=days)
+        found = [f for f in self.feedback.values() if f.skill_id == skill_id and f.created_at >= since]
+        types, statuses = Counter(f.feedback_type for f in found), Counter(f.status for f in found)
+
+        def percent(numbers: list[int]) -> int | None:
+            average = mean(numbers)
+            return rounded(None if average is None else average * 100)
+
+        return FeedbackStats(
+            skill_id=skill_id,
+            total_feedback=len(found),
+            thumbs_up_count=types["thumbs_up"],
+            thumbs_down_count=types["thumbs_down"],
+            suggestion_count=types["suggestion"],
+            training_example_count=types["training_example"],
+            bug_report_count=types["bug_report"],
+            pending_count=statuses["pending"],
+            accepted_count=statuses["accepted"],
+            dismissed_count=statuses["dismissed"],
+            implemented_count=statuses["implemented"],
+            oldest_pending_at=min((f.created_at for f in found if f.status == "pending"), default=None),
+            positive_feedback_pct=percent(
+                [int(f.feedback_type == "thumbs_up") for f in found if f.feedback_type in THUMBS]
+            ),
+            average_sentiment=percent([f.sentiment for f in found if f.sentiment is not None]),
+            average_quality_score=percent([f.quality_score for f in found if f.quality_score is not None]),
+        )
+
+    def list_training_examples(
+        self, skill_id: str, *, limit: int = 50, after: str | None = None
+    ) -> Page[SkillFeedback]:
         found = [
             feedback
             for feedback in self.feedback.values()
@@ -816,7 +926,7 @@ class Organisation:
             and (feedback.feedback_type, feedback.status) == ("training_example", "accepted")
             and None not in (feedback.example_input, feedback.expected_output)
         ]
-        return sorted(found, key=lambda feedback: (feedback.created_at, feedback.id))
+        return self.page([(f.created_at, f.id, f) for f in found], limit, after, oldest_first=True)
 
     # Token cost.
 

@@ -158,7 +158,7 @@ _STATEMENTS = (
     """
     INSERT INTO skill_feedback (
         tenant_id, id, skill_id, skill_version_id, user_id, feedback_type, sentiment, comment, example_input,
-        expected_output, status, reviewed_by, reviewed_at, created_at
+        expected_output, status, reviewed_by, reviewed_at, created_at, reply, implemented_version_id
     )
     SELECT
         tenant_id, 'f' || n, skill, CASE WHEN n % 3 = 0 THEN skill || '-1' END,
@@ -167,7 +167,8 @@ _STATEMENTS = (
         CASE kind WHEN 'training_example' THEN 'in' END, CASE kind WHEN 'training_example' THEN 'out' END,
         status, CASE WHEN status <> 'pending' THEN 'u' || 1 + n % users END,
         CASE WHEN status <> 'pending' THEN now() END,
-        now() - interval '365 days' * (n - random()) / ceil(:feedback * share)
+        now() - interval '365 days' * (n - random()) / ceil(:feedback * share),
+        CASE WHEN status <> 'pending' THEN 'Reply ' || n END, CASE WHEN status = 'implemented' THEN skill || '-1' END
     FROM shares, generate_series(1, ceil(:feedback * share)::integer) AS g (n), LATERAL (
         SELECT
             's' || 1 + floor(skills * random() ^ 2) AS skill,
