@@ -177,6 +177,7 @@ CREATE TABLE public.benchmark_runs (
     skill_version_id text,
     triggered_by text NOT NULL,
     status text DEFAULT 'pending'::text NOT NULL,
+    worker text,
     models text[] NOT NULL,
     best_model text,
     best_quality_score integer,
@@ -200,6 +201,8 @@ COMMENT ON COLUMN public.benchmark_runs.skill_version_id IS 'The version that wa
 COMMENT ON COLUMN public.benchmark_runs.triggered_by IS 'The user who started it.';
 
 COMMENT ON COLUMN public.benchmark_runs.status IS 'pending, running, completed or failed.';
+
+COMMENT ON COLUMN public.benchmark_runs.worker IS 'The name of the worker that claimed it last; NULL if it is pending, or was started without a name.';
 
 COMMENT ON COLUMN public.benchmark_runs.models IS 'The names of the models to compare.';
 
@@ -738,6 +741,8 @@ CREATE INDEX benchmark_runs_skill_version_idx ON public.benchmark_runs USING btr
 
 COMMENT ON INDEX public.benchmark_runs_skill_version_idx IS 'For benchmark_runs_skill_version_fk: deleting a version, with its skill, checks whether a run refers to it.';
 
+CREATE INDEX benchmark_runs_status_idx ON public.benchmark_runs USING btree (tenant_id, status, created_at, id);
+
 CREATE INDEX benchmark_runs_triggered_by_idx ON public.benchmark_runs USING btree (tenant_id, triggered_by);
 
 COMMENT ON INDEX public.benchmark_runs_triggered_by_idx IS 'For benchmark_runs_triggered_by_fk: deleting a user checks whether the user triggered a run.';
@@ -1072,6 +1077,8 @@ GRANT UPDATE(error_message) ON TABLE public.benchmark_results TO skilldb_app;
 GRANT SELECT,INSERT,DELETE ON TABLE public.benchmark_runs TO skilldb_app;
 
 GRANT UPDATE(status) ON TABLE public.benchmark_runs TO skilldb_app;
+
+GRANT UPDATE(worker) ON TABLE public.benchmark_runs TO skilldb_app;
 
 GRANT UPDATE(best_model) ON TABLE public.benchmark_runs TO skilldb_app;
 

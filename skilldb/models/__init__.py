@@ -5,6 +5,7 @@ from skilldb.models.benchmarks import (
     BenchmarkRun,
     BenchmarkRunWithResults,
     ModelComparison,
+    ModelRank,
     NewBenchmarkResult,
     NewBenchmarkRun,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "Horizon",
     "MetricDrift",
     "ModelComparison",
+    "ModelRank",
     "NewBenchmarkResult",
     "NewBenchmarkRun",
     "NewSkill",

@@ -7,7 +7,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -93,6 +93,7 @@ SAMPLES: dict[Any, Any] = {
     bool: True,
     datetime: datetime.fromisoformat("2026-01-01T00:00:00Z"),
     date: date(2026, 1, 1),
+    timedelta: timedelta(hours=1),
 }
 
 

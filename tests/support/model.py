@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -40,6 +40,7 @@ from skilldb.models import (
     Horizon,
     MetricDrift,
     ModelComparison,
+    ModelRank,
     NewBenchmarkResult,
     NewBenchmarkRun,
     NewSkill,
@@ -175,7 +176,7 @@ class Organisation:
         self.feedback: dict[str, SkillFeedback] = {}
         self.measurements: dict[str, TokenMeasurement] = {}
         self.runs: dict[str, BenchmarkRun] = {}
-        self.results: dict[tuple[str, str, int], NewBenchmarkResult] = {}
+        self.results: dict[tuple[str, str, int], BenchmarkResult] = {}
         # What is left of raw rows that are gone: pruned rows still count, and the trend counts those of deleted skills.
         self.horizon = Horizon(events_kept_from=None, measurements_kept_from=None)
         self.pruned_events: list[Event] = []
@@ -1003,6 +1004,7 @@ class Organisation:
             skill_version_id=run.skill_version_id,
             triggered_by=run.triggered_by,
             status="pending",
+            worker=None,
             models=list(run.models),
             best_model=None,
             best_quality_score=None,
@@ -1010,34 +1012,67 @@ class Organisation:
             cheapest_cost_microcents=None,
             started_at=None,
             completed_at=None,
-            created_at=self.now,
+            created_at=to_millisecond(run.created_at or self.now),
         )
         self.runs[added.id] = added
         return added
 
-    def move(self, run_id: str, *allowed: str, **changes: Any) -> BenchmarkRun:
+    def move(self, run_id: str, *allowed: str, of: str | None = None, **changes: Any) -> BenchmarkRun:
+        """Change a run. `of`: the worker that must still have it."""
         refuse(self.no_run(run_id))
         run = self.runs[run_id]
-        refuse((run.status not in allowed, InvalidTransitionError, f"is {run.status}"))
+        lost = of is not None and run.worker != of
+        refuse((run.status not in allowed or lost, InvalidTransitionError, f"is {run.status}"))
         self.runs[run_id] = replace(run, **changes)
         return self.runs[run_id]
 
-    def start_benchmark_run(self, run_id: str) -> BenchmarkRun:
-        return self.move(run_id, "pending", status="running", started_at=self.now)
+    def claim_benchmark_run(self, worker: str) -> BenchmarkRun | None:
+        pending = [(run.created_at, run.id) for run in self.runs.values() if run.status == "pending"]
+        return self.start_benchmark_run(min(pending)[1], worker=worker) if pending else None
 
-    def record_benchmark_results(self, run_id: str, results: Iterable[NewBenchmarkResult]) -> int:
+    def requeue_stale_runs(self, older_than: timedelta) -> int:
+        refuse((not timedelta(0) <= older_than <= 36_525 * DAY, InvalidValueError, "older_than"))
+        stale = [
+            run
+            for run in self.runs.values()
+            if run.status == "running" and run.started_at is not None and run.started_at <= self.instant - older_than
+        ]
+        for run in stale:
+            self.runs[run.id] = replace(run, status="pending", worker=None, started_at=None)
+            self.results = {key: result for key, result in self.results.items() if key[0] != run.id}
+        return len(stale)
+
+    def start_benchmark_run(
+        self, run_id: str, *, worker: str | None = None, started_at: datetime | None = None
+    ) -> BenchmarkRun:
+        started_at = to_millisecond(started_at or self.now)
+        return self.move(run_id, "pending", status="running", worker=worker, started_at=started_at)
+
+    def record_benchmark_results(
+        self, run_id: str, results: Iterable[NewBenchmarkResult], *, worker: str | None = None
+    ) -> int:
         results = list(results)
         refuse(
             *(reason for r in results for reason in (*unlikely(r), *outside(0, test_case_index=r.test_case_index))),
             *(((r.quality_score or 0) not in range(101), InvalidValueError, "quality_score") for r in results),
             self.no_run(run_id),
         )
-        models = self.move(run_id, "running").models
+        models = self.move(run_id, "running", of=worker).models
         refuse(*((r.model_name not in models, InvalidValueError, f"model '{r.model_name[:100]}'") for r in results))
-        self.results |= {(run_id, r.model_name, r.test_case_index): r for r in results}
-        return len({(r.model_name, r.test_case_index) for r in results})
+        cases = {(run_id, r.model_name, r.test_case_index): r for r in results}
+        for case, r in cases.items():
+            first = self.results.get(case)
+            self.results[case] = BenchmarkResult(
+                **{field: getattr(r, field) for field in NewBenchmarkResult.__slots__}
+                | {"created_at": first.created_at if first else to_millisecond(r.created_at or self.now)},
+                id=ANY,
+                benchmark_run_id=run_id,
+            )
+        return len(cases)
 
-    def complete_benchmark_run(self, run_id: str) -> BenchmarkRun:
+    def complete_benchmark_run(
+        self, run_id: str, *, worker: str | None = None, completed_at: datetime | None = None
+    ) -> BenchmarkRun:
         refuse(self.no_run(run_id))
         ranked = self.ranked(run_id)
         judged = [(name, quality) for name, quality, _ in ranked if quality is not None]
@@ -1047,62 +1082,86 @@ class Organisation:
         return self.move(
             run_id,
             "running",
+            of=worker,
             status="completed",
-            completed_at=self.now,
+            completed_at=to_millisecond(completed_at or self.now),
             best_model=best_model,
             best_quality_score=rounded(best),
             cheapest_model=cheapest_model,
             cheapest_cost_microcents=rounded(cost),
         )
 
-    def of(self, run_id: str, model: str, field: str) -> list[int]:
-        """The values of a field over a model's cases, without missing ones."""
-        found = [getattr(r, field) for (run, name, _), r in self.results.items() if (run, name) == (run_id, model)]
+    def of(self, runs: Collection[str], model: str, field: str) -> list[int]:
+        """The values of a field over a model's cases in these runs, without missing ones."""
+        found = [getattr(r, field) for (run, name, _), r in self.results.items() if run in runs and name == model]
         return [value for value in found if value is not None]
 
-    def ranked(self, run_id: str) -> list[tuple[str, Fraction | None, Fraction | None]]:
-        """The models with results, with their mean quality and mean cost, best first."""
-        models = {model for run, model, _ in self.results if run == run_id}
+    def ranked(self, *runs: str) -> list[tuple[str, Fraction | None, Fraction | None]]:
+        """The models with results in these runs, with their mean quality and mean cost, best first."""
+        models = {model for run, model, _ in self.results if run in runs}
         means = [
-            (model, mean(self.of(run_id, model, "quality_score")), mean(self.of(run_id, model, COST)))
-            for model in models
+            (model, mean(self.of(runs, model, "quality_score")), mean(self.of(runs, model, COST))) for model in models
         ]
         return sorted(means, key=lambda m: (m[1] is None, -(m[1] or 0), m[2] is None, m[2] or 0, m[0]))
 
-    def fail_benchmark_run(self, run_id: str) -> BenchmarkRun:
-        return self.move(run_id, "pending", "running", status="failed", completed_at=self.now)
+    def fail_benchmark_run(
+        self, run_id: str, *, worker: str | None = None, completed_at: datetime | None = None
+    ) -> BenchmarkRun:
+        completed_at = to_millisecond(completed_at or self.now)
+        return self.move(run_id, "pending", "running", of=worker, status="failed", completed_at=completed_at)
+
+    def get_benchmark_run(self, run_id: str) -> BenchmarkRunWithResults | None:
+        run = self.runs.get(run_id)
+        if run is None:
+            return None
+        cases = sorted(case for case in self.results if case[0] == run_id)
+        return BenchmarkRunWithResults(
+            **{field: getattr(run, field) for field in BenchmarkRun.__slots__},
+            results=[self.results[case] for case in cases],
+        )
 
     def get_latest_benchmark_run(self, skill_id: str) -> BenchmarkRunWithResults | None:
         runs = [run for run in self.runs.values() if run.skill_id == skill_id]
-        if not runs:
-            return None
-        run = max(runs, key=lambda run: (run.created_at, run.id))
-        results = [
-            BenchmarkResult(
-                **{field: getattr(result, field) for field in NewBenchmarkResult.__slots__},
-                id=ANY,
-                benchmark_run_id=run.id,
-                created_at=ANY,  # The time of the first result for the case. Nothing else reads it.
-            )
-            for (of, _, _), result in sorted(self.results.items(), key=lambda item: item[0])
-            if of == run.id
-        ]
-        return BenchmarkRunWithResults(
-            **{field: getattr(run, field) for field in BenchmarkRun.__slots__}, results=results
-        )
+        return self.get_benchmark_run(max(runs, key=lambda run: (run.created_at, run.id)).id) if runs else None
 
-    def compare_models(self, run_id: str) -> list[ModelComparison]:
+    def list_benchmark_runs(
+        self, *, skill_id: str | None = None, status: str | None = None, limit: int = 50, after: str | None = None
+    ) -> Page[BenchmarkRun]:
+        found = [
+            (run.created_at, run.id, run)
+            for run in self.runs.values()
+            if skill_id in (None, run.skill_id) and status in (None, run.status)
+        ]
+        return self.page(found, limit, after)
+
+    def compared(self, *runs: str) -> list[ModelComparison]:
         return [
             ModelComparison(
                 model_name=model,
-                cases=sum(key[:2] == (run_id, model) for key in self.results),
+                cases=sum(run in runs and name == model for run, name, _ in self.results),
                 avg_quality_score=rounded(quality),
                 avg_cost_microcents=rounded(cost),
-                avg_total_tokens=rounded(mean(self.of(run_id, model, "total_tokens"))),
-                avg_latency_ms=rounded(mean(self.of(run_id, model, "latency_ms"))),
-                matches_expected_pct=rounded(
-                    mean([100 * match for match in self.of(run_id, model, "matches_expected")])
-                ),
+                avg_total_tokens=rounded(mean(self.of(runs, model, "total_tokens"))),
+                avg_latency_ms=rounded(mean(self.of(runs, model, "latency_ms"))),
+                matches_expected_pct=rounded(mean([100 * match for match in self.of(runs, model, "matches_expected")])),
             )
-            for model, quality, cost in self.ranked(run_id)
+            for model, quality, cost in self.ranked(*runs)
+        ]
+
+    def compare_models(self, run_id: str) -> list[ModelComparison]:
+        return self.compared(run_id)
+
+    def get_model_leaderboard(self, days: int | None = None) -> list[ModelRank]:
+        refuse((days is not None and not 1 <= days <= 36_525, InvalidValueError, "days"))
+        runs = [
+            run.id
+            for run in self.runs.values()
+            if run.status == "completed" and (days is None or run.created_at >= self.instant - timedelta(days=days))
+        ]
+        return [
+            ModelRank(
+                **{field: getattr(compared, field) for field in ModelComparison.__slots__},
+                runs=len({run for run, model, _ in self.results if run in runs and model == compared.model_name}),
+            )
+            for compared in self.compared(*runs)
         ]

@@ -55,6 +55,8 @@ REQUIRED: Mapping[str, Sequence[Any]] = {
     "model_name": ("gpt-4o", "gpt-4o-mini", "llama"),
     "rating": (1, 2, 3, 4, 5, 0, 6),
     "current_version": (1, 2, None, 3, 0),
+    "worker": ("w1", "w2"),
+    "older_than": (timedelta(0), timedelta(days=1), timedelta(days=-1)),
     "since": (RECENT_TIME, timedelta(days=-1), timedelta(days=1)),
     "test_case_index": (0, 1, 2, 0, 1, 2, -1),
 }
@@ -166,7 +168,7 @@ class World:
         def leaf(path: str, hint: Any, required: bool) -> Any:
             value = choose(pool(path, hint, required))
             match value:
-                case timedelta():
+                case timedelta() if hint is not timedelta:
                     time = self.start + value
                     return time.astimezone(UTC).date() if hint is date else time
                 case str():
