@@ -639,7 +639,7 @@ ALTER TABLE ONLY public.user_skill_views FORCE ROW LEVEL SECURITY;
 
 COMMENT ON TABLE public.user_skill_views IS 'A user''s last view of a skill, from which what''s new is computed.';
 
-COMMENT ON COLUMN public.user_skill_views.last_viewed_at IS 'When the user last viewed the skill. It never goes backwards.';
+COMMENT ON COLUMN public.user_skill_views.last_viewed_at IS 'When the user last viewed the skill. It never goes backwards. No index has it: see list_recently_viewed in views.sql.';
 
 COMMENT ON COLUMN public.user_skill_views.last_viewed_version IS 'The version that the user saw then; NULL if none was published.';
 

@@ -725,6 +725,9 @@ class Organisation:
             for skill, view in sorted(changed, key=lambda item: (item[0].updated_at, item[0].id), reverse=True)[:limit]
         ]
 
+    def count_whats_new(self, user_id: str, days: int = 30) -> int:
+        return len(self.get_whats_new_for_user(user_id, limit=10**9, days=days))
+
     def detect_changes(self, user_id: str, skill_id: str) -> SkillChanges | None:
         view = self.views.get((user_id, skill_id))
         if view is None:
