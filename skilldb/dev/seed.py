@@ -117,6 +117,12 @@ _COMMENTS = {
     "training_example": "A case that it should get right.",
     "bug_report": "It stops after the third section.",
 }
+_REPLIES = {
+    "accepted": "Good point. It is on our list.",
+    "dismissed": "Thank you. This is what another skill is for.",
+    "implemented": "Thank you. The new version does it.",
+    "pending": "We will look at it again.",
+}
 
 
 def _slug(name: str) -> str:
@@ -256,7 +262,13 @@ class _Seeder:
             for rating in page.items
         }
         return [
-            ratings.rate_skill(user, skill, stars, comment="Saves me time every week." if stars == 5 else None)
+            ratings.rate_skill(
+                user,
+                skill,
+                stars,
+                comment="Saves me time every week." if stars == 5 else None,
+                hours_saved_estimate=stars - 2 if stars > 2 else None,
+            )
             for (user, skill), stars in wanted.items()
             if (user, skill) not in found
         ]
@@ -264,6 +276,8 @@ class _Seeder:
     def _missing_feedback(self) -> list[Statement[Any]]:
         """Every type in every status. An organisation's feedback fits into one batch, so no review is left out."""
         names = sorted(self.skills)
+        present = self._all([skills.get_skill(skill) for skill in names])
+        newest = {skill.id: skill.published_version_id for skill in present}
         found = {
             item.id
             for page in self._all([feedback.list_feedback(skill, limit=1_000_000) for skill in names])
@@ -276,16 +290,30 @@ class _Seeder:
             new = NewSkillFeedback(
                 id=id,
                 skill_id=skill,
+                skill_version_id=newest[skill],
                 feedback_type=kind,
                 user_id=None if number % 9 == 0 else self.random.choice(self.users),
                 comment=_COMMENTS[kind],
                 quality_score=self.random.randint(4, 10),
+                suggested_content="Who will read it?" if kind == "suggestion" else None,
+                suggested_diff="+Who will read it?" if kind == "suggestion" else None,
                 example_input="A draft of last week" if kind == "training_example" else None,
+                example_output="The draft, as long as before" if kind == "training_example" else None,
                 expected_output="The draft, in half the words" if kind == "training_example" else None,
             )
             if id not in found:
                 missing.append(feedback.submit_feedback(new))
-                missing.extend(feedback.review_feedback(id, status, self.users[0]) for status in state)
+                missing.extend(
+                    feedback.review_feedback(
+                        id,
+                        status,
+                        self.users[0],
+                        notes=f"Looked at it with the author of {self.skills[skill]}.",
+                        reply=_REPLIES[status],
+                        implemented_version_id=newest[skill] if status == "implemented" else None,
+                    )
+                    for status in state
+                )
         return missing
 
     def _missing_benchmarks(self) -> list[Statement[Any]]:
@@ -300,7 +328,7 @@ class _Seeder:
                     benchmarks.create_benchmark_run(
                         NewBenchmarkRun(id=id, skill_id=skill, triggered_by=self.users[0], models=sorted(MODELS))
                     ),
-                    benchmarks.start_benchmark_run(id),
+                    benchmarks.start_benchmark_run(id, worker=f"{self.of.id}-worker-{number % 2}"),
                     benchmarks.record_benchmark_results(id, [r for m in sorted(MODELS) for r in self._results(m)]),
                 ]
                 failed = (2 * number + run) % 5 == 3
@@ -319,12 +347,16 @@ class _Seeder:
             yield NewBenchmarkResult(
                 model_name=model,
                 test_case_index=case,
+                input_used=f"Draft {case}",
+                output_produced=f"Draft {case}, in half the words",
+                expected_output=f"Draft {case} in half the words",
                 input_tokens=tokens_in,
                 output_tokens=tokens_out,
                 total_tokens=tokens_in + tokens_out,
                 latency_ms=round(self.random.gauss(seconds, seconds / 8) * 1000),
                 estimated_cost_microcents=tokens.estimate_cost_microcents(model, tokens_in, tokens_out),
                 quality_score=score,
+                quality_notes="Short enough." if score >= 80 else "Too long.",
                 matches_expected=score >= 80,
             )
 
