@@ -177,6 +177,7 @@ CREATE TABLE public.benchmark_runs (
     skill_version_id text,
     triggered_by text NOT NULL,
     status text DEFAULT 'pending'::text NOT NULL,
+    worker text,
     models text[] NOT NULL,
     best_model text,
     best_quality_score integer,
@@ -200,6 +201,8 @@ COMMENT ON COLUMN public.benchmark_runs.skill_version_id IS 'The version that wa
 COMMENT ON COLUMN public.benchmark_runs.triggered_by IS 'The user who started it.';
 
 COMMENT ON COLUMN public.benchmark_runs.status IS 'pending, running, completed or failed.';
+
+COMMENT ON COLUMN public.benchmark_runs.worker IS 'The name of the worker that claimed it last; NULL if it is pending, or was started without a name.';
 
 COMMENT ON COLUMN public.benchmark_runs.models IS 'The names of the models to compare.';
 
@@ -318,9 +321,12 @@ CREATE TABLE public.skill_feedback (
     reviewed_by text,
     reviewed_at timestamp(3) with time zone,
     review_notes text,
+    reply text,
+    implemented_version_id text,
     source text DEFAULT 'web'::text NOT NULL,
     created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     CONSTRAINT skill_feedback_feedback_type_check CHECK ((feedback_type = ANY (ARRAY['thumbs_up'::text, 'thumbs_down'::text, 'suggestion'::text, 'training_example'::text, 'bug_report'::text]))),
+    CONSTRAINT skill_feedback_implemented_version_id_check CHECK (((implemented_version_id IS NULL) OR (status = 'implemented'::text))),
     CONSTRAINT skill_feedback_quality_score_check CHECK (((quality_score >= 1) AND (quality_score <= 10))),
     CONSTRAINT skill_feedback_sentiment_check CHECK ((sentiment = ANY (ARRAY['-1'::integer, 0, 1]))),
     CONSTRAINT skill_feedback_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'accepted'::text, 'dismissed'::text, 'implemented'::text])))
@@ -354,9 +360,15 @@ COMMENT ON COLUMN public.skill_feedback.quality_score IS '1 (bad) to 10 (excelle
 
 COMMENT ON COLUMN public.skill_feedback.status IS 'pending, accepted, dismissed or implemented.';
 
-COMMENT ON COLUMN public.skill_feedback.reviewed_by IS 'The user who reviewed it last; NULL before the first review.';
+COMMENT ON COLUMN public.skill_feedback.reviewed_by IS 'The user who reviewed it last; NULL before the first review, or if the user is deleted or not known.';
 
-COMMENT ON COLUMN public.skill_feedback.reviewed_at IS 'When it was reviewed last; NULL before the first review.';
+COMMENT ON COLUMN public.skill_feedback.reviewed_at IS 'When it was reviewed last; NULL before the first review, or if not known.';
+
+COMMENT ON COLUMN public.skill_feedback.review_notes IS 'The notes of reviewers for each other; NULL if there are none.';
+
+COMMENT ON COLUMN public.skill_feedback.reply IS 'The reply of the reviewers to the author; NULL if there is none.';
+
+COMMENT ON COLUMN public.skill_feedback.implemented_version_id IS 'The version that implemented it; NULL if it is not implemented or none is named.';
 
 COMMENT ON COLUMN public.skill_feedback.source IS 'Where it was entered: web, hook, ...';
 
@@ -627,7 +639,7 @@ ALTER TABLE ONLY public.user_skill_views FORCE ROW LEVEL SECURITY;
 
 COMMENT ON TABLE public.user_skill_views IS 'A user''s last view of a skill, from which what''s new is computed.';
 
-COMMENT ON COLUMN public.user_skill_views.last_viewed_at IS 'When the user last viewed the skill. It never goes backwards.';
+COMMENT ON COLUMN public.user_skill_views.last_viewed_at IS 'When the user last viewed the skill. It never goes backwards. No index has it: see list_recently_viewed in views.sql.';
 
 COMMENT ON COLUMN public.user_skill_views.last_viewed_version IS 'The version that the user saw then; NULL if none was published.';
 
@@ -729,6 +741,8 @@ CREATE INDEX benchmark_runs_skill_version_idx ON public.benchmark_runs USING btr
 
 COMMENT ON INDEX public.benchmark_runs_skill_version_idx IS 'For benchmark_runs_skill_version_fk: deleting a version, with its skill, checks whether a run refers to it.';
 
+CREATE INDEX benchmark_runs_status_idx ON public.benchmark_runs USING btree (tenant_id, status, created_at, id);
+
 CREATE INDEX benchmark_runs_triggered_by_idx ON public.benchmark_runs USING btree (tenant_id, triggered_by);
 
 COMMENT ON INDEX public.benchmark_runs_triggered_by_idx IS 'For benchmark_runs_triggered_by_fk: deleting a user checks whether the user triggered a run.';
@@ -737,7 +751,13 @@ CREATE INDEX ratings_skill_updated_idx ON public.ratings USING btree (tenant_id,
 
 CREATE INDEX skill_daily_costs_day_idx ON public.skill_daily_costs USING btree (tenant_id, day);
 
-CREATE INDEX skill_feedback_author_idx ON public.skill_feedback USING btree (tenant_id, user_id) WHERE (user_id IS NOT NULL);
+CREATE INDEX skill_feedback_author_idx ON public.skill_feedback USING btree (tenant_id, user_id, created_at, id) WHERE (user_id IS NOT NULL);
+
+CREATE INDEX skill_feedback_implemented_version_idx ON public.skill_feedback USING btree (tenant_id, implemented_version_id) WHERE (implemented_version_id IS NOT NULL);
+
+COMMENT ON INDEX public.skill_feedback_implemented_version_idx IS 'For skill_feedback_implemented_version_fk: deleting a version, with its skill, checks whether an item names it.';
+
+CREATE INDEX skill_feedback_queue_idx ON public.skill_feedback USING btree (tenant_id, status, feedback_type, created_at, id);
 
 CREATE INDEX skill_feedback_reviewed_by_idx ON public.skill_feedback USING btree (tenant_id, reviewed_by) WHERE (reviewed_by IS NOT NULL);
 
@@ -818,6 +838,9 @@ ALTER TABLE ONLY public.skill_daily_costs
 
 ALTER TABLE ONLY public.skill_daily_costs
     ADD CONSTRAINT skill_daily_costs_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.skill_feedback
+    ADD CONSTRAINT skill_feedback_implemented_version_fk FOREIGN KEY (tenant_id, implemented_version_id) REFERENCES public.skill_versions(tenant_id, id);
 
 ALTER TABLE ONLY public.skill_feedback
     ADD CONSTRAINT skill_feedback_reviewed_by_fk FOREIGN KEY (tenant_id, reviewed_by) REFERENCES public.users(tenant_id, id);
@@ -1055,6 +1078,8 @@ GRANT SELECT,INSERT,DELETE ON TABLE public.benchmark_runs TO skilldb_app;
 
 GRANT UPDATE(status) ON TABLE public.benchmark_runs TO skilldb_app;
 
+GRANT UPDATE(worker) ON TABLE public.benchmark_runs TO skilldb_app;
+
 GRANT UPDATE(best_model) ON TABLE public.benchmark_runs TO skilldb_app;
 
 GRANT UPDATE(best_quality_score) ON TABLE public.benchmark_runs TO skilldb_app;
@@ -1110,6 +1135,10 @@ GRANT UPDATE(reviewed_by) ON TABLE public.skill_feedback TO skilldb_app;
 GRANT UPDATE(reviewed_at) ON TABLE public.skill_feedback TO skilldb_app;
 
 GRANT UPDATE(review_notes) ON TABLE public.skill_feedback TO skilldb_app;
+
+GRANT UPDATE(reply) ON TABLE public.skill_feedback TO skilldb_app;
+
+GRANT UPDATE(implemented_version_id) ON TABLE public.skill_feedback TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.skill_monthly_uses TO skilldb_app;
 

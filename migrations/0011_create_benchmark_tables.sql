@@ -9,6 +9,7 @@ CREATE TABLE IF NOT EXISTS benchmark_runs (
     skill_version_id TEXT,
     triggered_by TEXT NOT NULL,
     status TEXT NOT NULL DEFAULT 'pending',
+    worker TEXT,
     models TEXT[] NOT NULL,
     best_model TEXT,
     best_quality_score INTEGER,
@@ -33,6 +34,10 @@ CREATE TABLE IF NOT EXISTS benchmark_runs (
 -- get_latest_benchmark_run takes the newest run of a skill. Deleting a skill deletes its runs.
 CREATE INDEX IF NOT EXISTS benchmark_runs_skill_created_idx ON benchmark_runs (tenant_id, skill_id, created_at, id);
 
+-- claim_benchmark_run takes the oldest pending run. requeue_stale_runs reads the running ones, and
+-- get_model_leaderboard the completed ones. list_benchmark_runs merges one range of this index for each status.
+CREATE INDEX IF NOT EXISTS benchmark_runs_status_idx ON benchmark_runs (tenant_id, status, created_at, id);
+
 CREATE INDEX IF NOT EXISTS benchmark_runs_triggered_by_idx ON benchmark_runs (tenant_id, triggered_by);
 CREATE INDEX IF NOT EXISTS benchmark_runs_skill_version_idx ON benchmark_runs (tenant_id, skill_version_id)
 WHERE skill_version_id IS NOT NULL;
@@ -41,6 +46,8 @@ COMMENT ON TABLE benchmark_runs IS 'One comparison of models on a skill.';
 COMMENT ON COLUMN benchmark_runs.skill_version_id IS 'The version that was tested; NULL if the run names none.';
 COMMENT ON COLUMN benchmark_runs.triggered_by IS 'The user who started it.';
 COMMENT ON COLUMN benchmark_runs.status IS 'pending, running, completed or failed.';
+COMMENT ON COLUMN benchmark_runs.worker IS
+'The name of the worker that claimed it last; NULL if it is pending, or was started without a name.';
 COMMENT ON COLUMN benchmark_runs.models IS 'The names of the models to compare.';
 COMMENT ON COLUMN benchmark_runs.best_model IS
 'The model with the highest mean quality; NULL if no result has a quality.';
@@ -157,7 +164,7 @@ $$;
 
 GRANT SELECT, INSERT, DELETE ON benchmark_runs TO skilldb_app;
 GRANT UPDATE (
-    status, best_model, best_quality_score, cheapest_model, cheapest_cost_microcents, started_at, completed_at
+    status, worker, best_model, best_quality_score, cheapest_model, cheapest_cost_microcents, started_at, completed_at
 ) ON benchmark_runs TO skilldb_app;
 
 GRANT SELECT, INSERT, DELETE ON benchmark_results TO skilldb_app;

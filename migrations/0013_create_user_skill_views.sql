@@ -27,7 +27,8 @@ WITH (fillfactor = 90);
 CREATE INDEX IF NOT EXISTS user_skill_views_viewed_skill_idx ON user_skill_views (tenant_id, skill_id);
 
 COMMENT ON TABLE user_skill_views IS 'A user''s last view of a skill, from which what''s new is computed.';
-COMMENT ON COLUMN user_skill_views.last_viewed_at IS 'When the user last viewed the skill. It never goes backwards.';
+COMMENT ON COLUMN user_skill_views.last_viewed_at IS
+'When the user last viewed the skill. It never goes backwards. No index has it: see list_recently_viewed in views.sql.';
 COMMENT ON COLUMN user_skill_views.last_viewed_version IS
 'The version that the user saw then; NULL if none was published.';
 COMMENT ON COLUMN user_skill_views.view_count IS 'How often the user has viewed the skill.';

@@ -1,25 +1,29 @@
 -- Ratings, one for each user and skill, and their count and sum on skills.
 
--- name: rate_skill(user_id, skill_id, rating, comment, hours_saved_estimate)
+-- name: rate_skill(user_id, skill_id, rating, comment, hours_saved_estimate, created_at)
 -- After lock_user_and_skill, which is a statement of its own. Only a statement that begins after the lock sees the
 -- rating that the previous holder of the lock wrote. The statement adds the difference, so that its cost does not grow
--- with the number of ratings.
--- Example: rating = 4, comment = 'An example', hours_saved_estimate = NULL
+-- with the number of ratings. A rating whose time is given does not replace a later one, which is then returned.
+-- Example: rating = 4, comment = 'An example', hours_saved_estimate = NULL, created_at = NULL
 WITH former AS (
-    SELECT rating
+    SELECT id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at
     FROM ratings
     WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s AND skill_id = %(skill_id)s
 ),
 
 rated AS (
-    INSERT INTO ratings (tenant_id, user_id, skill_id, rating, comment, hours_saved_estimate)
+    INSERT INTO ratings (
+        tenant_id, user_id, skill_id, rating, comment, hours_saved_estimate, created_at, updated_at
+    )
     VALUES (
         %(tenant_id)s,
         %(user_id)s,
         %(skill_id)s,
         %(rating)s::integer,
         %(comment)s,
-        %(hours_saved_estimate)s::integer
+        %(hours_saved_estimate)s::integer,
+        date_trunc('milliseconds', coalesce(%(created_at)s::timestamptz, now())),
+        date_trunc('milliseconds', coalesce(%(created_at)s::timestamptz, now()))
     )
     ON CONFLICT (tenant_id, user_id, skill_id) DO UPDATE
         SET
@@ -27,6 +31,7 @@ rated AS (
             comment = excluded.comment,
             hours_saved_estimate = excluded.hours_saved_estimate,
             updated_at = greatest(ratings.updated_at, excluded.updated_at)
+        WHERE %(created_at)s::timestamptz IS NULL OR ratings.updated_at <= excluded.updated_at
     RETURNING id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at
 ),
 
@@ -48,7 +53,16 @@ counted AS (
 )
 
 SELECT id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at
-FROM rated;
+FROM rated
+UNION ALL
+SELECT id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at
+FROM former
+WHERE NOT EXISTS (SELECT FROM rated);
+
+-- name: get_rating(user_id, skill_id)
+SELECT id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at
+FROM ratings
+WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s AND skill_id = %(skill_id)s;
 
 -- name: delete_rating(user_id, skill_id)
 -- After lock_rated_skill.
@@ -75,18 +89,22 @@ FROM skills
 WHERE tenant_id = %(tenant_id)s AND id = %(skill_id)s
 FOR NO KEY UPDATE;
 
--- name: list_ratings(skill_id, after_updated_at, after_id, limit)
+-- name: list_ratings(skill_id, except_user_id, after_updated_at, after_id, limit)
 -- Newest first. list_skills explains the bound and the extra row.
--- Example: after_updated_at = NULL, after_id = NULL, limit = 10
-SELECT id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at
-FROM ratings
+-- Example: except_user_id = NULL, after_updated_at = NULL, after_id = NULL, limit = 10
+SELECT
+    r.id, r.skill_id, r.user_id, r.rating, r.comment, r.hours_saved_estimate, r.created_at, r.updated_at,
+    u.name AS user_name
+FROM ratings AS r
+LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = r.user_id
 WHERE
-    tenant_id = %(tenant_id)s
-    AND skill_id = %(skill_id)s
-    AND (updated_at, id) < (
+    r.tenant_id = %(tenant_id)s
+    AND r.skill_id = %(skill_id)s
+    AND r.user_id IS DISTINCT FROM %(except_user_id)s
+    AND (r.updated_at, r.id) < (
         SELECT
             coalesce(%(after_updated_at)s::timestamptz, 'infinity'),
             coalesce(%(after_id)s, '')
     )
-ORDER BY updated_at DESC, id DESC
+ORDER BY r.updated_at DESC, r.id DESC
 LIMIT %(limit)s::bigint + 1;

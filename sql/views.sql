@@ -42,8 +42,11 @@ FROM user_skill_views
 WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s AND skill_id = ANY(%(skill_ids)s::text[]);
 
 -- name: list_recently_viewed(user_id, limit)
--- The skills that the user viewed last, newest view first. It reads and sorts all views of the user: an index by time
--- would prevent in-place updates of user_skill_views, because each view changes that time.
+-- The skills that the user viewed last, newest view first. It reads and sorts all views of the user. An index on
+-- (tenant_id, user_id, last_viewed_at, skill_id) was measured against that, in milliseconds per call: for 100 views of
+-- the user 0.11 against 0.11, for 1,000 views 0.10 against 0.31, for 10,000 views 0.10 against 2.8. But each view
+-- changes last_viewed_at, so no view would be updated in place: recording one took 110 us instead of 84, and wrote 550
+-- bytes of WAL instead of 220. Users record views far more often than they list them, and few have thousands.
 -- Example: limit = 10
 SELECT
     v.skill_id,
@@ -173,6 +176,80 @@ CROSS JOIN
         LIMIT 1
     ) AS s
 ORDER BY c.updated_at DESC, c.id DESC;
+
+-- name: count_whats_new(user_id, days)
+-- The number of rows of get_whats_new_for_user without a limit. Its parts are those of that query, which explains them,
+-- without LIMIT and without names.
+-- Example: days = 30
+WITH reach AS (
+    SELECT count(*) / 1000 * 1000 AS skills
+    FROM (
+        SELECT
+        FROM user_skill_views AS u
+        WHERE u.tenant_id = %(tenant_id)s AND u.user_id = %(user_id)s
+        ORDER BY u.skill_id
+        LIMIT 1000
+    ) AS viewed
+),
+
+newest AS NOT MATERIALIZED (
+    SELECT t.id, t.updated_at, t.published_version
+    FROM skills AS t
+    WHERE
+        t.tenant_id = %(tenant_id)s
+        AND t.status = 'published'
+        AND t.updated_at >= now() - make_interval(hours => 24 * %(days)s::integer)
+    ORDER BY t.updated_at DESC, t.id DESC
+    LIMIT (SELECT r.skills FROM reach AS r)
+),
+
+few AS MATERIALIZED (
+    -- Whether the newest skills are all skills of these days. If so, the other part reads no view.
+    SELECT count(*) < (SELECT r.skills FROM reach AS r) AS enough
+    FROM newest
+),
+
+views AS MATERIALIZED (
+    SELECT u.skill_id, u.last_viewed_at, u.last_viewed_version
+    FROM user_skill_views AS u
+    WHERE u.tenant_id = %(tenant_id)s AND u.user_id = %(user_id)s AND NOT (SELECT f.enough FROM few AS f)
+)
+
+SELECT
+    CASE
+        WHEN (SELECT f.enough FROM few AS f)
+            THEN (
+                SELECT count(*)
+                FROM newest AS n
+                CROSS JOIN
+                    LATERAL (
+                        SELECT u.last_viewed_at, u.last_viewed_version
+                        FROM user_skill_views AS u
+                        WHERE u.tenant_id = %(tenant_id)s AND u.user_id = %(user_id)s AND u.skill_id = n.id
+                        ORDER BY u.skill_id
+                        LIMIT 1
+                    ) AS v
+                WHERE n.updated_at > v.last_viewed_at OR n.published_version > coalesce(v.last_viewed_version, 0)
+            )
+        ELSE (
+            SELECT count(*)
+            FROM views AS v
+            FULL JOIN (
+                SELECT a.id, a.updated_at, a.published_version
+                FROM skills AS a
+                WHERE
+                    a.tenant_id = %(tenant_id)s
+                    AND a.id = ANY(ARRAY(SELECT w.skill_id FROM views AS w))
+                    AND a.status = 'published'
+            ) AS t ON t.id = v.skill_id
+            WHERE
+                CASE
+                    WHEN t.updated_at < now() - make_interval(hours => 24 * %(days)s::integer) THEN false
+                    WHEN t.updated_at > v.last_viewed_at THEN true
+                    ELSE t.published_version > coalesce(v.last_viewed_version, 0)
+                END
+        )
+    END AS whats_new;
 
 -- name: detect_changes(user_id, skill_id)
 SELECT

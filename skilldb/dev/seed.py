@@ -133,6 +133,12 @@ _COMMENTS = {
     "training_example": "A case that it should get right.",
     "bug_report": "It stops after the third section.",
 }
+_REPLIES = {
+    "accepted": "Good point. It is on our list.",
+    "dismissed": "Thank you. This is what another skill is for.",
+    "implemented": "Thank you. The new version does it.",
+    "pending": "We will look at it again.",
+}
 
 
 _DETAILS: dict[str, dict[str, Any]] = {
@@ -150,6 +156,7 @@ _NOTES = {
     "accepted": "Right: we should handle this.",
     "dismissed": "The skill is not meant for this.",
     "implemented": "It is in the newest version.",
+    "pending": "It should be read again.",
 }
 
 
@@ -333,7 +340,15 @@ class _Seeder:
             if id not in found:
                 missing.append(feedback.submit_feedback(new))
                 missing.extend(
-                    feedback.review_feedback(id, status, self.users[0], notes=_NOTES[status]) for status in state
+                    feedback.review_feedback(
+                        id,
+                        status,
+                        self.users[0],
+                        notes=_NOTES[status],
+                        reply=_REPLIES[status],
+                        implemented_version_id=f"{skill}-v{self.versions[skill]}" if status == "implemented" else None,
+                    )
+                    for status in state
                 )
         return missing
 
@@ -356,7 +371,7 @@ class _Seeder:
                             models=sorted(MODELS),
                         )
                     ),
-                    benchmarks.start_benchmark_run(id),
+                    benchmarks.start_benchmark_run(id, worker=f"{self.of.id}-worker-{number % 2}"),
                     benchmarks.record_benchmark_results(
                         id, [r for m in sorted(MODELS) for r in self._results(m, failed=failed)]
                     ),

@@ -5,13 +5,20 @@ from skilldb.models.benchmarks import (
     BenchmarkRun,
     BenchmarkRunWithResults,
     ModelComparison,
+    ModelRank,
     NewBenchmarkResult,
     NewBenchmarkRun,
 )
 from skilldb.models.common import Page
-from skilldb.models.feedback import FeedbackWithUsers, NewSkillFeedback, SkillFeedback
+from skilldb.models.feedback import (
+    FeedbackStats,
+    FeedbackWithSkill,
+    FeedbackWithUsers,
+    NewSkillFeedback,
+    SkillFeedback,
+)
 from skilldb.models.metrics import MetricDrift, RollupDrift
-from skilldb.models.ratings import Rating
+from skilldb.models.ratings import Rating, RatingWithUser
 from skilldb.models.retention import Horizon, PrunableRows
 from skilldb.models.skills import NewSkill, NewSkillVersion, Skill, SkillUpdate, SkillVersion
 from skilldb.models.tenants import Tenant
@@ -26,10 +33,13 @@ __all__ = [
     "BenchmarkRunWithResults",
     "DailyCost",
     "DailyUses",
+    "FeedbackStats",
+    "FeedbackWithSkill",
     "FeedbackWithUsers",
     "Horizon",
     "MetricDrift",
     "ModelComparison",
+    "ModelRank",
     "NewBenchmarkResult",
     "NewBenchmarkRun",
     "NewSkill",
@@ -40,6 +50,7 @@ __all__ = [
     "Page",
     "PrunableRows",
     "Rating",
+    "RatingWithUser",
     "RollupDrift",
     "Skill",
     "SkillChanges",

@@ -9,21 +9,22 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBenchmarkRun:
-    """A comparison of models on a skill, to be created."""
+    """A comparison of models on a skill, to be created. `created_at` None is now."""
 
     skill_id: str
     triggered_by: str
     models: Sequence[str]
     skill_version_id: str | None = None
     id: str | None = None
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkRun:
     """A comparison of models on a skill. `status` is pending, running, completed or failed.
 
-    In a completed run, `best_model` has the highest mean quality, `cheapest_model` the lowest mean cost per case. Each
-    is None if no result has a quality or a cost.
+    `worker` is the name of the worker that claimed it last. In a completed run, `best_model` has the highest mean
+    quality, `cheapest_model` the lowest mean cost per case. Each is None if no result has a quality or a cost.
     """
 
     id: str
@@ -31,6 +32,7 @@ class BenchmarkRun:
     skill_version_id: str | None
     triggered_by: str
     status: str
+    worker: str | None
     models: list[str]
     best_model: str | None
     best_quality_score: int | None
@@ -46,7 +48,7 @@ class NewBenchmarkResult:
     """The result of one model on one test case.
 
     `test_case_index` counts from 0. The cost is in microcents ($1 is 100,000,000), the latency in milliseconds,
-    `quality_score` is 0 to 100. None means not known.
+    `quality_score` is 0 to 100. None means not known; a `created_at` of None is now.
     """
 
     model_name: str
@@ -64,6 +66,7 @@ class NewBenchmarkResult:
     quality_notes: str | None = None
     matches_expected: bool | None = None
     error_message: str | None = None
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,3 +100,10 @@ class ModelComparison:
     avg_total_tokens: int | None
     avg_latency_ms: int | None
     matches_expected_pct: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRank(ModelComparison):
+    """One model's means over the cases of all completed runs, each case counting alike. `runs`: how many these are."""
+
+    runs: int

@@ -18,3 +18,10 @@ class Rating:
     hours_saved_estimate: int | None
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatingWithUser(Rating):
+    """A rating with the name of its user. The name may be None."""
+
+    user_name: str | None

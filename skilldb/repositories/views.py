@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from skilldb import queries
 from skilldb.models import SkillChanges, UserSkillView, ViewedSkill, WhatsNewItem
-from skilldb.statement import NOTHING, Instances, Reader, Statement, many, optional
+from skilldb.statement import NOTHING, VALUE, Instances, Reader, Statement, many, optional
 from skilldb.values import ADAPT, MAX_DAYS, bounded
 
 _SQL = queries.load("views")
@@ -64,6 +64,15 @@ def get_whats_new_for_user(user_id: str, limit: int = 10, days: int = 30) -> Sta
             user_id=user_id, limit=bounded("limit", limit), days=bounded("days", days, 1, MAX_DAYS)
         ),
     )
+
+
+def count_whats_new(user_id: str, days: int = 30) -> Statement[int]:
+    """The number of items that get_whats_new_for_user has for these `days` without a limit.
+
+    0 if the user has viewed nothing or does not exist. InvalidValueError: fewer than one day, or more than a hundred
+    years.
+    """
+    return Statement(VALUE, _SQL["count_whats_new"](user_id=user_id, days=bounded("days", days, 1, MAX_DAYS)))
 
 
 def detect_changes(user_id: str, skill_id: str) -> Statement[SkillChanges | None]:

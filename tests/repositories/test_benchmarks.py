@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import count
+from itertools import count, product
 from typing import Any
 from uuid import UUID
 
@@ -28,9 +28,11 @@ from skilldb.models import (
     BenchmarkRun,
     BenchmarkRunWithResults,
     ModelComparison,
+    ModelRank,
     NewBenchmarkResult,
     NewBenchmarkRun,
     NewSkillVersion,
+    Page,
 )
 from skilldb.repositories import benchmarks, ratings, skills, tenants, users, views
 from skilldb.statement import Statement
@@ -97,6 +99,7 @@ def test_a_run_is_created_pending(acme: Api) -> None:
         skill_version_id=version,
         triggered_by="u1",
         status="pending",
+        worker=None,
         models=["b", "a", "ü [x]"],
         best_model=None,
         best_quality_score=None,
@@ -245,6 +248,7 @@ def test_a_run_that_does_not_exist_is_not_found(addresses: Addresses, acme: Api)
         with refused(addresses, InvalidValueError, "run_id", r"'a\x00'"):
             acme.execute(function("a\0"))
     assert acme.execute(benchmarks.compare_models("missing")) == []
+    assert acme.execute(benchmarks.get_benchmark_run("missing")) is None
 
 
 def test_another_organisation_sees_nothing_of_a_run(addresses: Addresses, acme: Api, api: Callable[[str], Api]) -> None:
@@ -269,6 +273,187 @@ def test_another_organisation_sees_nothing_of_a_run(addresses: Addresses, acme: 
         with refused(addresses, NotFoundError, named, cause=cause):
             pending(globex, "r2", **given)
     assert globex.execute(benchmarks.get_latest_benchmark_run("s1"), benchmarks.compare_models("r1")) == (None, [])
+    pending(acme, "r0")
+    assert globex.execute(
+        benchmarks.get_benchmark_run("r1"),
+        benchmarks.list_benchmark_runs(),
+        benchmarks.list_benchmark_runs(skill_id="s1", status="running"),
+        benchmarks.get_model_leaderboard(),
+        benchmarks.claim_benchmark_run("w"),
+        benchmarks.requeue_stale_runs(timedelta(0)),
+    ) == (None, Page(items=[], after=None), Page(items=[], after=None), [], None, 0)
+    assert rows(addresses.admin, "SELECT status FROM benchmark_runs ORDER BY id") == [("pending",), ("running",)]
+
+
+# Workers
+
+
+def test_a_worker_claims_the_oldest_pending_run(addresses: Addresses, acme: Api) -> None:
+    assert acme.execute(benchmarks.claim_benchmark_run("w1")) is None
+    for id in ("r1", "r2", "r3", "r4"):
+        pending(acme, id)
+    at = "UPDATE benchmark_runs SET created_at = %s WHERE id = %s RETURNING id"
+    for id, year in (("r1", 2003), ("r2", 2001), ("r3", 2001), ("r4", 2000)):
+        rows(addresses.admin, at, datetime(year, 1, 1, tzinfo=UTC), id)
+    acme.execute(benchmarks.start_benchmark_run("r4", worker="w0"))
+    before = acme.execute(benchmarks.get_benchmark_run("r2"))
+    claimed: BenchmarkRun = acme.execute(benchmarks.claim_benchmark_run("w1"))
+    assert asdict(claimed) == {
+        **{name: getattr(before, name) for name in BenchmarkRun.__slots__},
+        "status": "running",
+        "worker": "w1",
+        "started_at": claimed.started_at,
+    }
+    assert before.created_at < claimed.started_at
+    found = [acme.execute(benchmarks.claim_benchmark_run(worker)) for worker in ("w2", "", "w1")]
+    assert [(run.id, run.worker) if run else None for run in found] == [("r3", "w2"), ("r1", ""), None]
+    assert acme.execute(benchmarks.get_benchmark_run("r4")).worker == "w0"
+    assert acme.execute(benchmarks.complete_benchmark_run("r2")).worker == "w1"
+    for wrong in (None, 5, "a\0"):
+        with refused(addresses, InvalidValueError, "worker"):
+            acme.execute(benchmarks.claim_benchmark_run(wrong))  # type: ignore[arg-type]
+
+
+def test_a_worker_does_not_wait_for_a_run_that_is_locked(addresses: Addresses, acme: Api) -> None:
+    pending(acme, "r1")
+    pending(acme, "r2")
+    with psycopg.connect(addresses.admin) as conn:
+        conn.execute("SELECT FROM benchmark_runs WHERE id = 'r1' FOR NO KEY UPDATE")
+        assert acme.execute(benchmarks.claim_benchmark_run("w1")).id == "r2"
+        assert acme.execute(benchmarks.claim_benchmark_run("w1")) is None
+        acme.execute(benchmarks.record_benchmark_results("r2", [case("a")], worker="w1"))
+    assert acme.execute(benchmarks.claim_benchmark_run("w2")).id == "r1"
+
+
+def test_stale_runs_go_back_to_the_queue_without_their_results(addresses: Addresses, acme: Api) -> None:
+    now = datetime.now(UTC)
+    for id, worker, age in (("r1", "w1", 3), ("r2", None, 2), ("r3", "w1", 0), ("done", "w1", 9)):
+        pending(acme, id)
+        started = now - timedelta(hours=age) if age else None
+        acme.execute(
+            benchmarks.start_benchmark_run(id, worker=worker, started_at=started),
+            benchmarks.record_benchmark_results(id, [case("a", 0, 50, 5), case("b", 0, 60, 6)]),
+        )
+    acme.execute(benchmarks.complete_benchmark_run("done"))
+    pending(acme, "waiting")
+    kept = acme.execute(*(benchmarks.get_benchmark_run(id) for id in ("r3", "done", "waiting")))
+    before = acme.execute(benchmarks.get_benchmark_run("r1"))
+
+    assert acme.execute(benchmarks.requeue_stale_runs(timedelta(hours=4))) == 0
+    assert acme.execute(benchmarks.requeue_stale_runs(timedelta(hours=1))) == 2
+
+    after = acme.execute(benchmarks.get_benchmark_run("r1"))
+    changed: dict[str, Any] = {"status": "pending", "worker": None, "started_at": None, "results": []}
+    assert asdict(after) == asdict(before) | changed
+    assert acme.execute(benchmarks.get_benchmark_run("r2")).results == []
+    assert acme.execute(*(benchmarks.get_benchmark_run(id) for id in ("r3", "done", "waiting"))) == kept
+    assert acme.execute(benchmarks.requeue_stale_runs(timedelta(hours=1))) == 0
+    assert acme.execute(benchmarks.claim_benchmark_run("w2")).id == "r1"
+    assert acme.execute(benchmarks.requeue_stale_runs(timedelta(0))) == 2
+    assert acme.execute(benchmarks.get_benchmark_run("r3")).results == []
+
+
+def test_a_run_that_is_being_written_is_not_requeued(addresses: Addresses, acme: Api) -> None:
+    running(acme, "r1")
+    running(acme, "r2")
+    acme.execute(benchmarks.record_benchmark_results("r2", [case("a")]))
+    with psycopg.connect(addresses.admin) as conn:
+        conn.execute("SELECT FROM benchmark_runs WHERE id = 'r2' FOR NO KEY UPDATE")
+        assert acme.execute(benchmarks.requeue_stale_runs(timedelta(0))) == 1
+        found = acme.execute(benchmarks.get_benchmark_run("r2"))
+        assert (found.status, len(found.results)) == ("running", 1)
+    assert acme.execute(benchmarks.requeue_stale_runs(timedelta(0))) == 1
+
+
+def test_a_length_of_time_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> None:
+    for wrong in (timedelta(microseconds=-1), timedelta(days=36_526), timedelta.max, 5, "1 day", None):
+        with refused(addresses, InvalidValueError, "older_than"):
+            acme.execute(benchmarks.requeue_stale_runs(wrong))  # type: ignore[arg-type]
+    assert acme.execute(benchmarks.requeue_stale_runs(timedelta(days=36_525))) == 0
+
+
+BY_WORKER: dict[str, tuple[str, Callable[[str, str], Statement[Any]]]] = {
+    "record": ("take results", lambda id, worker: benchmarks.record_benchmark_results(id, [case("a")], worker=worker)),
+    "complete": ("complete", lambda id, worker: benchmarks.complete_benchmark_run(id, worker=worker)),
+    "fail": ("fail", lambda id, worker: benchmarks.fail_benchmark_run(id, worker=worker)),
+}
+
+
+@pytest.mark.parametrize("action", BY_WORKER)
+def test_a_worker_that_lost_its_run_writes_nothing_to_it(addresses: Addresses, acme: Api, action: str) -> None:
+    said, by = BY_WORKER[action]
+    pending(acme, "r1")
+    acme.execute(benchmarks.claim_benchmark_run("w1"), benchmarks.requeue_stale_runs(timedelta(0)))
+    cause = pg.ObjectNotInPrerequisiteState
+    with refused(
+        addresses, InvalidTransitionError, f"run 'r1' is pending: it cannot {said} for worker 'w1'", cause=cause
+    ):
+        acme.execute(by("r1", "w1"))
+    acme.execute(benchmarks.claim_benchmark_run("w2"))
+    message = f"run 'r1' is running for worker 'w2': it cannot {said} for worker 'w1'"
+    with refused(addresses, InvalidTransitionError, message, cause=cause):
+        acme.execute(by("r1", "w1"))
+    acme.execute(by("r1", "w2"))
+    running(acme, "r2")
+    message = f"run 'r2' is running for no worker: it cannot {said} for worker 'w1'"
+    with refused(addresses, InvalidTransitionError, message, cause=cause):
+        acme.execute(by("r2", "w1"))
+    pending(acme, "done")
+    acme.execute(benchmarks.start_benchmark_run("done", worker="w1"), benchmarks.complete_benchmark_run("done"))
+    for worker in ("w1", "w2"):
+        with refused(addresses, InvalidTransitionError, f"run 'done' is completed: it cannot {said}", cause=cause):
+            acme.execute(by("done", worker))
+    with refused(addresses, NotFoundError, "run 'missing' does not exist", cause=pg.NoDataFound):
+        acme.execute(by("missing", "w1"))
+
+
+# History
+
+
+def test_runs_of_another_system_keep_their_times(addresses: Addresses, acme: Api) -> None:
+    days = [datetime(2020, 1, day, 12, 0, 0, 1_999, tzinfo=UTC) for day in range(1, 5)]
+    created, started, measured, completed = (day.replace(microsecond=1_000) for day in days)
+    for id, end in (("r1", benchmarks.complete_benchmark_run), ("r2", benchmarks.fail_benchmark_run)):
+        new = NewBenchmarkRun(id=id, skill_id="s1", triggered_by="u1", models=["a", "b"], created_at=days[0])
+        results = [replace(case("a", 0, 90, 9), created_at=days[2]), case("b", 0, 80, 8)]
+        *_, ended = acme.execute(
+            benchmarks.create_benchmark_run(new),
+            benchmarks.start_benchmark_run(id, worker="w", started_at=days[1]),
+            benchmarks.record_benchmark_results(id, results),
+            end(id, completed_at=days[3]),
+        )
+        found = acme.execute(benchmarks.get_benchmark_run(id))
+        assert (found.created_at, found.started_at, found.completed_at, found.worker) == (
+            created,
+            started,
+            completed,
+            "w",
+        )
+        assert {name: getattr(found, name) for name in BenchmarkRun.__slots__} == asdict(ended)
+        assert found.results[0].created_at == measured < found.results[1].created_at
+    assert acme.execute(benchmarks.get_benchmark_run("r1")).best_model == "a"
+    naive = datetime(2026, 1, 1)
+    new = NewBenchmarkRun(skill_id="s1", triggered_by="u1", models=["a"], created_at=naive)
+    pending(acme, "r3")
+    running(acme, "r4")
+    for name, refuse in (
+        ("created_at", partial(benchmarks.create_benchmark_run, new)),
+        ("started_at", partial(benchmarks.start_benchmark_run, "r3", started_at=naive)),
+        ("completed_at", partial(benchmarks.complete_benchmark_run, "r4", completed_at=naive)),
+        ("completed_at", partial(benchmarks.fail_benchmark_run, "r4", completed_at=naive)),
+        ("created_at", partial(benchmarks.record_benchmark_results, "r4", [replace(case("a"), created_at=naive)])),
+    ):
+        with refused(addresses, InvalidValueError, f"{name} must carry a time zone"):
+            acme.execute(refuse())
+
+
+def test_a_result_recorded_again_keeps_the_time_of_the_first(acme: Api) -> None:
+    running(acme, "r1")
+    given = datetime(2020, 1, 1, tzinfo=UTC)
+    acme.execute(benchmarks.record_benchmark_results("r1", [replace(case("a"), created_at=given)]))
+    acme.execute(benchmarks.record_benchmark_results("r1", [case("a", 0, 90)]))
+    (found,) = acme.execute(benchmarks.get_benchmark_run("r1")).results
+    assert (found.created_at, found.quality_score) == (given, 90)
 
 
 # Results
@@ -487,7 +672,9 @@ def test_the_latest_run_is_the_run_that_was_completed_and_its_results(acme: Api)
     running(acme, "r1")
     acme.execute(benchmarks.record_benchmark_results("r1", [case("b", 0, 90, 10), case("a", 0, 80, 5)]))
     completed = acme.execute(benchmarks.complete_benchmark_run("r1"))
-    latest = asdict(acme.execute(benchmarks.get_latest_benchmark_run("s1")))
+    latest = acme.execute(benchmarks.get_latest_benchmark_run("s1"))
+    assert acme.execute(benchmarks.get_benchmark_run("r1")) == latest
+    latest = asdict(latest)
     assert [r["model_name"] for r in latest.pop("results")] == ["a", "b"]
     assert latest == asdict(completed)
 
@@ -566,6 +753,125 @@ def test_the_share_as_expected_rounds_half_up(acme: Api) -> None:
     ]
     acme.execute(benchmarks.record_benchmark_results("r1", judged))
     assert [c.matches_expected_pct for c in acme.execute(benchmarks.compare_models("r1"))] == [38, 13]
+
+
+def test_runs_are_listed_newest_first_page_by_page(addresses: Addresses, acme: Api) -> None:
+    ways: tuple[list[str], ...] = (
+        ["start", "complete"],
+        [],
+        ["start"],
+        ["start", "fail"],
+        ["start", "complete"],
+        [],
+        ["start", "complete"],
+    )
+    for number, steps in enumerate(ways, 1):
+        pending(acme, f"r{number}", skill_id=f"s{1 + number % 2}")
+        for step in steps:
+            acme.execute(ACTIONS[step][1](f"r{number}"))
+    # Three runs share a millisecond, and two share another. Their ids decide the order.
+    rows(
+        addresses.admin,
+        "UPDATE benchmark_runs SET created_at = CASE "
+        "WHEN id IN ('r2', 'r3', 'r6') THEN timestamptz '2026-01-02 00:00:00.123Z' "
+        "WHEN id IN ('r1', 'r7') THEN '2026-01-01Z' WHEN id = 'r4' THEN '2026-01-03Z' "
+        "ELSE '2025-01-01Z' END RETURNING 1",
+    )
+    filtered: list[tuple[dict[str, str], list[str]]] = [
+        ({}, ["r4", "r6", "r3", "r2", "r7", "r1", "r5"]),
+        ({"skill_id": "s2"}, ["r3", "r7", "r1", "r5"]),
+        ({"status": "completed"}, ["r7", "r1", "r5"]),
+        ({"skill_id": "s1", "status": "pending"}, ["r6", "r2"]),
+        ({"status": "failed"}, ["r4"]),
+        ({"status": "running"}, ["r3"]),
+    ]
+    for limit, (filters, expected) in product((1, 2, 3, 4, 6, 7, 8), filtered):
+        found: list[BenchmarkRun] = []
+        page = acme.execute(benchmarks.list_benchmark_runs(limit=limit, **filters))
+        while page.after is not None:
+            assert len(page.items) == limit
+            found += page.items
+            page = acme.execute(benchmarks.list_benchmark_runs(limit=limit, after=page.after, **filters))
+        assert [run.id for run in found + page.items] == expected
+    for run in acme.execute(benchmarks.list_benchmark_runs()).items:
+        whole = acme.execute(benchmarks.get_benchmark_run(run.id))
+        assert {name: getattr(whole, name) for name in BenchmarkRun.__slots__} == asdict(run)
+    nothing: Page[Any] = Page(items=[], after=None)
+    assert acme.execute(
+        benchmarks.list_benchmark_runs(skill_id="missing"),
+        benchmarks.list_benchmark_runs(status="unknown"),
+        benchmarks.list_benchmark_runs(skill_id="s1", status="running"),
+    ) == (nothing, nothing, nothing)
+    for limit in (0, -1):
+        with refused(addresses, InvalidValueError, f"limit must be at least 1, not {limit}"):
+            acme.execute(benchmarks.list_benchmark_runs(limit=limit))
+    with refused(addresses, InvalidValueError, "after", "'garbage'"):
+        acme.execute(benchmarks.list_benchmark_runs(after="garbage"))
+
+
+def test_the_leaderboard_averages_the_completed_runs_of_all_skills(addresses: Addresses, acme: Api) -> None:
+    assert acme.execute(benchmarks.get_model_leaderboard()) == []
+    given = {
+        "r1": ("s1", [*cases("a", (90, 10), (91, 11)), case("b", 0, 50, 2, matches_expected=False)]),
+        "r2": ("s2", [*cases("a", (90, None)), case("b", 0, 51, 1, total_tokens=3, matches_expected=True)]),
+        "r3": ("s1", [case("c", 0, latency_ms=7), case("d", 0, 50, 1), case("e", 0, 50, 1)]),
+        "failed": ("s1", cases("a", (1, 1))),
+        "running": ("s1", cases("a", (1, 1))),
+    }
+    for id, (skill, results) in given.items():
+        pending(acme, id, *"abcde", skill_id=skill)
+        acme.execute(benchmarks.start_benchmark_run(id), benchmarks.record_benchmark_results(id, results))
+        if id != "running":
+            acme.execute((benchmarks.fail_benchmark_run if id == "failed" else benchmarks.complete_benchmark_run)(id))
+    pending(acme, "pending", "a")
+
+    # Model, runs, cases, quality, cost, tokens, latency, share of matches.
+    expected: list[tuple[Any, ...]] = [
+        ("a", 2, 3, 90, 11, None, None, None),
+        ("b", 2, 2, 51, 2, 3, None, 50),
+        ("d", 1, 1, 50, 1, None, None, None),
+        ("e", 1, 1, 50, 1, None, None, None),
+        ("c", 1, 1, None, None, None, 7, None),
+    ]
+    found = acme.execute(benchmarks.get_model_leaderboard())
+    assert [
+        (
+            rank.model_name,
+            rank.runs,
+            rank.cases,
+            rank.avg_quality_score,
+            rank.avg_cost_microcents,
+            rank.avg_total_tokens,
+            rank.avg_latency_ms,
+            rank.matches_expected_pct,
+        )
+        for rank in found
+    ] == expected
+    assert {type(rank) for rank in found} == {ModelRank}
+    assert {type(value) for rank in found for value in asdict(rank).values()} == {str, int, type(None)}
+
+    move = "UPDATE benchmark_runs SET created_at = now() - interval '3 days' WHERE id = 'r1' RETURNING 1"
+    rows(addresses.admin, move)
+    assert [(rank.model_name, rank.runs) for rank in acme.execute(benchmarks.get_model_leaderboard(2))] == [
+        ("a", 1),
+        ("b", 1),
+        ("d", 1),
+        ("e", 1),
+        ("c", 1),
+    ]
+    assert acme.execute(benchmarks.get_model_leaderboard(days=4)) == found
+    for days, message in ((0, "days must be at least 1"), (36_526, "days must be at most 36525")):
+        with refused(addresses, InvalidValueError, message):
+            acme.execute(benchmarks.get_model_leaderboard(days))
+
+
+def test_the_leaderboard_ranks_one_run_as_comparing_its_models_does(acme: Api) -> None:
+    running(acme, "r1", *"abcd")
+    results = [*cases("a", (90, 10**13), (91, 10**13)), *cases("b", (90, 1), (91, 2)), case("c"), case("d", 0, None, 7)]
+    acme.execute(benchmarks.record_benchmark_results("r1", results), benchmarks.complete_benchmark_run("r1"))
+    compared, ranked = acme.execute(benchmarks.compare_models("r1"), benchmarks.get_model_leaderboard())
+    assert ranked == [ModelRank(**asdict(model), runs=1) for model in compared]
+    assert [rank.model_name for rank in ranked] == ["b", "a", "d", "c"]
 
 
 # Deleting
@@ -707,3 +1013,104 @@ def test_results_recorded_while_a_run_is_completed_are_refused_or_have_a_part_in
 
 def test_completing_without_a_lock_is_found_out(race: Race) -> None:
     assert "completed with a mean cost" in first_wrong(recording_bursts(race, completing_without_a_lock))
+
+
+Claim = Callable[[str], Statement[BenchmarkRun | None]]
+RUNS = 5
+
+
+def claiming_bursts(race: Race, claim: Claim) -> Iterator[list[str]]:
+    """Bursts of workers who claim fewer runs than they are. Each run is claimed once, the oldest first."""
+    for n in count():
+        for number in range(RUNS):
+            pending(race.acme, f"r{n}-{number}")
+        outcomes = race.execute(*(claim(f"w{number}") for number in range(WRITERS)))
+        wrong = unexpected(outcomes)
+        claimed = {run.id: run.worker for run in outcomes if isinstance(run, BenchmarkRun)}
+        stored = race.rows(f"SELECT id, worker FROM benchmark_runs WHERE id LIKE 'r{n}-%'".encode())  # noqa: S608
+        winners = sum(isinstance(run, BenchmarkRun) for run in outcomes)
+        if not wrong and (winners, claimed) != (RUNS, dict(stored)):
+            wrong.append(f"{winners} claims of {len(claimed)} runs, but stored is {stored}")
+        yield wrong
+
+
+def claiming_what_was_read_as_pending(race: Race) -> Claim:
+    def claim(worker: str) -> Statement[BenchmarkRun | None]:
+        right = benchmarks.claim_benchmark_run(worker)
+        return Statement(right.reader, altered(right.steps[0], ("FOR NO KEY UPDATE SKIP LOCKED", "")))
+
+    return claim
+
+
+def test_workers_who_claim_at_once_get_each_run_once(race: Race) -> None:
+    assert first_wrong(claiming_bursts(race, benchmarks.claim_benchmark_run)) == ""
+
+
+def test_claiming_without_a_lock_is_found_out(race: Race) -> None:
+    assert "claims of" in first_wrong(claiming_bursts(race, claiming_what_was_read_as_pending(race)))
+
+
+def requeueing_bursts(race: Race, requeue: Callable[[timedelta], Statement[int]]) -> Iterator[list[str]]:
+    """Bursts of workers who write to their runs and claim others, while their runs are requeued.
+
+    A run that is pending has neither worker nor results. The results of a run that runs are those of its worker.
+    """
+    race.acme.execute(benchmarks.requeue_stale_runs(timedelta(0)))
+    for n in count():
+        for number in range(2):
+            pending(race.acme, f"r{n}-{number}")
+        first, second = (race.acme.execute(benchmarks.claim_benchmark_run(f"old{n}")) for _ in range(2))
+        assert first is not None
+        assert second is not None
+        outcomes = race.execute(
+            *(
+                benchmarks.record_benchmark_results(run.id, [case("a", index, index)], worker=f"old{n}")
+                for index in (1, 2)
+                for run in (first, second)
+            ),
+            requeue(timedelta(0)),
+            requeue(timedelta(0)),
+            benchmarks.claim_benchmark_run(f"new{n}"),
+            benchmarks.claim_benchmark_run(f"new{n}"),
+        )
+        wrong = unexpected(outcomes, InvalidTransitionError)
+        wrong += [
+            f"the pending run {row} has a worker, a time or results"
+            for row in race.rows(
+                b"SELECT b.id, b.worker, b.started_at FROM benchmark_runs AS b WHERE b.status = 'pending' AND "
+                b"(b.worker IS NOT NULL OR b.started_at IS NOT NULL OR EXISTS "
+                b"(SELECT FROM benchmark_results AS r WHERE r.benchmark_run_id = b.id))"
+            )
+        ]
+        wrong += [
+            f"the run {row} of a new worker has results of the old one"
+            for row in race.rows(
+                b"SELECT b.id, b.worker FROM benchmark_runs AS b WHERE b.worker LIKE 'new%' AND EXISTS "
+                b"(SELECT FROM benchmark_results AS r WHERE r.benchmark_run_id = b.id)"
+            )
+        ]
+        taken = [run.id for run in outcomes if isinstance(run, BenchmarkRun)]
+        requeued = sum(outcome for outcome in outcomes[4:6] if isinstance(outcome, int))
+        if len(taken) > requeued:
+            wrong.append(f"{taken} were claimed again, but {requeued} requeued")
+        yield wrong
+        while (left := race.acme.execute(benchmarks.claim_benchmark_run("end"))) is not None:
+            race.acme.execute(benchmarks.fail_benchmark_run(left.id))
+        for (id,) in race.rows(b"SELECT id FROM benchmark_runs WHERE status = 'running'"):
+            race.acme.execute(benchmarks.fail_benchmark_run(id))
+
+
+def requeueing_in_two_steps(older_than: timedelta) -> Statement[int]:
+    """Deletes the results that were there when it began to look for stale runs."""
+    right = benchmarks.requeue_stale_runs(older_than)
+    take_back, delete, requeue = right.steps
+    running_ones = altered(delete, ("b.status = 'pending' AND b.started_at IS NOT NULL", "b.status = 'running'"))
+    return Statement(right.reader, running_ones, take_back, requeue)
+
+
+def test_runs_that_are_requeued_while_their_worker_writes_stay_consistent(race: Race) -> None:
+    assert first_wrong(requeueing_bursts(race, benchmarks.requeue_stale_runs)) == ""
+
+
+def test_deleting_the_results_before_the_run_is_taken_back_is_found_out(race: Race) -> None:
+    assert "results" in first_wrong(requeueing_bursts(race, requeueing_in_two_steps))

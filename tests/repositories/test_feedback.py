@@ -20,6 +20,8 @@ import skilldb
 from skilldb import queries
 from skilldb.errors import AlreadyExistsError, InvalidTransitionError, InvalidValueError, NotFoundError
 from skilldb.models import (
+    FeedbackStats,
+    FeedbackWithSkill,
     FeedbackWithUsers,
     MetricDrift,
     NewSkillFeedback,
@@ -102,17 +104,81 @@ def test_feedback_is_kept_as_given(acme: Api) -> None:
         source="hook",
     )
     full = acme.execute(feedback.submit_feedback(new))
-    assert full == SkillFeedback(
-        **asdict(new),
-        status="pending",
-        reviewed_by=None,
-        reviewed_at=None,
-        review_notes=None,
-        created_at=full.created_at,
-    )
+    assert full == SkillFeedback(**asdict(new) | {"created_at": full.created_at})
+    assert (full.status, full.reviewed_by, full.reviewed_at, full.reply) == ("pending", None, None, None)
     assert datetime.now(UTC) - timedelta(hours=1) < full.created_at
     (listed,) = acme.execute(feedback.list_feedback("s1")).items
     assert listed == FeedbackWithUsers(**asdict(full), user_name="U1", reviewer_name=None)
+    assert acme.execute(feedback.get_feedback("f1")) == with_skill(full, "U1")
+    assert acme.execute(feedback.get_feedback("missing")) is None
+
+
+def with_skill(item: SkillFeedback, user_name: str | None, reviewer_name: str | None = None) -> FeedbackWithSkill:
+    """The feedback item with its names and its skill, whose name is its id in capitals."""
+    return FeedbackWithSkill(
+        **asdict(item),
+        user_name=user_name,
+        reviewer_name=reviewer_name,
+        skill_name=item.skill_id.upper(),
+        skill_slug=item.skill_id,
+    )
+
+
+def test_feedback_of_another_system_keeps_its_time_and_its_review(addresses: Addresses, acme: Api) -> None:
+    published(acme, "s1", "v1")
+    given = LONG_AGO + timedelta(microseconds=1_999)
+    new = NewSkillFeedback(
+        id="f1",
+        skill_id="s1",
+        user_id="u2",
+        feedback_type="thumbs_up",
+        status="implemented",
+        reviewed_by="u1",
+        reviewed_at=given + timedelta(days=1),
+        review_notes="notes",
+        reply="thanks",
+        implemented_version_id="v1",
+        created_at=given,
+    )
+    imported = acme.execute(feedback.submit_feedback(new))
+    cut = LONG_AGO + timedelta(milliseconds=1)
+    assert imported == SkillFeedback(
+        **asdict(new) | {"sentiment": 1, "created_at": cut, "reviewed_at": cut + timedelta(days=1)}
+    )
+    assert acme.execute(feedback.get_feedback("f1")) == with_skill(imported, "U2", "U1")
+    assert counts(acme, "s1") == (1, 100)
+    # The reviewer may be the author, may not be known, or may have reviewed what nobody signed.
+    for id, people in (
+        ("f2", {"user_id": "u1", "reviewed_by": "u1"}),
+        ("f3", {"user_id": "u1"}),
+        ("f4", {"reviewed_by": "u1"}),
+        ("f5", {}),
+    ):
+        item = submitted(acme, id=id, status="dismissed", **people)
+        assert (item.status, item.user_id, item.reviewed_by) == (
+            "dismissed",
+            *map(people.get, ("user_id", "reviewed_by")),
+        )
+    good = NewSkillFeedback(skill_id="s1", user_id="u1", feedback_type="suggestion")
+    published(acme, "s2", "version of s2")
+    for wrong, error, message, cause in (
+        ({"status": "done"}, InvalidValueError, "status 'done'", pg.CheckViolation),
+        ({"reviewed_by": "nobody"}, NotFoundError, "user 'nobody' does not exist", pg.NoDataFound),
+        ({"user_id": "nobody", "reviewed_by": "u1"}, NotFoundError, "user 'nobody' does not exist", pg.NoDataFound),
+        ({"user_id": None, "reviewed_by": "nobody"}, NotFoundError, "user 'nobody' does not exist", pg.NoDataFound),
+        ({"created_at": datetime(2026, 1, 1)}, InvalidValueError, "created_at must carry a time zone", None),
+        ({"reviewed_at": datetime(2026, 1, 1)}, InvalidValueError, "reviewed_at must carry a time zone", None),
+        ({"reply": "a\0"}, InvalidValueError, "reply", None),
+        ({"implemented_version_id": "v1"}, InvalidValueError, "implemented_version_id 'v1'", pg.CheckViolation),
+        (
+            {"implemented_version_id": "version of s2", "status": "implemented"},
+            NotFoundError,
+            "version 'version of s2' does not exist",
+            pg.NoDataFound,
+        ),
+    ):
+        with refused(addresses, error, message, cause=cause):
+            acme.execute(feedback.submit_feedback(replace(good, **wrong)))
 
 
 def test_feedback_is_anonymous_from_the_web_and_has_an_id_unless_said_otherwise(acme: Api) -> None:
@@ -260,9 +326,59 @@ def test_a_review_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> 
         acme.execute(feedback.review_feedback(id, "accepted", "u1", notes="a\0"))
 
 
-def test_a_review_without_a_status_is_refused(acme: Api) -> None:
-    with pytest.raises(InvalidValueError, match="status"):
-        acme.execute(feedback.review_feedback(in_status(acme, "pending"), None, "u1"))  # type: ignore[arg-type]
+def test_a_review_without_any_change_is_refused(addresses: Addresses, acme: Api) -> None:
+    id = in_status(acme, "pending")
+    with refused(addresses, InvalidValueError, "status may be None only with notes, a reply"):
+        acme.execute(feedback.review_feedback(id, None, "u1"))
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_reply_and_notes_need_no_change_of_status(addresses: Addresses, acme: Api, status: str) -> None:
+    id = in_status(acme, status)
+    notes = None if status == "pending" else "before"
+    rows(addresses.admin, "UPDATE skill_feedback SET reviewed_at = %s RETURNING 1", LONG_AGO)
+    replied = acme.execute(feedback.review_feedback(id, None, "u3", reply="thanks"))
+    assert (replied.status, replied.reply, replied.review_notes) == (status, "thanks", notes)
+    assert replied.reviewed_by == "u3"
+    assert replied.reviewed_at > LONG_AGO
+    noted = acme.execute(feedback.review_feedback(id, None, "u1", notes="after"))
+    assert (noted.status, noted.reply, noted.review_notes, noted.reviewed_by) == (status, "thanks", "after", "u1")
+    again = acme.execute(feedback.review_feedback(id, None, "u1", reply="done"))
+    assert (again.reply, again.review_notes) == ("done", "after")
+    with refused(addresses, NotFoundError, "user 'nobody' does not exist", cause=pg.NoDataFound):
+        acme.execute(feedback.review_feedback(id, None, "nobody", reply="thanks"))
+    with refused(addresses, NotFoundError, "feedback 'f0' does not exist", cause=pg.NoDataFound):
+        acme.execute(feedback.review_feedback("f0", None, "u1", reply="thanks"))
+
+
+def test_a_change_of_status_replaces_the_notes_and_keeps_the_reply(acme: Api) -> None:
+    id = in_status(acme, "pending")
+    accepted = acme.execute(feedback.review_feedback(id, "accepted", "u1", notes="good", reply="soon"))
+    assert (accepted.status, accepted.review_notes, accepted.reply) == ("accepted", "good", "soon")
+    done = acme.execute(feedback.review_feedback(id, "implemented", "u1"))
+    assert (done.status, done.review_notes, done.reply) == ("implemented", None, "soon")
+
+
+def test_an_implemented_suggestion_names_a_version_of_its_skill(addresses: Addresses, acme: Api) -> None:
+    published(acme, "s1", "v1")
+    published(acme, "s2", "version of s2")
+    id = in_status(acme, "accepted")
+    for version in ("missing", "version of s2"):
+        with refused(addresses, NotFoundError, f"version '{version}' does not exist", cause=pg.NoDataFound):
+            acme.execute(feedback.review_feedback(id, "implemented", "u1", implemented_version_id=version))
+    for status in (None, "dismissed"):
+        with refused(addresses, InvalidValueError, "implemented_version_id 'v1'", cause=pg.CheckViolation):
+            acme.execute(feedback.review_feedback(id, status, "u1", implemented_version_id="v1"))
+    done = acme.execute(feedback.review_feedback(id, "implemented", "u1", implemented_version_id="v1"))
+    assert (done.status, done.implemented_version_id) == ("implemented", "v1")
+    replied = acme.execute(feedback.review_feedback(id, None, "u1", reply="done"))
+    assert replied.implemented_version_id == "v1"
+    # It may be named later, and corrected.
+    other = in_status(acme, "implemented")
+    named = acme.execute(feedback.review_feedback(other, None, "u1", implemented_version_id="v1"))
+    assert (named.status, named.implemented_version_id) == ("implemented", "v1")
+    assert acme.execute(skills.delete_skill("s1")) is True
+    assert rows(addresses.admin, "SELECT id FROM skill_feedback") == []
 
 
 # Lists
@@ -355,6 +471,173 @@ def test_a_limit_below_one_and_a_cursor_that_is_none_are_refused(addresses: Addr
             acme.execute(feedback.list_feedback("s1", after=cursor))
 
 
+Lister = Callable[..., Statement[Page[Any]]]
+
+
+def pages(tenant: Api, listed: Lister, limit: int) -> list[Any]:
+    """All rows, page by page."""
+    found: list[Any] = []
+    page = tenant.execute(listed(limit=limit))
+    while page.after is not None:
+        assert len(page.items) == limit
+        found += page.items
+        page = tenant.execute(listed(limit=limit, after=page.after))
+    assert page.items
+    return [*found, *page.items]
+
+
+def test_the_queue_has_the_oldest_of_all_skills_first_page_by_page(addresses: Addresses, acme: Api) -> None:
+    for number in range(1, 8):
+        skill = f"s{1 + number % 2}"
+        submitted(acme, TYPES[number % 3], id=f"f{number}", skill_id=skill, user_id="u1" if number < 4 else None)
+    for status in ("accepted", "implemented"):
+        in_status(acme, status)
+    # Three items share a millisecond, and two share another. Their ids decide the order.
+    rows(
+        addresses.admin,
+        "UPDATE skill_feedback SET created_at = CASE "
+        "WHEN id IN ('f2', 'f3', 'f6') THEN timestamptz '2026-01-02 00:00:00.123Z' "
+        "WHEN id IN ('f1', 'f7') THEN '2026-01-01Z' WHEN id = 'f4' THEN '2026-01-03Z' "
+        "ELSE '2025-01-01Z' END WHERE status = 'pending' RETURNING 1",
+    )
+    whole = ["f5", "f1", "f7", "f2", "f3", "f6", "f4"]
+    for limit in (1, 2, 3, 4, 6, 7, 8):
+        assert [f.id for f in pages(acme, feedback.list_feedback_queue, limit)] == whole
+        one_type = partial(feedback.list_feedback_queue, feedback_type="thumbs_down")
+        assert [f.id for f in pages(acme, one_type, limit)] == ["f1", "f7", "f4"]
+    items = {f.id: f for f in acme.execute(feedback.list_feedback_queue()).items}
+    for id, user in (("f2", "U1"), ("f5", None)):
+        (stored,) = [f for s in ("s1", "s2") for f in acme.execute(feedback.list_feedback(s)).items if f.id == id]
+        plain = SkillFeedback(**{name: getattr(stored, name) for name in SkillFeedback.__slots__})
+        assert items[id] == acme.execute(feedback.get_feedback(id)) == with_skill(plain, user)
+    acme.execute(feedback.review_feedback("f5", "accepted", "u3"))
+    assert [f.id for f in acme.execute(feedback.list_feedback_queue()).items] == whole[1:]
+    accepted = acme.execute(feedback.list_feedback_queue(status="accepted")).items
+    assert accepted[0].reviewer_name == "U3"
+    assert [(f.id == "f5", f.status) for f in accepted] == [(True, "accepted"), (False, "accepted")]
+    nothing: Page[Any] = Page(items=[], after=None)
+    assert acme.execute(
+        feedback.list_feedback_queue(status="dismissed"),
+        feedback.list_feedback_queue(status="unknown"),
+        feedback.list_feedback_queue(feedback_type="unknown"),
+        feedback.list_feedback_queue(feedback_type="bug_report"),
+    ) == (nothing, nothing, nothing, nothing)
+    with refused(addresses, InvalidValueError, "status must be a str, not None"):
+        acme.execute(feedback.list_feedback_queue(status=None))  # type: ignore[arg-type]
+
+
+def test_the_feedback_of_a_user_is_listed_newest_first_page_by_page(addresses: Addresses, acme: Api) -> None:
+    for number in range(1, 8):
+        submitted(acme, TYPES[number % 3], id=f"f{number}", skill_id=f"s{1 + number % 2}", user_id="u1")
+    submitted(acme, id="of another", user_id="u2")
+    submitted(acme, id="of nobody")
+    rows(
+        addresses.admin,
+        "UPDATE skill_feedback SET created_at = CASE "
+        "WHEN id IN ('f2', 'f3', 'f6') THEN timestamptz '2026-01-02 00:00:00.123Z' "
+        "WHEN id IN ('f1', 'f7') THEN '2026-01-01Z' WHEN id = 'f4' THEN '2026-01-03Z' "
+        "ELSE '2025-01-01Z' END RETURNING 1",
+    )
+    acme.execute(feedback.review_feedback("f4", "accepted", "u2", reply="thanks"))
+    for limit in (1, 2, 3, 4, 6, 7, 8):
+        found = pages(acme, partial(feedback.list_user_feedback, "u1"), limit)
+        assert [f.id for f in found] == ["f4", "f6", "f3", "f2", "f7", "f1", "f5"]
+    assert (found[0].reply, found[0].user_name, found[0].reviewer_name) == ("thanks", "U1", "U2")
+    assert found[0] == acme.execute(feedback.get_feedback("f4"))
+    assert acme.execute(feedback.list_user_feedback("nobody")) == Page(items=[], after=None)
+    acme.execute(users.delete_user("u1"))
+    assert acme.execute(feedback.list_user_feedback("u1")) == Page(items=[], after=None)
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        feedback.list_feedback_queue,
+        partial(feedback.list_user_feedback, "u1"),
+        partial(feedback.list_training_examples, "s1"),
+    ],
+    ids=["queue", "user", "training examples"],
+)
+def test_the_new_lists_refuse_a_limit_below_one_and_a_cursor_that_is_none(
+    addresses: Addresses, acme: Api, listed: Lister
+) -> None:
+    for limit in (0, -1):
+        with refused(addresses, InvalidValueError, f"limit must be at least 1, not {limit}"):
+            acme.execute(listed(limit=limit))
+    with refused(addresses, InvalidValueError, "after", "'garbage'"):
+        acme.execute(listed(after="garbage"))
+
+
+def test_the_stats_of_a_skill_count_by_type_and_status_within_the_days(addresses: Addresses, acme: Api) -> None:
+    assert acme.execute(feedback.get_feedback_stats("missing")) is None
+    empty = FeedbackStats(
+        skill_id="s1",
+        total_feedback=0,
+        thumbs_up_count=0,
+        thumbs_down_count=0,
+        suggestion_count=0,
+        training_example_count=0,
+        bug_report_count=0,
+        pending_count=0,
+        accepted_count=0,
+        dismissed_count=0,
+        implemented_count=0,
+        oldest_pending_at=None,
+        positive_feedback_pct=None,
+        average_sentiment=None,
+        average_quality_score=None,
+    )
+    assert acme.execute(feedback.get_feedback_stats("s1")) == empty
+    now = datetime.now(UTC)
+
+    def ago(days: int) -> datetime:
+        return (now - timedelta(days=days)).replace(microsecond=0)
+
+    given: list[tuple[str, str, int, dict[str, Any]]] = [
+        ("thumbs_up", "pending", 3, {}),
+        ("thumbs_up", "accepted", 3, {"quality_score": 10}),
+        ("thumbs_down", "pending", 9, {"quality_score": 7}),
+        ("suggestion", "implemented", 1, {"quality_score": 8}),
+        ("training_example", "dismissed", 1, {}),
+        ("bug_report", "pending", 1, {"sentiment": 0}),
+        ("bug_report", "pending", 11, {"sentiment": -1, "quality_score": 1}),
+    ]
+    for number, (type_, status, days, more) in enumerate(given):
+        submitted(acme, type_, id=f"f{number}", status=status, created_at=ago(days), **more)
+        submitted(acme, type_, skill_id="s2", status=status)
+    expected = FeedbackStats(
+        skill_id="s1",
+        total_feedback=6,
+        thumbs_up_count=2,
+        thumbs_down_count=1,
+        suggestion_count=1,
+        training_example_count=1,
+        bug_report_count=1,
+        pending_count=3,
+        accepted_count=1,
+        dismissed_count=1,
+        implemented_count=1,
+        oldest_pending_at=ago(9),
+        positive_feedback_pct=67,
+        average_sentiment=25,
+        average_quality_score=833,
+    )
+    assert acme.execute(feedback.get_feedback_stats("s1", days=10)) == expected
+    assert acme.execute(feedback.get_feedback_stats("s1", 8)).total_feedback == 5
+    assert acme.execute(feedback.get_feedback_stats("s1")).total_feedback == 7
+    for days, message in ((0, "days must be at least 1"), (36_526, "days must be at most 36525")):
+        with refused(addresses, InvalidValueError, message):
+            acme.execute(feedback.get_feedback_stats("s1", days))
+
+
+def test_the_averages_of_the_stats_round_half_up_below_zero_too(acme: Api) -> None:
+    for given, expected in (((1, 0, 0, 0, 0, 0, 0, 0), 13), ((-1, 0, 0, 0, 0, 0, 0, 0), -12), ((-1, -1, 0), -67)):
+        skill = new_skill(acme, f"skill {expected}").id
+        for sentiment in given:
+            submitted(acme, skill_id=skill, sentiment=sentiment)
+        assert acme.execute(feedback.get_feedback_stats(skill)).average_sentiment == expected
+
+
 def test_feedback_since_is_counted_strictly_after_a_time_of_any_zone(addresses: Addresses, acme: Api) -> None:
     for number in range(3):
         submitted(acme, TYPES[number], id=f"f{number}")
@@ -402,10 +685,16 @@ def test_training_examples_are_the_accepted_ones_with_input_and_expected_output(
         submitted(acme, "training_example", id=id, **texts)
         acme.execute(feedback.review_feedback(id, "accepted", "u1"))
     rows(addresses.admin, "UPDATE skill_feedback SET created_at = %s WHERE id = 'first' RETURNING 1", LONG_AGO)
-    found = acme.execute(feedback.list_training_examples("s1"))
+    found = acme.execute(feedback.list_training_examples("s1")).items
     assert [f.id for f in found] == ["first", "accepted training_example", "empty"]
     assert (found[0].example_input, found[0].expected_output, found[0].reviewed_by) == ("in", "out", "u1")
-    assert acme.execute(feedback.list_training_examples("s2"), feedback.list_training_examples("missing")) == ([], [])
+    for limit in (1, 2, 3, 4):
+        assert pages(acme, partial(feedback.list_training_examples, "s1"), limit) == found
+    nothing: Page[Any] = Page(items=[], after=None)
+    assert acme.execute(feedback.list_training_examples("s2"), feedback.list_training_examples("missing")) == (
+        nothing,
+        nothing,
+    )
 
 
 # Other tenants, deletions, drift
@@ -420,12 +709,17 @@ def test_another_tenant_sees_and_changes_no_feedback(
     published(acme, "s1", "v1")
     globex = api("globex")
     new = NewSkillFeedback(skill_id="s1", feedback_type="thumbs_up")
+    nothing: Page[Any] = Page(items=[], after=None)
     before = contents(addresses.admin)
     assert globex.execute(
         feedback.list_feedback("s1"),
         feedback.count_feedback_since("s1", LONG_AGO),
         feedback.list_training_examples("s1"),
-    ) == (Page(items=[], after=None), 0, [])
+        feedback.list_feedback_queue(status="accepted"),
+        feedback.list_user_feedback("u1"),
+        feedback.get_feedback("f1"),
+        feedback.get_feedback_stats("s1"),
+    ) == (nothing, 0, nothing, nothing, nothing, None, None)
     assert contents(addresses.admin) == before
     with refused(addresses, NotFoundError, "skill 's1' does not exist", cause=pg.NoDataFound):
         globex.execute(feedback.submit_feedback(new))
@@ -572,7 +866,8 @@ def test_a_review_that_reads_the_status_first_is_found_out(race: Race) -> None:
         with race.acme.transaction() as tx:
             (read,) = (f.status for f in tx.execute(feedback.list_feedback("s0", limit=300)).items if f.id == id)
             right = feedback.review_feedback(id, status, user)
-            write = altered(right.steps[-1], ("AND CASE status", f"AND CASE '{read}'"))
+            present = (f"WHEN status = '{status}'" for status in ("pending", "accepted", "dismissed"))
+            write = altered(right.steps[-1], *((when, when.replace("status", f"'{read}'")) for when in present))
             return tx.execute(Statement(right.reader, write))
 
     assert_found_out(islice(reviewing_bursts(race, review), 100))
@@ -609,7 +904,10 @@ def writing_bursts(
 
         def item(dice: random.Random = dice, authors: list[str | None] = authors) -> NewSkillFeedback:
             return NewSkillFeedback(
-                skill_id=dice.choice(SKILLS), feedback_type=dice.choice(TYPES), user_id=dice.choice(authors)
+                skill_id=dice.choice(SKILLS),
+                feedback_type=dice.choice(TYPES),
+                user_id=dice.choice(authors),
+                reviewed_by=dice.choice([None, *authors]),
             )
 
         outcomes = race.execute(
@@ -633,7 +931,7 @@ def writing_bursts(
         for user in leaving:
             new_user(race.acme, user)
             race.acme.execute(
-                feedback.submit_feedback(replace(item(), user_id=user)),
+                feedback.submit_feedback(replace(item(), user_id=user, reviewed_by=None)),
                 tokens.record_token_measurement(replace(measurement(), user_id=user)),
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import unicodedata
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -50,7 +50,13 @@ def leaf(path: str, hint: Any, long: str = "") -> Any:
         return "x" * 256 if path == long else "a"
     if path in ("event.id", "events.id"):
         return str(UUID(int=0))
-    return {str: "text", int: 1, datetime: datetime(2026, 1, 1, tzinfo=UTC), date: date(2026, 1, 1)}.get(hint, LEFT_OUT)
+    return {
+        str: "text",
+        int: 1,
+        datetime: datetime(2026, 1, 1, tzinfo=UTC),
+        date: date(2026, 1, 1),
+        timedelta: timedelta(hours=1),
+    }.get(hint, LEFT_OUT)
 
 
 def ids(function: Function) -> list[str]:

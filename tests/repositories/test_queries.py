@@ -330,7 +330,7 @@ WRONG_COLUMNS = [
     ),
     ("views.get_user_views_for_skills", "*/ id, user_id, skill_id", "*/ id, user_id", "columns .*"),
     ("views.detect_changes", "v.last_viewed_at,", "s.metrics_updated_at AS last_viewed_at,", ".* may be NULL.*"),
-    ("ratings.list_ratings", "*/ id,", "*/ 1 AS id,", "id is integer, .*"),
+    ("ratings.get_rating", "*/ id,", "*/ 1 AS id,", "id is integer, .*"),
     ("skills.get_version_number", "*/ version", "*/ version::text", "version is text, .*"),
     ("skills.get_version_number", "*/ version", "*/ version, id", "2 columns, but one value"),
     ("metrics.increment_skill_uses", ") AS total_uses", ")::text AS total_uses", "total_uses is text, .*"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +13,8 @@ import pytest
 from psycopg import errors as pg
 
 from skilldb.errors import InvalidValueError, NotFoundError
-from skilldb.models import Page, Rating
-from skilldb.repositories import metrics, ratings, skills
+from skilldb.models import Page, Rating, RatingWithUser
+from skilldb.repositories import metrics, ratings, skills, users
 from tests.support.api import Api, new_skill, new_user
 from tests.support.database import contents, refused, rows
 from tests.support.server import Addresses
@@ -30,6 +31,10 @@ def acme(api: Callable[[str], Api]) -> Api:
     for skill in ("s1", "s2"):
         new_skill(tenant, skill)
     return tenant
+
+
+def named(rating: Rating, user_name: str | None) -> RatingWithUser:
+    return RatingWithUser(**asdict(rating), user_name=user_name)
 
 
 def average(tenant: Api, skill_id: str) -> tuple[int, int | None]:
@@ -56,9 +61,59 @@ def test_a_rating_is_returned_and_listed(acme: Api) -> None:
     bare = acme.execute(ratings.rate_skill("u1", "s2", 1))
     assert (bare.rating, bare.comment, bare.hours_saved_estimate) == (1, None, None)
     assert acme.execute(ratings.list_ratings("s1"), ratings.list_ratings("s2")) == (
-        Page(items=[full], after=None),
-        Page(items=[bare], after=None),
+        Page(items=[named(full, "U1")], after=None),
+        Page(items=[named(bare, "U1")], after=None),
     )
+    assert acme.execute(ratings.get_rating("u1", "s1"), ratings.get_rating("u1", "s2")) == (full, bare)
+    for user, skill in (("u2", "s1"), ("nobody", "s1"), ("u1", "missing")):
+        assert acme.execute(ratings.get_rating(user, skill)) is None
+
+
+def test_ratings_are_listed_with_names_and_without_one_user_if_asked(acme: Api) -> None:
+    acme.execute(users.create_user("nameless@example.com", id="nameless"))
+    found = {user: acme.execute(ratings.rate_skill(user, "s1", 3)) for user in ("u1", "u2", "nameless")}
+    names = {"u1": "U1", "u2": "U2", "nameless": None}
+    for left_out, listed in (
+        (None, {"u1", "u2", "nameless"}),
+        ("u2", {"u1", "nameless"}),
+        ("u3", {"u1", "u2", "nameless"}),
+        ("nobody", {"u1", "u2", "nameless"}),
+    ):
+        page = acme.execute(ratings.list_ratings("s1", except_user_id=left_out))
+        assert {r.user_id: r for r in page.items} == {user: named(found[user], names[user]) for user in listed}
+    first = acme.execute(ratings.list_ratings("s1", except_user_id="u2", limit=1))
+    second = acme.execute(ratings.list_ratings("s1", except_user_id="u2", limit=1, after=first.after))
+    assert {r.user_id for page in (first, second) for r in page.items} == {"u1", "nameless"}
+    assert second.after is None
+
+
+def test_ratings_of_another_system_keep_their_times_and_replace_no_later_one(addresses: Addresses, acme: Api) -> None:
+    given = LONG_AGO + timedelta(microseconds=123_999)
+    cut = LONG_AGO + timedelta(microseconds=123_000)
+    first = acme.execute(ratings.rate_skill("u1", "s1", 5, comment="first", created_at=given))
+    assert (first.rating, first.created_at, first.updated_at) == (5, cut, cut)
+    acme.execute(ratings.rate_skill("u2", "s1", 1))
+    assert average(acme, "s1") == (2, 300)
+
+    # The same time replaces, so that an import can be repeated. So does a later time.
+    again = acme.execute(ratings.rate_skill("u1", "s1", 4, created_at=given))
+    assert (again.id, again.rating, again.comment, again.created_at, again.updated_at) == (first.id, 4, None, cut, cut)
+    later = acme.execute(ratings.rate_skill("u1", "s1", 3, comment="later", created_at=given + timedelta(days=1)))
+    assert (later.rating, later.created_at, later.updated_at) == (3, cut, cut + timedelta(days=1))
+    assert average(acme, "s1") == (2, 200)
+
+    before = acme.execute(skills.get_skill("s1"))
+    assert acme.execute(ratings.rate_skill("u1", "s1", 1, created_at=given)) == later
+    assert acme.execute(ratings.get_rating("u1", "s1"), skills.get_skill("s1")) == (later, before)
+    assert average(acme, "s1") == (2, 200)
+
+    now = acme.execute(ratings.rate_skill("u1", "s1", 5))
+    assert (now.rating, now.created_at) == (5, cut)
+    assert now.updated_at > later.updated_at
+    rows(addresses.admin, "UPDATE ratings SET updated_at = '2999-01-01Z' RETURNING 1")
+    assert acme.execute(ratings.rate_skill("u1", "s1", 2)).rating == 2
+    with refused(addresses, InvalidValueError, "created_at must carry a time zone"):
+        acme.execute(ratings.rate_skill("u1", "s1", 3, created_at=datetime(2026, 1, 1)))
 
 
 def test_a_second_rating_replaces_all_of_the_first(addresses: Addresses, acme: Api) -> None:
@@ -184,10 +239,9 @@ def test_another_tenant_sees_and_changes_no_rating(addresses: Addresses, acme: A
     acme.execute(ratings.rate_skill("u1", "s1", 3))
     globex = api("globex")
     before = contents(addresses.admin)
-    assert globex.execute(ratings.list_ratings("s1"), ratings.delete_rating("u1", "s1")) == (
-        Page(items=[], after=None),
-        False,
-    )
+    assert globex.execute(
+        ratings.list_ratings("s1"), ratings.get_rating("u1", "s1"), ratings.delete_rating("u1", "s1")
+    ) == (Page(items=[], after=None), None, False)
     with refused(addresses, NotFoundError, "user 'u1' does not exist", cause=pg.NoDataFound):
         globex.execute(ratings.rate_skill("u1", "s1", 3))
     assert contents(addresses.admin) == before

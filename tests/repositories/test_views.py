@@ -74,8 +74,15 @@ def feedback(addresses: Addresses, skill_id: str) -> None:
 
 
 def whats_new(tenant: Api, user_id: str = "u1", **more: int) -> list[str]:
-    """The ids of what's new for the user."""
-    return [item.skill_id for item in tenant.execute(views.get_whats_new_for_user(user_id, **more))]
+    """The ids of what's new for the user. Their number, without a limit, must be the counted one."""
+    found, whole, counted = tenant.execute(
+        views.get_whats_new_for_user(user_id, **more),
+        views.get_whats_new_for_user(user_id, **more | {"limit": 1_000_000}),
+        views.count_whats_new(user_id, more.get("days", 30)),
+    )
+    assert counted == len(whole)
+    assert whole[: len(found)] == found
+    return [item.skill_id for item in found]
 
 
 # Recording
@@ -294,6 +301,34 @@ def test_whats_new_covers_the_last_days_newest_first_up_to_the_limit(addresses: 
             acme.execute(views.get_whats_new_for_user("u1", **wrong))
     with refused(addresses, InvalidValueError, "days", str(2**31)):
         whats_new(acme, days=2**31)
+    assert acme.execute(views.count_whats_new("u1"), views.count_whats_new("u1", days=60)) == (11, 12)
+    for days, message in ((0, "days must be at least 1"), (36_526, "days must be at most 36525")):
+        with refused(addresses, InvalidValueError, message):
+            acme.execute(views.count_whats_new("u1", days))
+
+
+def test_what_is_new_for_users_of_many_views_is_counted_as_it_is_listed(addresses: Addresses, acme: Api) -> None:
+    """From a thousand views on, the newest skills are read first: all of these days, or too many of them."""
+    rows(
+        addresses.admin,
+        "INSERT INTO skills (tenant_id, id, name, slug, description, category, status, updated_at, published_version) "
+        "SELECT 'acme', 'n' || n, 'N', 'n' || n, '', 'c', CASE WHEN n % 7 = 0 THEN 'draft' ELSE 'published' END, "
+        "now() - make_interval(hours => 12 + 24 * (n / 40)), 1 + n % 2 FROM generate_series(0, 2399) AS n RETURNING 1",
+    )
+    for user, share in (("u1", 2), ("u2", 3)):
+        rows(
+            addresses.admin,
+            "INSERT INTO user_skill_views (tenant_id, user_id, skill_id, last_viewed_at, last_viewed_version) "
+            "SELECT 'acme', %s, 'n' || n, now() - make_interval(days => n %% 50), 1 "
+            "FROM generate_series(0, 2399) AS n WHERE n %% 6 < %s OR n %% 11 = 0 RETURNING 1",
+            user,
+            share,
+        )
+    assert rows(addresses.admin, "SELECT count(*) > 1000 FROM user_skill_views GROUP BY user_id") == [(False,), (True,)]
+    for user in ("u1", "u2"):
+        # In 24 days 823 skills were published; in 30 more than a thousand.
+        numbers = [len(whats_new(acme, user, limit=10_000, days=days)) for days in (1, 24, 30, 60)]
+        assert numbers == sorted(set(numbers))
 
 
 @pytest.mark.parametrize("zone", ["America/New_York"], indirect=True)

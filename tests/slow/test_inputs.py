@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import is_dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from random import Random
 from typing import Any
@@ -87,6 +87,15 @@ OBJECTS: tuple[Any, ...] = (
     "{}",
     5,
 )
+LENGTHS: tuple[Any, ...] = (
+    timedelta(0),
+    timedelta(-1),
+    timedelta.min,
+    timedelta.max,
+    timedelta(microseconds=1),
+    5,
+    "1 day",
+)
 DATES: tuple[Any, ...] = (date(2, 1, 1), date(9998, 12, 31), date.min, date.max, TIMES[0], "2026-01-01", 5)
 LISTS: tuple[Any, ...] = ([], ["'"], ["%s", "{}"], [None], ["a\0"], [5], "text", 5)
 
@@ -95,7 +104,7 @@ def hostile(hint: Any) -> tuple[Any, ...]:
     return (
         OBJECTS
         if is_mapping(hint)
-        else {str: TEXTS, int: NUMBERS, bool: (0, "true"), datetime: TIMES, date: DATES}[hint]
+        else {str: TEXTS, int: NUMBERS, bool: (0, "true"), datetime: TIMES, date: DATES, timedelta: LENGTHS}[hint]
     )
 
 
@@ -112,6 +121,8 @@ def fits(path: str, hint: Any, value: Any) -> bool:
         return isinstance(value, str) and "\0" not in value and value.isprintable() | value.isascii() | _encodes(value)
     if hint is int:
         return type(value) is int
+    if hint is timedelta:
+        return isinstance(value, timedelta)
     if hint is date:
         return type(value) is date and 1 < value.year < 9999
     if hint is datetime:
@@ -167,9 +178,14 @@ def fit(path: str, hint: Any, required: bool) -> Any:
         return None if path == "id" and required is False and hint is None else known[name]
     if names_a_row(path):
         return A
-    return {str: "acme's own", int: 1, datetime: datetime(2026, 1, 1, tzinfo=UTC), date: date(2026, 1, 1), bool: False}[
-        hint
-    ]
+    return {
+        str: "acme's own",
+        int: 1,
+        datetime: datetime(2026, 1, 1, tzinfo=UTC),
+        date: date(2026, 1, 1),
+        timedelta: timedelta(hours=1),
+        bool: False,
+    }[hint]
 
 
 def parameters(name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -84,13 +84,16 @@ IDENTITY = {"id", "slug", "email"}
 
 
 # Required parameters that are neither ids nor fit for any value of their type.
-KNOWN = {"status": "accepted", "feedback_type": "suggestion", "content_hash": "0" * 64}
+KNOWN = {"status": None, "feedback_type": "suggestion", "content_hash": "0" * 64}
+# Optional parameters without which the ids of the same call are refused.
+NEEDED = {"feedback.status": "implemented"}
 SAMPLES: dict[Any, Any] = {
     str: "text",
     int: 1,
     bool: True,
     datetime: datetime.fromisoformat("2026-01-01T00:00:00Z"),
     date: date(2026, 1, 1),
+    timedelta: timedelta(hours=1),
 }
 
 
@@ -101,7 +104,7 @@ def naming(choose: Callable[[str], str]) -> Leaf:
         if names_a_row(path):
             return choose(path)
         if not required:
-            return LEFT_OUT
+            return NEEDED.get(path, LEFT_OUT)
         name = path.rpartition(".")[2]
         if name in KNOWN:
             return KNOWN[name]

@@ -141,6 +141,8 @@ def row(table: Table, *, tenant: str, id: str, parent: str, number: int = 1) -> 
             values[column.name] = column.choice or samples[column.type]
     if table.name == "tenants":
         values |= {"name": tenant, "slug": tenant}
+    if table.name == "skill_feedback":  # Only implemented feedback may refer to implemented_version_id.
+        values["status"] = "implemented"
     return values
 
 

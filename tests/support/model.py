@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -34,10 +34,13 @@ from skilldb.models import (
     BenchmarkRunWithResults,
     DailyCost,
     DailyUses,
+    FeedbackStats,
+    FeedbackWithSkill,
     FeedbackWithUsers,
     Horizon,
     MetricDrift,
     ModelComparison,
+    ModelRank,
     NewBenchmarkResult,
     NewBenchmarkRun,
     NewSkill,
@@ -48,6 +51,7 @@ from skilldb.models import (
     Page,
     PrunableRows,
     Rating,
+    RatingWithUser,
     RollupDrift,
     Skill,
     SkillChanges,
@@ -172,7 +176,7 @@ class Organisation:
         self.feedback: dict[str, SkillFeedback] = {}
         self.measurements: dict[str, TokenMeasurement] = {}
         self.runs: dict[str, BenchmarkRun] = {}
-        self.results: dict[tuple[str, str, int], NewBenchmarkResult] = {}
+        self.results: dict[tuple[str, str, int], BenchmarkResult] = {}
         # What is left of raw rows that are gone: pruned rows still count, and the trend counts those of deleted skills.
         self.horizon = Horizon(events_kept_from=None, measurements_kept_from=None)
         self.pruned_events: list[Event] = []
@@ -357,16 +361,18 @@ class Organisation:
         ]
         return self.page([(skill.updated_at, skill.id, skill) for skill in found], limit, after)
 
-    def page(self, rows: list[tuple[datetime, str, Row]], limit: int, after: str | None) -> Page[Row]:
-        """The rows after the cursor, latest first."""
+    def page(
+        self, rows: list[tuple[datetime, str, Row]], limit: int, after: str | None, *, oldest_first: bool = False
+    ) -> Page[Row]:
+        """The rows after the cursor, latest first unless told otherwise."""
         try:
             time, id = paging.decode(after)  # Cursors are opaque.
         except InvalidValueError:
             raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
         refuse((not 1 <= limit < 2**63 - 1, InvalidValueError, "limit"))
-        rows = sorted(rows, key=lambda row: row[:2], reverse=True)
+        rows = sorted(rows, key=lambda row: row[:2], reverse=not oldest_first)
         if time is not None and id is not None:
-            rows = [row for row in rows if row[:2] < (time, id)]
+            rows = [row for row in rows if (row[:2] > (time, id) if oldest_first else row[:2] < (time, id))]
         more = paging.encode(*rows[limit - 1][:2]) if len(rows) > limit else None
         return Page(items=[row for _, _, row in rows[:limit]], after=more)
 
@@ -605,6 +611,7 @@ class Organisation:
         *,
         comment: str | None = None,
         hours_saved_estimate: int | None = None,
+        created_at: datetime | None = None,
     ) -> Rating:
         refuse(
             self.no_user(user_id),
@@ -613,6 +620,9 @@ class Organisation:
             *outside(0, hours_saved_estimate=hours_saved_estimate),
         )
         former = self.ratings.get((user_id, skill_id))
+        rated_at = to_millisecond(created_at or self.now)
+        if former and created_at is not None and rated_at < former.updated_at:
+            return former
         found = self.ratings[user_id, skill_id] = Rating(
             id=former.id if former else self.new_id,
             skill_id=skill_id,
@@ -620,8 +630,8 @@ class Organisation:
             rating=rating,
             comment=comment,
             hours_saved_estimate=hours_saved_estimate,
-            created_at=former.created_at if former else self.now,
-            updated_at=max(former.updated_at, self.now) if former else self.now,
+            created_at=former.created_at if former else rated_at,
+            updated_at=max(former.updated_at, rated_at) if former else rated_at,
         )
         self.count(skill_id)
         return found
@@ -632,9 +642,21 @@ class Organisation:
         self.count(skill_id)
         return True
 
-    def list_ratings(self, skill_id: str, *, limit: int = 50, after: str | None = None) -> Page[Rating]:
-        found = [(r.updated_at, r.id, r) for r in self.ratings.values() if r.skill_id == skill_id]
-        return self.page(found, limit, after)
+    def get_rating(self, user_id: str, skill_id: str) -> Rating | None:
+        return self.ratings.get((user_id, skill_id))
+
+    def list_ratings(
+        self, skill_id: str, *, except_user_id: str | None = None, limit: int = 50, after: str | None = None
+    ) -> Page[RatingWithUser]:
+        found = [
+            RatingWithUser(
+                **{field: getattr(rating, field) for field in Rating.__slots__},
+                user_name=self.users[rating.user_id].name,
+            )
+            for rating in self.ratings.values()
+            if rating.skill_id == skill_id and rating.user_id != except_user_id
+        ]
+        return self.page([(rating.updated_at, rating.id, rating) for rating in found], limit, after)
 
     # Views.
 
@@ -703,6 +725,9 @@ class Organisation:
             for skill, view in sorted(changed, key=lambda item: (item[0].updated_at, item[0].id), reverse=True)[:limit]
         ]
 
+    def count_whats_new(self, user_id: str, days: int = 30) -> int:
+        return len(self.get_whats_new_for_user(user_id, limit=10**9, days=days))
+
     def detect_changes(self, user_id: str, skill_id: str) -> SkillChanges | None:
         view = self.views.get((user_id, skill_id))
         if view is None:
@@ -730,8 +755,16 @@ class Organisation:
         refuse(
             *unlike(id=feedback.id),
             self.no_user(feedback.user_id),
+            self.no_user(feedback.reviewed_by),
             self.no_skill(feedback.skill_id),
             self.no_version(feedback.skill_id, feedback.skill_version_id),
+            self.no_version(feedback.skill_id, feedback.implemented_version_id),
+            (feedback.status not in REVIEWS, InvalidValueError, "status"),
+            (
+                feedback.implemented_version_id is not None and feedback.status != "implemented",
+                InvalidValueError,
+                "implemented_version_id",
+            ),
             (feedback.feedback_type not in FEEDBACK_TYPES, InvalidValueError, "feedback_type"),
             (feedback.sentiment not in (None, -1, 0, 1), InvalidValueError, "sentiment"),
             (feedback.quality_score not in (None, *range(1, 11)), InvalidValueError, "quality_score"),
@@ -741,31 +774,80 @@ class Organisation:
         added = SkillFeedback(
             **{field: getattr(feedback, field) for field in feedback.__slots__}
             | {"sentiment": sentiment}
-            | {"id": self.named(feedback.id)},
-            status="pending",
-            reviewed_by=None,
-            reviewed_at=None,
-            review_notes=None,
-            created_at=self.now,
+            | {
+                "id": self.named(feedback.id),
+                "created_at": to_millisecond(feedback.created_at or self.now),
+                "reviewed_at": None if feedback.reviewed_at is None else to_millisecond(feedback.reviewed_at),
+            },
         )
         self.feedback[added.id] = added
         self.count(feedback.skill_id)
         return added
 
     def review_feedback(
-        self, feedback_id: str, status: str, reviewed_by: str, *, notes: str | None = None
+        self,
+        feedback_id: str,
+        status: str | None,
+        reviewed_by: str,
+        *,
+        notes: str | None = None,
+        reply: str | None = None,
+        implemented_version_id: str | None = None,
     ) -> SkillFeedback:
+        nothing = notes is None and reply is None and implemented_version_id is None
+        unknown = status is not None and status not in REVIEWS
+        found = self.feedback.get(feedback_id)
         refuse(
             self.no_user(reviewed_by),
-            (feedback_id not in self.feedback, NotFoundError, f"feedback '{feedback_id[:100]}'"),
-            (status not in REVIEWS, InvalidValueError, "status"),
+            (found is None, NotFoundError, f"feedback '{feedback_id[:100]}'"),
+            (unknown or (status is None and nothing), InvalidValueError, "status"),
+            (unknown and implemented_version_id is not None, InvalidValueError, "implemented_version_id"),
+            *([self.no_version(found.skill_id, implemented_version_id)] if found else []),
         )
         feedback = self.feedback[feedback_id]
-        refuse((status not in REVIEWS[feedback.status], InvalidTransitionError, f"is {feedback.status}"))
+        becomes = feedback.status if status is None else status
+        refuse(
+            (
+                status is not None and status not in REVIEWS[feedback.status],
+                InvalidTransitionError,
+                f"is {feedback.status}",
+            ),
+            (
+                implemented_version_id is not None and becomes != "implemented",
+                InvalidValueError,
+                "implemented_version_id",
+            ),
+        )
         self.feedback[feedback_id] = replace(
-            feedback, status=status, reviewed_by=reviewed_by, reviewed_at=self.now, review_notes=notes
+            feedback,
+            status=becomes,
+            reviewed_by=reviewed_by,
+            reviewed_at=self.now,
+            review_notes=feedback.review_notes if status is None and notes is None else notes,
+            reply=feedback.reply if reply is None else reply,
+            implemented_version_id=(
+                feedback.implemented_version_id if implemented_version_id is None else implemented_version_id
+            ),
         )
         return self.feedback[feedback_id]
+
+    def with_users(self, feedback: SkillFeedback) -> FeedbackWithUsers:
+        return FeedbackWithUsers(
+            **{field: getattr(feedback, field) for field in SkillFeedback.__slots__},
+            user_name=self.users[feedback.user_id].name if feedback.user_id else None,
+            reviewer_name=self.users[feedback.reviewed_by].name if feedback.reviewed_by else None,
+        )
+
+    def with_skill(self, feedback: SkillFeedback) -> FeedbackWithSkill:
+        named, skill = self.with_users(feedback), self.skills[feedback.skill_id]
+        return FeedbackWithSkill(
+            **{field: getattr(named, field) for field in (*SkillFeedback.__slots__, *FeedbackWithUsers.__slots__)},
+            skill_name=skill.name,
+            skill_slug=skill.slug,
+        )
+
+    def get_feedback(self, feedback_id: str) -> FeedbackWithSkill | None:
+        return self.with_skill(self.feedback[feedback_id]) if feedback_id in self.feedback else None
 
     def list_feedback(
         self,
@@ -777,11 +859,7 @@ class Organisation:
         after: str | None = None,
     ) -> Page[FeedbackWithUsers]:
         found = [
-            FeedbackWithUsers(
-                **{field: getattr(feedback, field) for field in SkillFeedback.__slots__},
-                user_name=self.users[feedback.user_id].name if feedback.user_id else None,
-                reviewer_name=self.users[feedback.reviewed_by].name if feedback.reviewed_by else None,
-            )
+            self.with_users(feedback)
             for feedback in self.feedback.values()
             if feedback.skill_id == skill_id
             if feedback_type in (None, feedback.feedback_type) and status in (None, feedback.status)
@@ -791,7 +869,60 @@ class Organisation:
     def count_feedback_since(self, skill_id: str, since: datetime) -> int:
         return sum(f.skill_id == skill_id and f.created_at > since for f in self.feedback.values())
 
-    def list_training_examples(self, skill_id: str) -> list[SkillFeedback]:
+    def list_feedback_queue(
+        self, *, status: str = "pending", feedback_type: str | None = None, limit: int = 50, after: str | None = None
+    ) -> Page[FeedbackWithSkill]:
+        refuse((status is None, InvalidValueError, "status"))
+        found = [
+            (feedback.created_at, feedback.id, self.with_skill(feedback))
+            for feedback in self.feedback.values()
+            if feedback.status == status and feedback_type in (None, feedback.feedback_type)
+        ]
+        return self.page(found, limit, after, oldest_first=True)
+
+    def list_user_feedback(self, user_id: str, *, limit: int = 50, after: str | None = None) -> Page[FeedbackWithSkill]:
+        found = [
+            (feedback.created_at, feedback.id, self.with_skill(feedback))
+            for feedback in self.feedback.values()
+            if feedback.user_id == user_id
+        ]
+        return self.page(found, limit, after)
+
+    def get_feedback_stats(self, skill_id: str, days: int = 30) -> FeedbackStats | None:
+        refuse((not 1 <= days <= 36_525, InvalidValueError, "days"))
+        if skill_id not in self.skills:
+            return None
+        since = self.instant - timedelta(days=days)
+        found = [f for f in self.feedback.values() if f.skill_id == skill_id and f.created_at >= since]
+        types, statuses = Counter(f.feedback_type for f in found), Counter(f.status for f in found)
+
+        def percent(numbers: list[int]) -> int | None:
+            average = mean(numbers)
+            return rounded(None if average is None else average * 100)
+
+        return FeedbackStats(
+            skill_id=skill_id,
+            total_feedback=len(found),
+            thumbs_up_count=types["thumbs_up"],
+            thumbs_down_count=types["thumbs_down"],
+            suggestion_count=types["suggestion"],
+            training_example_count=types["training_example"],
+            bug_report_count=types["bug_report"],
+            pending_count=statuses["pending"],
+            accepted_count=statuses["accepted"],
+            dismissed_count=statuses["dismissed"],
+            implemented_count=statuses["implemented"],
+            oldest_pending_at=min((f.created_at for f in found if f.status == "pending"), default=None),
+            positive_feedback_pct=percent(
+                [int(f.feedback_type == "thumbs_up") for f in found if f.feedback_type in THUMBS]
+            ),
+            average_sentiment=percent([f.sentiment for f in found if f.sentiment is not None]),
+            average_quality_score=percent([f.quality_score for f in found if f.quality_score is not None]),
+        )
+
+    def list_training_examples(
+        self, skill_id: str, *, limit: int = 50, after: str | None = None
+    ) -> Page[SkillFeedback]:
         found = [
             feedback
             for feedback in self.feedback.values()
@@ -799,7 +930,7 @@ class Organisation:
             and (feedback.feedback_type, feedback.status) == ("training_example", "accepted")
             and None not in (feedback.example_input, feedback.expected_output)
         ]
-        return sorted(found, key=lambda feedback: (feedback.created_at, feedback.id))
+        return self.page([(f.created_at, f.id, f) for f in found], limit, after, oldest_first=True)
 
     # Token cost.
 
@@ -876,6 +1007,7 @@ class Organisation:
             skill_version_id=run.skill_version_id,
             triggered_by=run.triggered_by,
             status="pending",
+            worker=None,
             models=list(run.models),
             best_model=None,
             best_quality_score=None,
@@ -883,34 +1015,67 @@ class Organisation:
             cheapest_cost_microcents=None,
             started_at=None,
             completed_at=None,
-            created_at=self.now,
+            created_at=to_millisecond(run.created_at or self.now),
         )
         self.runs[added.id] = added
         return added
 
-    def move(self, run_id: str, *allowed: str, **changes: Any) -> BenchmarkRun:
+    def move(self, run_id: str, *allowed: str, of: str | None = None, **changes: Any) -> BenchmarkRun:
+        """Change a run. `of`: the worker that must still have it."""
         refuse(self.no_run(run_id))
         run = self.runs[run_id]
-        refuse((run.status not in allowed, InvalidTransitionError, f"is {run.status}"))
+        lost = of is not None and run.worker != of
+        refuse((run.status not in allowed or lost, InvalidTransitionError, f"is {run.status}"))
         self.runs[run_id] = replace(run, **changes)
         return self.runs[run_id]
 
-    def start_benchmark_run(self, run_id: str) -> BenchmarkRun:
-        return self.move(run_id, "pending", status="running", started_at=self.now)
+    def claim_benchmark_run(self, worker: str) -> BenchmarkRun | None:
+        pending = [(run.created_at, run.id) for run in self.runs.values() if run.status == "pending"]
+        return self.start_benchmark_run(min(pending)[1], worker=worker) if pending else None
 
-    def record_benchmark_results(self, run_id: str, results: Iterable[NewBenchmarkResult]) -> int:
+    def requeue_stale_runs(self, older_than: timedelta) -> int:
+        refuse((not timedelta(0) <= older_than <= 36_525 * DAY, InvalidValueError, "older_than"))
+        stale = [
+            run
+            for run in self.runs.values()
+            if run.status == "running" and run.started_at is not None and run.started_at <= self.instant - older_than
+        ]
+        for run in stale:
+            self.runs[run.id] = replace(run, status="pending", worker=None, started_at=None)
+            self.results = {key: result for key, result in self.results.items() if key[0] != run.id}
+        return len(stale)
+
+    def start_benchmark_run(
+        self, run_id: str, *, worker: str | None = None, started_at: datetime | None = None
+    ) -> BenchmarkRun:
+        started_at = to_millisecond(started_at or self.now)
+        return self.move(run_id, "pending", status="running", worker=worker, started_at=started_at)
+
+    def record_benchmark_results(
+        self, run_id: str, results: Iterable[NewBenchmarkResult], *, worker: str | None = None
+    ) -> int:
         results = list(results)
         refuse(
             *(reason for r in results for reason in (*unlikely(r), *outside(0, test_case_index=r.test_case_index))),
             *(((r.quality_score or 0) not in range(101), InvalidValueError, "quality_score") for r in results),
             self.no_run(run_id),
         )
-        models = self.move(run_id, "running").models
+        models = self.move(run_id, "running", of=worker).models
         refuse(*((r.model_name not in models, InvalidValueError, f"model '{r.model_name[:100]}'") for r in results))
-        self.results |= {(run_id, r.model_name, r.test_case_index): r for r in results}
-        return len({(r.model_name, r.test_case_index) for r in results})
+        cases = {(run_id, r.model_name, r.test_case_index): r for r in results}
+        for case, r in cases.items():
+            first = self.results.get(case)
+            self.results[case] = BenchmarkResult(
+                **{field: getattr(r, field) for field in NewBenchmarkResult.__slots__}
+                | {"created_at": first.created_at if first else to_millisecond(r.created_at or self.now)},
+                id=ANY,
+                benchmark_run_id=run_id,
+            )
+        return len(cases)
 
-    def complete_benchmark_run(self, run_id: str) -> BenchmarkRun:
+    def complete_benchmark_run(
+        self, run_id: str, *, worker: str | None = None, completed_at: datetime | None = None
+    ) -> BenchmarkRun:
         refuse(self.no_run(run_id))
         ranked = self.ranked(run_id)
         judged = [(name, quality) for name, quality, _ in ranked if quality is not None]
@@ -920,62 +1085,86 @@ class Organisation:
         return self.move(
             run_id,
             "running",
+            of=worker,
             status="completed",
-            completed_at=self.now,
+            completed_at=to_millisecond(completed_at or self.now),
             best_model=best_model,
             best_quality_score=rounded(best),
             cheapest_model=cheapest_model,
             cheapest_cost_microcents=rounded(cost),
         )
 
-    def of(self, run_id: str, model: str, field: str) -> list[int]:
-        """The values of a field over a model's cases, without missing ones."""
-        found = [getattr(r, field) for (run, name, _), r in self.results.items() if (run, name) == (run_id, model)]
+    def of(self, runs: Collection[str], model: str, field: str) -> list[int]:
+        """The values of a field over a model's cases in these runs, without missing ones."""
+        found = [getattr(r, field) for (run, name, _), r in self.results.items() if run in runs and name == model]
         return [value for value in found if value is not None]
 
-    def ranked(self, run_id: str) -> list[tuple[str, Fraction | None, Fraction | None]]:
-        """The models with results, with their mean quality and mean cost, best first."""
-        models = {model for run, model, _ in self.results if run == run_id}
+    def ranked(self, *runs: str) -> list[tuple[str, Fraction | None, Fraction | None]]:
+        """The models with results in these runs, with their mean quality and mean cost, best first."""
+        models = {model for run, model, _ in self.results if run in runs}
         means = [
-            (model, mean(self.of(run_id, model, "quality_score")), mean(self.of(run_id, model, COST)))
-            for model in models
+            (model, mean(self.of(runs, model, "quality_score")), mean(self.of(runs, model, COST))) for model in models
         ]
         return sorted(means, key=lambda m: (m[1] is None, -(m[1] or 0), m[2] is None, m[2] or 0, m[0]))
 
-    def fail_benchmark_run(self, run_id: str) -> BenchmarkRun:
-        return self.move(run_id, "pending", "running", status="failed", completed_at=self.now)
+    def fail_benchmark_run(
+        self, run_id: str, *, worker: str | None = None, completed_at: datetime | None = None
+    ) -> BenchmarkRun:
+        completed_at = to_millisecond(completed_at or self.now)
+        return self.move(run_id, "pending", "running", of=worker, status="failed", completed_at=completed_at)
+
+    def get_benchmark_run(self, run_id: str) -> BenchmarkRunWithResults | None:
+        run = self.runs.get(run_id)
+        if run is None:
+            return None
+        cases = sorted(case for case in self.results if case[0] == run_id)
+        return BenchmarkRunWithResults(
+            **{field: getattr(run, field) for field in BenchmarkRun.__slots__},
+            results=[self.results[case] for case in cases],
+        )
 
     def get_latest_benchmark_run(self, skill_id: str) -> BenchmarkRunWithResults | None:
         runs = [run for run in self.runs.values() if run.skill_id == skill_id]
-        if not runs:
-            return None
-        run = max(runs, key=lambda run: (run.created_at, run.id))
-        results = [
-            BenchmarkResult(
-                **{field: getattr(result, field) for field in NewBenchmarkResult.__slots__},
-                id=ANY,
-                benchmark_run_id=run.id,
-                created_at=ANY,  # The time of the first result for the case. Nothing else reads it.
-            )
-            for (of, _, _), result in sorted(self.results.items(), key=lambda item: item[0])
-            if of == run.id
-        ]
-        return BenchmarkRunWithResults(
-            **{field: getattr(run, field) for field in BenchmarkRun.__slots__}, results=results
-        )
+        return self.get_benchmark_run(max(runs, key=lambda run: (run.created_at, run.id)).id) if runs else None
 
-    def compare_models(self, run_id: str) -> list[ModelComparison]:
+    def list_benchmark_runs(
+        self, *, skill_id: str | None = None, status: str | None = None, limit: int = 50, after: str | None = None
+    ) -> Page[BenchmarkRun]:
+        found = [
+            (run.created_at, run.id, run)
+            for run in self.runs.values()
+            if skill_id in (None, run.skill_id) and status in (None, run.status)
+        ]
+        return self.page(found, limit, after)
+
+    def compared(self, *runs: str) -> list[ModelComparison]:
         return [
             ModelComparison(
                 model_name=model,
-                cases=sum(key[:2] == (run_id, model) for key in self.results),
+                cases=sum(run in runs and name == model for run, name, _ in self.results),
                 avg_quality_score=rounded(quality),
                 avg_cost_microcents=rounded(cost),
-                avg_total_tokens=rounded(mean(self.of(run_id, model, "total_tokens"))),
-                avg_latency_ms=rounded(mean(self.of(run_id, model, "latency_ms"))),
-                matches_expected_pct=rounded(
-                    mean([100 * match for match in self.of(run_id, model, "matches_expected")])
-                ),
+                avg_total_tokens=rounded(mean(self.of(runs, model, "total_tokens"))),
+                avg_latency_ms=rounded(mean(self.of(runs, model, "latency_ms"))),
+                matches_expected_pct=rounded(mean([100 * match for match in self.of(runs, model, "matches_expected")])),
             )
-            for model, quality, cost in self.ranked(run_id)
+            for model, quality, cost in self.ranked(*runs)
+        ]
+
+    def compare_models(self, run_id: str) -> list[ModelComparison]:
+        return self.compared(run_id)
+
+    def get_model_leaderboard(self, days: int | None = None) -> list[ModelRank]:
+        refuse((days is not None and not 1 <= days <= 36_525, InvalidValueError, "days"))
+        runs = [
+            run.id
+            for run in self.runs.values()
+            if run.status == "completed" and (days is None or run.created_at >= self.instant - timedelta(days=days))
+        ]
+        return [
+            ModelRank(
+                **{field: getattr(compared, field) for field in ModelComparison.__slots__},
+                runs=len({run for run, model, _ in self.results if run in runs and model == compared.model_name}),
+            )
+            for compared in self.compared(*runs)
         ]

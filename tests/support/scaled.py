@@ -158,7 +158,7 @@ _STATEMENTS = (
     """
     INSERT INTO skill_feedback (
         tenant_id, id, skill_id, skill_version_id, user_id, feedback_type, sentiment, comment, example_input,
-        expected_output, status, reviewed_by, reviewed_at, created_at
+        expected_output, status, reviewed_by, reviewed_at, created_at, reply, implemented_version_id
     )
     SELECT
         tenant_id, 'f' || n, skill, CASE WHEN n % 3 = 0 THEN skill || '-1' END,
@@ -167,7 +167,8 @@ _STATEMENTS = (
         CASE kind WHEN 'training_example' THEN 'in' END, CASE kind WHEN 'training_example' THEN 'out' END,
         status, CASE WHEN status <> 'pending' THEN 'u' || 1 + n % users END,
         CASE WHEN status <> 'pending' THEN now() END,
-        now() - interval '365 days' * (n - random()) / ceil(:feedback * share)
+        now() - interval '365 days' * (n - random()) / ceil(:feedback * share),
+        CASE WHEN status <> 'pending' THEN 'Reply ' || n END, CASE WHEN status = 'implemented' THEN skill || '-1' END
     FROM shares, generate_series(1, ceil(:feedback * share)::integer) AS g (n), LATERAL (
         SELECT
             's' || 1 + floor(skills * random() ^ 2) AS skill,
@@ -228,16 +229,22 @@ _STATEMENTS = (
     """,
     """
     INSERT INTO benchmark_runs (
-        tenant_id, id, skill_id, skill_version_id, triggered_by, status, models, started_at, completed_at, created_at
+        tenant_id, id, skill_id, skill_version_id, triggered_by, status, worker, models, started_at, completed_at,
+        created_at
     )
     SELECT
         tenant_id, 'b' || n, skill, CASE WHEN n % 2 = 0 THEN skill || '-1' END, 'u' || 1 + n % users,
-        CASE WHEN n % 30 = 0 THEN 'failed' ELSE 'completed' END,
-        ARRAY['model 0', 'model 1', 'model 2'], at, at, at
+        status, CASE WHEN status <> 'pending' THEN 'worker ' || n % 9 END,
+        ARRAY['model 0', 'model 1', 'model 2'], CASE WHEN status <> 'pending' THEN at END,
+        CASE WHEN status IN ('completed', 'failed') THEN at END, at
     FROM shares, generate_series(1, ceil(:runs * share)::integer) AS g (n), LATERAL (
         SELECT
             's' || 1 + floor(skills * random() ^ 2) AS skill,
-            now() - interval '365 days' * (n - random()) / ceil(:runs * share) AS at
+            now() - interval '365 days' * (n - random()) / ceil(:runs * share) AS at,
+            CASE
+                WHEN n % 30 = 0 THEN 'failed' WHEN n % 30 = 1 THEN 'pending' WHEN n % 90 = 2 THEN 'running'
+                ELSE 'completed'
+            END AS status
     ) AS c
     ORDER BY at
     """,
@@ -250,6 +257,7 @@ _STATEMENTS = (
         b.tenant_id, b.id || '-' || m || '-' || c, b.id, 'model ' || m, 'anthropic', c, 900, 700, 1000 * (m + 1),
         60 + 10 * m + c, c > 0, b.created_at
     FROM benchmark_runs AS b, generate_series(0, 2) AS g (m), generate_series(0, :results / :runs / 3 - 1) AS h (c)
+    WHERE b.status <> 'pending'
     """,
     """
     UPDATE skills AS s

@@ -47,7 +47,7 @@ SLUGS = ("sql", "go", "ops", "law")
 REQUIRED: Mapping[str, Sequence[Any]] = {
     "slug": SLUGS,
     "email": ("ann@example.com", "bob@example.com", "cy@example.com", "di@example.com"),
-    "status": ("accepted", "dismissed", "implemented", "pending", "accepted", "unknown"),
+    "status": ("accepted", "dismissed", "implemented", "pending", "accepted", None, "unknown"),
     "feedback_type": (*FEEDBACK_TYPES, *FEEDBACK_TYPES, "training_example", "unknown"),
     "category": ("data", "law"),
     "content_hash": ("0" * 64, "1" * 64, "2" * 64, "3" * 64, "none"),
@@ -55,6 +55,8 @@ REQUIRED: Mapping[str, Sequence[Any]] = {
     "model_name": ("gpt-4o", "gpt-4o-mini", "llama"),
     "rating": (1, 2, 3, 4, 5, 0, 6),
     "current_version": (1, 2, None, 3, 0),
+    "worker": ("w1", "w2"),
+    "older_than": (timedelta(0), timedelta(days=1), timedelta(days=-1)),
     "since": (RECENT_TIME, timedelta(days=-1), timedelta(days=1)),
     "test_case_index": (0, 1, 2, 0, 1, 2, -1),
 }
@@ -75,8 +77,16 @@ OPTIONAL: Mapping[str, Sequence[Any]] = {
     "hours_saved_estimate": (LEFT_OUT, LEFT_OUT, 0, 8, -1),
     "matches_expected": (LEFT_OUT, True, False),
     "created_at": (LEFT_OUT, LEFT_OUT, timedelta(days=-2), timedelta(days=-40)),
+    "started_at": (LEFT_OUT, LEFT_OUT, timedelta(days=-2)),
+    "completed_at": (LEFT_OUT, LEFT_OUT, timedelta(days=-1)),
+    "reviewed_at": (LEFT_OUT, LEFT_OUT, timedelta(days=-1)),
     "metadata": (LEFT_OUT, {}, {"a": [1, {"b": "é"}]}),
     "prices": (LEFT_OUT,),
+}
+# Feedback with a review and a version seldom fits what is there.
+RARE: Mapping[str, Sequence[Any]] = {
+    "reviewed_by": (LEFT_OUT, LEFT_OUT, LEFT_OUT, *IDS),
+    "implemented_version_id": (*(LEFT_OUT,) * 6, *IDS),
 }
 DATES = (timedelta(0), timedelta(days=-2), timedelta(days=-40), timedelta(days=-1), timedelta(days=-500))
 SOMETIMES = {name: (LEFT_OUT, LEFT_OUT, LEFT_OUT, *values) for name, values in REQUIRED.items()}
@@ -118,6 +128,8 @@ CLOCK: Statement[datetime] = Statement(VALUE, queries.parse("-- name: clock()\nS
 def pool(path: str, hint: Any, required: bool) -> Sequence[Any]:
     """The values to choose from for a parameter."""
     name = path.rpartition(".")[2]
+    if not required and name in RARE:
+        return RARE[name]
     if name.endswith(("_id", "_ids", "_by")):
         return ID if required else (LEFT_OUT, LEFT_OUT, *ID)
     if required and name in REQUIRED:
@@ -156,7 +168,7 @@ class World:
         def leaf(path: str, hint: Any, required: bool) -> Any:
             value = choose(pool(path, hint, required))
             match value:
-                case timedelta():
+                case timedelta() if hint is not timedelta:
                     time = self.start + value
                     return time.astimezone(UTC).date() if hint is date else time
                 case str():
