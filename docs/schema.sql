@@ -560,6 +560,8 @@ COMMENT ON COLUMN public.token_measurements.output_tokens IS 'Tokens written; NU
 
 COMMENT ON COLUMN public.token_measurements.total_tokens IS 'Tokens read and written; NULL if not measured.';
 
+COMMENT ON COLUMN public.token_measurements.model_name IS 'The model. No index begins with it: get_cost_by_model reads skill_daily_costs, in 0.6 of its time.';
+
 COMMENT ON COLUMN public.token_measurements.estimated_cost_microcents IS 'In microcents, millionths of a cent: $1 is 100,000,000. At most $100,000. NULL for a model without a price.';
 
 COMMENT ON COLUMN public.token_measurements.latency_ms IS 'Milliseconds from request to answer; NULL if not measured.';
@@ -783,7 +785,7 @@ COMMENT ON INDEX public.skills_published_version_idx IS 'For skills_published_ve
 
 CREATE INDEX skills_updated_idx ON public.skills USING btree (tenant_id, updated_at, id);
 
-CREATE INDEX token_measurements_created_idx ON public.token_measurements USING btree (tenant_id, created_at);
+CREATE INDEX token_measurements_created_idx ON public.token_measurements USING btree (tenant_id, created_at, id);
 
 CREATE INDEX token_measurements_skill_idx ON public.token_measurements USING btree (tenant_id, skill_id);
 
@@ -791,13 +793,15 @@ COMMENT ON INDEX public.token_measurements_skill_idx IS 'For token_measurements_
 
 CREATE INDEX token_measurements_user_idx ON public.token_measurements USING btree (tenant_id, user_id) WHERE (user_id IS NOT NULL);
 
-CREATE INDEX usage_events_created_idx ON public.usage_events USING btree (tenant_id, created_at);
+CREATE INDEX usage_events_created_idx ON public.usage_events USING btree (tenant_id, created_at, id);
 
-CREATE INDEX usage_events_skill_idx ON public.usage_events USING btree (tenant_id, skill_id) WHERE (skill_id IS NOT NULL);
+CREATE INDEX usage_events_skill_idx ON public.usage_events USING btree (tenant_id, skill_id, created_at) INCLUDE (user_id) WHERE (skill_id IS NOT NULL);
 
 COMMENT ON INDEX public.usage_events_skill_idx IS 'For usage_events_skill_fk: deleting a skill deletes its events.';
 
 CREATE INDEX usage_events_user_idx ON public.usage_events USING btree (tenant_id, user_id) WHERE (user_id IS NOT NULL);
+
+CREATE INDEX user_monthly_uses_month_idx ON public.user_monthly_uses USING btree (tenant_id, month);
 
 CREATE INDEX user_skill_views_viewed_skill_idx ON public.user_skill_views USING btree (tenant_id, skill_id);
 

@@ -17,10 +17,12 @@ CREATE TABLE IF NOT EXISTS usage_events (
     REFERENCES skills (tenant_id, id) ON DELETE CASCADE
 );
 
-CREATE INDEX IF NOT EXISTS usage_events_skill_idx ON usage_events (tenant_id, skill_id) WHERE skill_id IS NOT NULL;
+-- count_skill_users reads the events of a skill on some days in it, and their users.
+CREATE INDEX IF NOT EXISTS usage_events_skill_idx ON usage_events (tenant_id, skill_id, created_at) INCLUDE (user_id)
+WHERE skill_id IS NOT NULL;
 
--- prune_events deletes the oldest events. find_use_drift counts the events of a day.
-CREATE INDEX IF NOT EXISTS usage_events_created_idx ON usage_events (tenant_id, created_at);
+-- list_usage_events reads a page in it. prune_events deletes the oldest events. find_use_drift counts those of a day.
+CREATE INDEX IF NOT EXISTS usage_events_created_idx ON usage_events (tenant_id, created_at, id);
 
 -- delete_user removes the user from the user's events.
 CREATE INDEX IF NOT EXISTS usage_events_user_idx ON usage_events (tenant_id, user_id) WHERE user_id IS NOT NULL;

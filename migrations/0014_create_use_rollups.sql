@@ -116,14 +116,17 @@ CREATE TABLE IF NOT EXISTS user_monthly_uses (
 )
 WITH (fillfactor = 80);
 
+-- get_top_users and list_active_users read the newest months of all users.
+CREATE INDEX IF NOT EXISTS user_monthly_uses_month_idx ON user_monthly_uses (tenant_id, month);
+
 COMMENT ON TABLE user_monthly_uses IS
 'The recorded uses of a user on each day of a month of UTC, with or without a skill, without those in pending_uses.';
 COMMENT ON COLUMN user_monthly_uses.month IS 'The first day of the month.';
 COMMENT ON COLUMN user_monthly_uses.uses_to_day IS 'As in skill_monthly_uses.';
 
 -- A row per tool and day would be locked by every call that uses the tool, and two calls could lock a tool and a user
--- in different orders. So a call only appends a row here, and fold_uses adds the rows up later. get_usage_trend
--- reads both.
+-- in different orders. So a call only appends a row here, and fold_uses adds the rows up later. Reports by tool and by
+-- user read both.
 CREATE TABLE IF NOT EXISTS pending_uses (
     tenant_id TEXT NOT NULL,
     id UUID NOT NULL DEFAULT gen_random_uuid(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,8 @@ from skilldb.errors import InvalidValueError, shown
 
 MAX_DAYS = 36_525
 """The longest time that a query looks back: a hundred years."""
+PERIODS = ("day", "week", "month")
+"""What a trend adds up by."""
 
 # What one call may add to a stored number. A BIGINT then takes nine million million increments, a hundred thousand
 # million events, or a million measurements of the highest cost for one skill.
@@ -167,6 +169,13 @@ def bounded(name: str, value: int, least: int = 1, most: int | None = None) -> i
 def optional_bounded(name: str, value: int | None, least: int = 0, most: int | None = None) -> int | None:
     """The same for a value that may be None. For batches: the database does not say which array element is wrong."""
     return None if value is None else bounded(name, value, least, most)
+
+
+def one_of(name: str, value: str, choices: Collection[str]) -> str:
+    """The value itself. Raises InvalidValueError if it is none of the choices."""
+    if value not in choices:
+        raise InvalidValueError(f"{name} must be one of {', '.join(choices)}, not {shown(value)}")
+    return value
 
 
 _SCALARS: dict[str, Adapt] = {

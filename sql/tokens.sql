@@ -156,7 +156,7 @@ SELECT
     coalesce(sum(m.measurements), 0)::bigint AS measurements,
     (array_agg(m.model_name ORDER BY m.measurements DESC, m.model_name ASC))[1] AS predominant_model
 FROM skills AS s
-LEFT JOIN models AS m ON true
+LEFT JOIN models AS m ON TRUE
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s;
 
 -- name: get_cost_trend(skill_id, days)
@@ -185,3 +185,136 @@ FROM (
 ) AS t
 LEFT JOIN daily AS d ON d.day = t.day
 ORDER BY t.day;
+
+-- name: get_cost_totals(days)
+-- The mean rounds half up: the division of integers would cut it.
+-- Example: days = 30
+SELECT
+    coalesce(sum(measurements), 0)::bigint AS measurements,
+    coalesce(sum(priced_measurements), 0)::bigint AS priced_measurements,
+    coalesce(sum(cost_microcents), 0)::bigint AS cost_microcents,
+    coalesce(sum(input_tokens), 0)::bigint AS input_tokens,
+    coalesce(sum(output_tokens), 0)::bigint AS output_tokens,
+    coalesce(sum(total_tokens), 0)::bigint AS total_tokens,
+    div(2 * sum(latency_ms) + sum(timed_measurements), nullif(2 * sum(timed_measurements), 0))::bigint AS avg_latency_ms
+FROM skill_daily_costs
+WHERE
+    tenant_id = %(tenant_id)s
+    AND day >= (now() AT TIME ZONE 'UTC')::date - (%(days)s::integer - 1)
+    AND day <= (now() AT TIME ZONE 'UTC')::date;
+
+-- name: get_total_cost_trend(days, by)
+-- The cost of all skills by day, week or month of UTC, oldest first. Weeks begin on Monday.
+-- Example: days = 30, by = 'day'
+WITH daily AS (
+    SELECT
+        day,
+        sum(cost_microcents) AS cost,
+        sum(measurements) AS measurements
+    FROM skill_daily_costs
+    WHERE
+        tenant_id = %(tenant_id)s
+        AND day >= (now() AT TIME ZONE 'UTC')::date - (%(days)s::integer - 1)
+        AND day <= (now() AT TIME ZONE 'UTC')::date
+    GROUP BY day
+)
+
+SELECT
+    t.first_day AS day,
+    coalesce(sum(d.cost), 0)::bigint AS cost_microcents,
+    coalesce(sum(d.measurements), 0)::bigint AS measurements
+FROM (
+    SELECT
+        g.day,
+        date_trunc(%(by)s, g.day::timestamp)::date AS first_day
+    FROM (
+        SELECT (now() AT TIME ZONE 'UTC')::date - n AS day
+        FROM generate_series(0, %(days)s::integer - 1) AS n
+    ) AS g
+) AS t
+LEFT JOIN daily AS d ON d.day = t.day
+GROUP BY t.first_day
+ORDER BY t.first_day;
+
+-- name: get_cost_by_model(days)
+-- Highest cost first. Models of the same cost come in the order of their names.
+-- Example: days = 30
+SELECT
+    model_name,
+    sum(measurements)::bigint AS measurements,
+    sum(priced_measurements)::bigint AS priced_measurements,
+    sum(cost_microcents)::bigint AS cost_microcents,
+    sum(input_tokens)::bigint AS input_tokens,
+    sum(output_tokens)::bigint AS output_tokens,
+    sum(total_tokens)::bigint AS total_tokens,
+    div(2 * sum(latency_ms) + sum(timed_measurements), nullif(2 * sum(timed_measurements), 0))::bigint AS avg_latency_ms
+FROM skill_daily_costs
+WHERE
+    tenant_id = %(tenant_id)s
+    AND day >= (now() AT TIME ZONE 'UTC')::date - (%(days)s::integer - 1)
+    AND day <= (now() AT TIME ZONE 'UTC')::date
+GROUP BY model_name
+ORDER BY sum(cost_microcents) DESC, model_name ASC;
+
+-- name: get_cost_by_skill(days, limit, status)
+-- Highest cost first. Skills of the same cost come in id order. The look-up of the skills works as in get_top_skills.
+-- Example: days = 30, limit = 10, status = 'published'
+SELECT
+    s.id AS skill_id,
+    s.name AS skill_name,
+    s.slug AS skill_slug,
+    c.measurements,
+    c.priced_measurements,
+    c.cost_microcents,
+    c.total_tokens
+FROM (
+    SELECT
+        skill_id,
+        sum(measurements)::bigint AS measurements,
+        sum(priced_measurements)::bigint AS priced_measurements,
+        sum(cost_microcents)::bigint AS cost_microcents,
+        sum(total_tokens)::bigint AS total_tokens
+    FROM skill_daily_costs
+    WHERE
+        tenant_id = %(tenant_id)s
+        AND day >= (now() AT TIME ZONE 'UTC')::date - (%(days)s::integer - 1)
+        AND day <= (now() AT TIME ZONE 'UTC')::date
+    GROUP BY skill_id
+    ORDER BY cost_microcents DESC, skill_id ASC
+) AS c
+CROSS JOIN
+    LATERAL (
+        SELECT k.id, k.name, k.slug
+        FROM skills AS k
+        WHERE
+            k.tenant_id = %(tenant_id)s
+            AND k.id = c.skill_id
+            AND CASE WHEN %(status)s::text IS NULL THEN TRUE ELSE k.status = %(status)s END
+        ORDER BY k.id
+        LIMIT 1
+    ) AS s
+ORDER BY c.cost_microcents DESC, s.id ASC
+LIMIT %(limit)s::bigint;
+
+-- name: list_measurements(since, until, after_created_at, after_id, limit)
+-- Oldest first. Works like list_usage_events.
+-- Example: since = now() - interval '30 days', until = NULL, after_created_at = NULL, after_id = NULL, limit = 10
+SELECT
+    id, skill_id, usage_event_id, user_id, input_tokens, output_tokens, total_tokens,
+    model_name, model_provider, estimated_cost_microcents, latency_ms, source, created_at
+FROM token_measurements
+WHERE
+    tenant_id = %(tenant_id)s
+    AND (created_at, id) > (
+        SELECT
+            greatest(
+                %(after_created_at)s::timestamptz,
+                date_trunc('milliseconds', %(since)s::timestamptz + interval '999 microseconds')
+                - interval '1 microsecond',
+                '-infinity'
+            ),
+            coalesce(%(after_id)s, '')
+    )
+    AND created_at < (SELECT coalesce(%(until)s::timestamptz, 'infinity'))
+ORDER BY created_at ASC, id ASC
+LIMIT %(limit)s::bigint + 1;

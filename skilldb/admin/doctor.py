@@ -492,7 +492,7 @@ def _tables(examined: Examined) -> Iterator[tuple[Level, str, str]]:
         yield "warning", f"{name} is off: dead rows stay, and plans use old statistics", advice
     for table, live, dead, changed, vacuumed_at, analysed_at, never_analysed in rows:
         if table == "pending_uses" and live >= LARGE:
-            found = f"pending_uses has {live} rows: get_usage_trend reads all of them"
+            found = f"pending_uses has {live} rows: reports of uses read all of them"
             yield "warning", found, "`skilldb fold`, and run it every minute"
         if never_analysed and not changed:  # Changed rows are reported below; a crash or a reset loses their number.
             yield "warning", f"{table} was never analysed: its plans are guesses", f"ANALYZE {table}"

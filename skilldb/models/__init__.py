@@ -22,15 +22,35 @@ from skilldb.models.ratings import Rating, RatingWithUser
 from skilldb.models.retention import Horizon, PrunableRows
 from skilldb.models.skills import NewSkill, NewSkillVersion, Skill, SkillUpdate, SkillVersion
 from skilldb.models.tenants import Tenant
-from skilldb.models.tokens import DailyCost, NewTokenMeasurement, SkillCostStats, TokenMeasurement
-from skilldb.models.usage import DailyUses, NewUsageEvent, SkillUses
+from skilldb.models.tokens import (
+    CostTotals,
+    DailyCost,
+    ModelCost,
+    NewTokenMeasurement,
+    SkillCost,
+    SkillCostStats,
+    TokenMeasurement,
+)
+from skilldb.models.usage import (
+    ActiveUser,
+    DailyUses,
+    NewUsageEvent,
+    SkillUses,
+    ToolUses,
+    TrendingSkill,
+    UsageEvent,
+    UsageTotals,
+    UserUses,
+)
 from skilldb.models.users import User
 from skilldb.models.views import SkillChanges, UserSkillView, ViewedSkill, WhatsNewItem
 
 __all__ = [
+    "ActiveUser",
     "BenchmarkResult",
     "BenchmarkRun",
     "BenchmarkRunWithResults",
+    "CostTotals",
     "DailyCost",
     "DailyUses",
     "FeedbackStats",
@@ -39,6 +59,7 @@ __all__ = [
     "Horizon",
     "MetricDrift",
     "ModelComparison",
+    "ModelCost",
     "ModelRank",
     "NewBenchmarkResult",
     "NewBenchmarkRun",
@@ -54,6 +75,7 @@ __all__ = [
     "RollupDrift",
     "Skill",
     "SkillChanges",
+    "SkillCost",
     "SkillCostStats",
     "SkillFeedback",
     "SkillUpdate",
@@ -61,8 +83,13 @@ __all__ = [
     "SkillVersion",
     "Tenant",
     "TokenMeasurement",
+    "ToolUses",
+    "TrendingSkill",
+    "UsageEvent",
+    "UsageTotals",
     "User",
     "UserSkillView",
+    "UserUses",
     "ViewedSkill",
     "WhatsNewItem",
 ]

@@ -65,8 +65,55 @@ class SkillCostStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DailyCost:
-    """The cost of a skill on one day of UTC, in microcents ($1 is 100,000,000)."""
+    """The cost of a skill, or of all, on one day of UTC, or in the week or month that begins with the day.
+
+    In microcents: $1 is 100,000,000.
+    """
 
     day: date
     cost_microcents: int
     measurements: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostTotals:
+    """The measurements of all skills over some days: their cost in microcents ($1 is 100,000,000) and their tokens.
+
+    `priced_measurements` have a cost. Tokens are added up where they were measured. `avg_latency_ms` is the mean of the
+    measurements that have a latency, in milliseconds, rounded half up; None if there are none.
+    """
+
+    measurements: int
+    priced_measurements: int
+    cost_microcents: int
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    avg_latency_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCost:
+    """The measurements of one model over some days, of all skills. The figures are those of CostTotals."""
+
+    model_name: str
+    measurements: int
+    priced_measurements: int
+    cost_microcents: int
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    avg_latency_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkillCost:
+    """The measurements of one skill over some days, of all models. The figures are those of CostTotals."""
+
+    skill_id: str
+    skill_name: str
+    skill_slug: str
+    measurements: int
+    priced_measurements: int
+    cost_microcents: int
+    total_tokens: int

@@ -1,19 +1,43 @@
-"""Statements for token measurements: the cost of running skills, in total and by day."""
+"""Statements for token measurements: the cost of running skills, in total, by day, skill and model."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
-from skilldb import queries
-from skilldb.models import DailyCost, NewTokenMeasurement, SkillCostStats, TokenMeasurement
+from skilldb import paging, queries
+from skilldb.models import (
+    CostTotals,
+    DailyCost,
+    ModelCost,
+    NewTokenMeasurement,
+    Page,
+    SkillCost,
+    SkillCostStats,
+    TokenMeasurement,
+)
 from skilldb.prices import DEFAULT_PRICES, Price, estimate_cost_microcents
 from skilldb.query import Step
 from skilldb.statement import Reader, Statement, many, one
-from skilldb.values import ADAPT, MAX_COST_MICROCENTS, MAX_DAYS, MAX_TOKENS, bounded, optional_bounded
+from skilldb.values import (
+    ADAPT,
+    MAX_COST_MICROCENTS,
+    MAX_DAYS,
+    MAX_TOKENS,
+    PERIODS,
+    bounded,
+    one_of,
+    optional_bounded,
+)
 
 __all__ = [
     "estimate_cost_microcents",
+    "get_cost_by_model",
+    "get_cost_by_skill",
+    "get_cost_totals",
     "get_cost_trend",
     "get_skill_cost_stats",
+    "get_total_cost_trend",
+    "list_measurements",
     "record_token_measurement",
     "record_token_measurements",
 ]
@@ -100,4 +124,69 @@ def get_cost_trend(skill_id: str, days: int = 90) -> Statement[list[DailyCost]]:
     """
     return Statement(
         many(DailyCost), _SQL["get_cost_trend"](skill_id=skill_id, days=bounded("days", days, 1, MAX_DAYS))
+    )
+
+
+# Reports over the organisation. Each reads rollups, and so is exact, also after pruning. Its time grows with the days,
+# and with the skills and models that were measured on them. The measurements of a deleted skill are deleted with it,
+# and count nowhere.
+
+
+def get_cost_totals(days: int = 30) -> Statement[CostTotals]:
+    """The measurements of all skills on the last `days` days of UTC: their number, cost, tokens and mean latency.
+
+    Today is the last day. InvalidValueError: fewer than one day, or more than a hundred years.
+    """
+    return Statement(one(CostTotals), _SQL["get_cost_totals"](days=bounded("days", days, 1, MAX_DAYS)))
+
+
+def get_total_cost_trend(days: int = 90, by: str = "day") -> Statement[list[DailyCost]]:
+    """The cost of all skills on the last `days` days of UTC, oldest first. `by` is "day", "week" or "month".
+
+    Its days, weeks and months are those of get_usage_trend: the first and the last one are cut to the last `days` days.
+    Without cost they are 0. InvalidValueError: another `by`, fewer than one day, or more than a hundred years.
+    """
+    return Statement(
+        many(DailyCost),
+        _SQL["get_total_cost_trend"](days=bounded("days", days, 1, MAX_DAYS), by=one_of("by", by, PERIODS)),
+    )
+
+
+def get_cost_by_model(days: int = 30) -> Statement[list[ModelCost]]:
+    """The cost of each model that was measured on the last `days` days of UTC, highest cost first.
+
+    Today is the last day. Ties are in the order of the names. InvalidValueError: fewer than one day, or more than a
+    hundred years.
+    """
+    return Statement(many(ModelCost), _SQL["get_cost_by_model"](days=bounded("days", days, 1, MAX_DAYS)))
+
+
+def get_cost_by_skill(
+    days: int = 30, limit: int = 10, *, status: str | None = "published"
+) -> Statement[list[SkillCost]]:
+    """The skills that cost the most on the last `days` days of UTC, highest cost first. Today is the last day.
+
+    Skills of another status than `status` are left out; None lists all. Ties are in id order. Skills without a
+    measurement are left out. InvalidValueError: a limit below 1, fewer than one day or more than a hundred years.
+    """
+    return Statement(
+        many(SkillCost),
+        _SQL["get_cost_by_skill"](
+            days=bounded("days", days, 1, MAX_DAYS), limit=bounded("limit", limit), status=status
+        ),
+    )
+
+
+def list_measurements(
+    *, since: datetime | None = None, until: datetime | None = None, limit: int = 1_000, after: str | None = None
+) -> Statement[Page[TokenMeasurement]]:
+    """One page of the stored measurements from `since` to before `until`, oldest first, for an export.
+
+    It works like usage.list_usage_events, which says how an export misses none. InvalidValueError: a limit below 1, an
+    `after` that is not a cursor, or a time without a time zone.
+    """
+    created_at, id = paging.decode(after)
+    return Statement(
+        paging.page(TokenMeasurement, limit, lambda measurement: (measurement.created_at, measurement.id)),
+        _SQL["list_measurements"](since=since, until=until, after_created_at=created_at, after_id=id, limit=limit),
     )

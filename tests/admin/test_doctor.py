@@ -629,7 +629,7 @@ def test_uses_that_nobody_folds_are_named(addresses: Addresses) -> None:
     change(addresses, "VACUUM (ANALYZE) pending_uses")
     (found,) = bad(addresses)
     assert (found.check, found.level) == ("tables", "warning")
-    assert found.found == f"pending_uses has {doctor.LARGE} rows: get_usage_trend reads all of them"
+    assert found.found == f"pending_uses has {doctor.LARGE} rows: reports of uses read all of them"
     assert "skilldb fold" in found.advice
 
 

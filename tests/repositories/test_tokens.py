@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
@@ -19,9 +20,18 @@ from psycopg import errors as pg
 from skilldb import prices
 from skilldb.admin import explain
 from skilldb.errors import AlreadyExistsError, InvalidValueError, NotFoundError
-from skilldb.models import DailyCost, MetricDrift, NewTokenMeasurement, SkillCostStats, TokenMeasurement
+from skilldb.models import (
+    CostTotals,
+    DailyCost,
+    MetricDrift,
+    ModelCost,
+    NewTokenMeasurement,
+    SkillCost,
+    SkillCostStats,
+    TokenMeasurement,
+)
 from skilldb.prices import Price
-from skilldb.repositories import metrics, skills, tokens, users
+from skilldb.repositories import metrics, retention, skills, tokens, users
 from skilldb.settings import SET_TENANT
 from skilldb.statement import Statement
 from tests.support.api import Api, ask, new_skill, new_user
@@ -487,6 +497,196 @@ def test_a_trend_of_days_that_cannot_be_is_refused(addresses: Addresses, acme: A
             acme.execute(tokens.get_cost_trend("s1", days))
 
 
+# Reports over the organisation
+
+TODAY = datetime.now(UTC).date()
+DAY = timedelta(days=1)
+
+
+def at(day: date, hour: int = 12) -> datetime:
+    """A time on the day of UTC."""
+    return datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+
+
+def a_few(tenant: Api) -> None:
+    """Measurements of two models with the skills s1 to s3 and a draft, two of them outside the last 8 days."""
+    new_skill(tenant, "draft", status="draft")
+    full = {"input_tokens": 10, "output_tokens": 5, "latency_ms": 3}
+    tenant.execute(
+        tokens.record_token_measurements(
+            [
+                measured(7, **full, model_name="a"),
+                measured(None, latency_ms=4, model_name="b", created_at=at(TODAY - 7 * DAY, 0)),
+                measured(5, "s2", **full | {"latency_ms": None}, model_name="b"),
+                measured(7, "s3", total_tokens=3, model_name="b"),
+                measured(100, "draft", latency_ms=8, model_name="a"),
+                measured(1_000, "s2", **full, model_name="c", created_at=at(TODAY - 8 * DAY, 23)),
+                measured(1_000, "s2", **full, model_name="c", created_at=at(TODAY + DAY, 0)),
+            ]
+        )
+    )
+
+
+def test_the_cost_totals_are_the_sums_of_the_days(acme: Api) -> None:
+    assert acme.execute(tokens.get_cost_totals()) == CostTotals(
+        measurements=0,
+        priced_measurements=0,
+        cost_microcents=0,
+        input_tokens=0,
+        output_tokens=0,
+        total_tokens=0,
+        avg_latency_ms=None,
+    )
+    a_few(acme)
+    assert acme.execute(tokens.get_cost_totals(8)) == CostTotals(
+        measurements=5,
+        priced_measurements=4,
+        cost_microcents=119,
+        input_tokens=20,
+        output_tokens=10,
+        total_tokens=33,
+        avg_latency_ms=5,
+    )
+    assert acme.execute(tokens.get_cost_totals(9)).cost_microcents == 1_119
+    acme.execute(skills.delete_skill("draft"))
+    # The mean of 3 and 4 rounds half up.
+    assert acme.execute(tokens.get_cost_totals(8)).avg_latency_ms == 4
+
+
+def test_the_cost_by_model_is_listed_highest_cost_first(acme: Api) -> None:
+    a_few(acme)
+    assert acme.execute(tokens.get_cost_by_model(8)) == [
+        ModelCost(
+            model_name="a",
+            measurements=2,
+            priced_measurements=2,
+            cost_microcents=107,
+            input_tokens=10,
+            output_tokens=5,
+            total_tokens=15,
+            avg_latency_ms=6,
+        ),
+        ModelCost(
+            model_name="b",
+            measurements=3,
+            priced_measurements=2,
+            cost_microcents=12,
+            input_tokens=10,
+            output_tokens=5,
+            total_tokens=18,
+            avg_latency_ms=4,
+        ),
+    ]
+    acme.execute(tokens.record_token_measurement(measured(12, model_name="aa")))
+    assert [cost.model_name for cost in acme.execute(tokens.get_cost_by_model(8))] == ["a", "aa", "b"]
+    assert [cost.model_name for cost in acme.execute(tokens.get_cost_by_model(9))] == ["c", "a", "aa", "b"]
+
+
+def test_the_cost_by_skill_is_that_of_published_skills_unless_asked(acme: Api) -> None:
+    a_few(acme)
+    found = acme.execute(tokens.get_cost_by_skill(8))
+    assert found[0] == SkillCost(
+        skill_id="s1",
+        skill_name="S1",
+        skill_slug="s1",
+        measurements=2,
+        priced_measurements=1,
+        cost_microcents=7,
+        total_tokens=15,
+    )
+    assert [skill.skill_id for skill in found] == ["s1", "s3", "s2"]
+    for given, expected in (
+        ({"limit": 2}, ["s1", "s3"]),
+        ({"limit": 2, "status": None}, ["draft", "s1"]),
+        ({"status": "draft"}, ["draft"]),
+        ({"status": "archived"}, []),
+        ({"days": 9, "limit": 1}, ["s2"]),
+    ):
+        arguments: dict[str, Any] = {"days": 8} | given
+        assert [s.skill_id for s in acme.execute(tokens.get_cost_by_skill(**arguments))] == expected, given
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"], indirect=True)
+def test_the_total_cost_trend_is_by_day_week_or_month_cut_to_the_days(acme: Api) -> None:
+    acme.execute(
+        tokens.record_token_measurements(
+            measured(cost, skill, created_at=at(TODAY - n * DAY, 0))
+            for n in range(-9, 500)
+            for cost, skill in ((2, "s1"), (None, "s2"))
+        )
+    )
+    for days in (1, 8, 90, 400):
+        within = [TODAY - n * DAY for n in reversed(range(days))]
+        weeks = Counter(day - day.weekday() * DAY for day in within)
+        months = Counter(day.replace(day=1) for day in within)
+        for by, expected in (("day", Counter(within)), ("week", weeks), ("month", months)):
+            assert acme.execute(tokens.get_total_cost_trend(days, by)) == [
+                DailyCost(day=day, cost_microcents=2 * count, measurements=2 * count) for day, count in expected.items()
+            ]
+    assert len(acme.execute(tokens.get_total_cost_trend())) == 90
+    acme.execute(skills.delete_skill("s1"))
+    assert acme.execute(tokens.get_total_cost_trend(1)) == [DailyCost(day=TODAY, cost_microcents=0, measurements=1)]
+
+
+def test_cost_reports_of_what_cannot_be_are_refused(addresses: Addresses, acme: Api) -> None:
+    reports: list[Callable[..., Statement[Any]]] = [
+        tokens.get_cost_totals,
+        tokens.get_total_cost_trend,
+        tokens.get_cost_by_model,
+        tokens.get_cost_by_skill,
+    ]
+    for report in reports:
+        for days in (0, -1, True, 1.5, 36_526):
+            with refused(addresses, InvalidValueError, "days", str(days)):
+                acme.execute(report(days))
+        acme.execute(report(36_525))
+    with refused(addresses, InvalidValueError, "by must be one of day, week, month, not 'year'"):
+        acme.execute(tokens.get_total_cost_trend(7, "year"))
+    for export in (tokens.get_cost_by_skill, tokens.list_measurements):
+        with refused(addresses, InvalidValueError, "limit must be at least 1, not 0"):
+            acme.execute(export(limit=0))
+
+
+# Export
+
+
+def test_measurements_are_exported_as_they_are_stored_oldest_first(addresses: Addresses, acme: Api) -> None:
+    noon = at(TODAY - DAY)
+    times = {"m5": noon, "m2": noon, "m1": noon + timedelta(milliseconds=1), "m4": noon - DAY, "m3": LONG_AGO}
+    acme.execute(
+        tokens.record_token_measurements(measured(1, id=id, created_at=time) for id, time in times.items()),
+    )
+    one = measured(None, "s2", id="m6", input_tokens=1, output_tokens=2, latency_ms=3, user_id="u1", usage_event_id="e")
+    stored = acme.execute(tokens.record_token_measurement(one))
+
+    def exported(**given: Any) -> list[list[str]]:
+        pages: list[list[str]] = []
+        after = None
+        while after is not None or not pages:
+            page = acme.execute(tokens.list_measurements(after=after, **given))
+            pages.append([each.id for each in page.items])
+            after = page.after
+        return pages
+
+    assert acme.execute(tokens.list_measurements()).items[-1] == stored
+    assert exported() == [["m3", "m4", "m2", "m5", "m1", "m6"]]
+    assert exported(limit=2) == [["m3", "m4"], ["m2", "m5"], ["m1", "m6"]]
+    assert exported(limit=1, since=noon, until=noon + timedelta(milliseconds=1)) == [["m2"], ["m5"]]
+    assert exported(since=noon - timedelta(microseconds=1), until=stored.created_at) == [["m2", "m5", "m1"]]
+    assert exported(since=noon + timedelta(microseconds=1), until=stored.created_at) == [["m1"]]
+    assert exported(until=LONG_AGO) == [[]]
+    first = acme.execute(tokens.list_measurements(limit=1)).after
+    assert acme.execute(tokens.list_measurements(since=noon, after=first, limit=1)).items[0].id == "m2"
+    for after in ("none", "m1"):
+        with refused(addresses, InvalidValueError, "after is not the cursor of a page"):
+            acme.execute(tokens.list_measurements(after=after))
+    for name in ("since", "until"):
+        with refused(addresses, InvalidValueError, name, "time zone"):
+            acme.execute(tokens.list_measurements(**{name: datetime(2026, 5, 5)}))  # type: ignore[arg-type]
+    acme.execute(retention.keep_rows(measurement_days=10), retention.prune_measurements(), skills.delete_skill("s2"))
+    assert exported() == [["m4", "m2", "m5", "m1"]]
+
+
 # Other tenants, deletions, drift
 
 
@@ -496,6 +696,10 @@ def test_another_tenant_sees_and_changes_no_measurement(
     acme.execute(tokens.record_token_measurement(measured(3, id="m1", user_id="u1")))
     globex = api("globex")
     assert [day.measurements for day in globex.execute(tokens.get_cost_trend("s1", 2))] == [0, 0]
+    assert globex.execute(tokens.get_cost_totals()).measurements == 0
+    assert [month.measurements for month in globex.execute(tokens.get_total_cost_trend(1, "month"))] == [0]
+    assert globex.execute(tokens.get_cost_by_model()) == globex.execute(tokens.get_cost_by_skill()) == []
+    assert globex.execute(tokens.list_measurements()).items == []
     for statement in (
         tokens.get_skill_cost_stats("s1"),
         tokens.record_token_measurement(measured(5)),

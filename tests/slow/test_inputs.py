@@ -168,6 +168,8 @@ def fit(path: str, hint: Any, required: bool) -> Any:
         "email": f"{next(free)}@example.com",
         "id": f"00000000-0000-4000-8000-{next(free):012x}",
         "prices": LEFT_OUT,
+        "by": "week" if hint is str else 1,
+        "until": None,
         "sentiment": 0,
         "metadata": {},
         "event_days": 30,
@@ -306,7 +308,7 @@ def test_what_is_given_is_stored_and_read_back_or_refused_by_its_name(
     )
 
 
-READ_HERE = ("after", "event.id", "events.id")
+READ_HERE = ("after", "by", "event.id", "events.id")
 
 
 @pytest.mark.torture

@@ -11,7 +11,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from math import floor
 from typing import Any, TypeVar
@@ -29,9 +30,11 @@ from skilldb.errors import (
     StillReferencedError,
 )
 from skilldb.models import (
+    ActiveUser,
     BenchmarkResult,
     BenchmarkRun,
     BenchmarkRunWithResults,
+    CostTotals,
     DailyCost,
     DailyUses,
     FeedbackStats,
@@ -40,6 +43,7 @@ from skilldb.models import (
     Horizon,
     MetricDrift,
     ModelComparison,
+    ModelCost,
     ModelRank,
     NewBenchmarkResult,
     NewBenchmarkRun,
@@ -55,6 +59,7 @@ from skilldb.models import (
     RollupDrift,
     Skill,
     SkillChanges,
+    SkillCost,
     SkillCostStats,
     SkillFeedback,
     SkillUpdate,
@@ -62,8 +67,13 @@ from skilldb.models import (
     SkillVersion,
     Tenant,
     TokenMeasurement,
+    ToolUses,
+    TrendingSkill,
+    UsageEvent,
+    UsageTotals,
     User,
     UserSkillView,
+    UserUses,
     ViewedSkill,
     WhatsNewItem,
 )
@@ -79,6 +89,7 @@ DAY = timedelta(days=1)
 COST = "estimated_cost_microcents"
 TOKENS = ("input_tokens", "output_tokens", "total_tokens")
 MOST_TOKENS, MOST_COST, MOST_USES = 10**9, 10**13, 10**6
+PERIODS = ("day", "week", "month")
 STATUSES = ("draft", "pending_review", "published", "archived")
 THUMBS = {"thumbs_up": 1, "thumbs_down": -1}
 FEEDBACK_TYPES = (*THUMBS, "suggestion", "training_example", "bug_report")
@@ -152,10 +163,17 @@ def day_of(time: datetime) -> date:
     return time.astimezone(UTC).date()
 
 
+def first_of(period: str, day: date) -> date:
+    """The first day of the day's week or month, or the day itself."""
+    return {"day": day, "week": day - day.weekday() * DAY, "month": day.replace(day=1)}[period]
+
+
 @dataclass(kw_only=True)
 class Event:
+    tool_name: str
     skill_id: str | None
     user_id: str | None
+    metadata: dict[str, Any] | None
     created_at: datetime
 
 
@@ -177,11 +195,13 @@ class Organisation:
         self.measurements: dict[str, TokenMeasurement] = {}
         self.runs: dict[str, BenchmarkRun] = {}
         self.results: dict[tuple[str, str, int], BenchmarkResult] = {}
-        # What is left of raw rows that are gone: pruned rows still count, and the trend counts those of deleted skills.
+        # What is left of raw rows that are gone: pruned rows still count, and so do the uses of tools and users with
+        # skills that were deleted.
         self.horizon = Horizon(events_kept_from=None, measurements_kept_from=None)
         self.pruned_events: list[Event] = []
         self.pruned_measurements: list[TokenMeasurement] = []
-        self.trend: Counter[date] = Counter()
+        self.tool_uses: Counter[tuple[str, date]] = Counter()
+        self.user_uses: Counter[tuple[str, date]] = Counter()
         self.pending = 0
 
     def at(self, now: datetime, new_id: str | None) -> None:
@@ -264,6 +284,8 @@ class Organisation:
         for id, measurement in self.measurements.items():
             if measurement.user_id == user_id:
                 self.measurements[id] = replace(measurement, user_id=None)
+        for user, day in [key for key in self.user_uses if key[0] == user_id]:
+            del self.user_uses[user, day]
         del self.users[user_id]
         return True
 
@@ -364,7 +386,7 @@ class Organisation:
     def page(
         self, rows: list[tuple[datetime, str, Row]], limit: int, after: str | None, *, oldest_first: bool = False
     ) -> Page[Row]:
-        """The rows after the cursor, latest first unless told otherwise."""
+        """The rows after the cursor, latest first or oldest first."""
         try:
             time, id = paging.decode(after)  # Cursors are opaque.
         except InvalidValueError:
@@ -491,9 +513,15 @@ class Organisation:
         self.pending += len({(day_of(e.created_at or self.now), e.tool_name, e.user_id) for e in new})
         for event in new:
             created_at = to_millisecond(event.created_at or self.now)
-            self.trend[day_of(created_at)] += 1
+            self.tool_uses[event.tool_name, day_of(created_at)] += 1
+            if event.user_id is not None:
+                self.user_uses[event.user_id, day_of(created_at)] += 1
             self.events[str(UUID(event.id) if event.id else uuid4())] = Event(
-                skill_id=event.skill_id, user_id=event.user_id, created_at=created_at
+                tool_name=event.tool_name,
+                skill_id=event.skill_id,
+                user_id=event.user_id,
+                metadata=None if event.metadata is None else dict(event.metadata),
+                created_at=created_at,
             )
             if event.skill_id is not None:
                 self.count(event.skill_id, uses=1)
@@ -508,26 +536,151 @@ class Organisation:
         counts = Counter(day_of(e.created_at) for e in self.used() if e.skill_id == skill_id)
         return [DailyUses(day=day, uses=counts[day]) for day in self.days(days)]
 
-    def get_top_skills(self, days: int = 30, limit: int = 10) -> list[SkillUses]:
+    def count_skill_users(self, skill_id: str, days: int = 30) -> int:
+        within = self.days(days)
+        used = [e for e in self.events.values() if e.skill_id == skill_id and day_of(e.created_at) in within]
+        return len({e.user_id for e in used if e.user_id is not None})
+
+    def of_days(self, uses: Counter[tuple[str, date]], days: int) -> Counter[str]:
+        """The uses of each tool or user on these days."""
+        found, within = Counter[str](), self.days(days)
+        for (key, day), count in uses.items():
+            if day in within:
+                found[key] += count
+        return found
+
+    def of_skills(self, days: int) -> Counter[tuple[str, date]]:
+        """The uses of each skill on each of these days."""
+        within = self.days(days)
+        used = [(e.skill_id, day_of(e.created_at)) for e in self.used() if e.skill_id is not None]
+        return Counter((skill, day) for skill, day in used if day in within)
+
+    def get_usage_totals(self, days: int = 30) -> UsageTotals:
+        tools = self.of_days(self.tool_uses, days)
+        return UsageTotals(
+            uses=tools.total(),
+            skills_used=len({skill for skill, _ in self.of_skills(days)}),
+            active_users=len(self.of_days(self.user_uses, days)),
+            tools_used=len(tools),
+        )
+
+    def get_usage_trend(self, days: int = 30, by: str = "day") -> list[DailyUses]:
+        refuse((by not in PERIODS, InvalidValueError, "by"), (not 1 <= days <= 36_525, InvalidValueError, "days"))
+        found, uses = dict.fromkeys((first_of(by, day) for day in self.days(days)), 0), Counter[date]()
+        for (_, day), count in self.tool_uses.items():
+            uses[day] += count
+        for day in self.days(days):
+            found[first_of(by, day)] += uses[day]
+        return [DailyUses(day=day, uses=count) for day, count in found.items()]
+
+    def top(self, numbers: Mapping[str, int], limit: int, days: int) -> list[tuple[str, int]]:
+        """The keys with the highest numbers, and these."""
         refuse(
             (not 1 <= days <= 36_525, InvalidValueError, "days"), (not 1 <= limit < 2**63, InvalidValueError, "limit")
         )
-        within = self.days(days)
-        counts = Counter(e.skill_id for e in self.used() if e.skill_id is not None and day_of(e.created_at) in within)
-        top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
+        return sorted(numbers.items(), key=lambda item: (-item[1], item[0]))[:limit]
+
+    def with_status(self, numbers: Mapping[str, int], status: str | None) -> dict[str, int]:
+        """The numbers of the skills that have the status."""
+        return {id: number for id, number in numbers.items() if status in (None, self.skills[id].status)}
+
+    def get_top_skills(self, days: int = 30, limit: int = 10, *, status: str | None = "published") -> list[SkillUses]:
+        self.top({}, limit, days)
+        uses = Counter[str]()
+        for (skill, _), count in self.of_skills(days).items():
+            uses[skill] += count
         return [
             SkillUses(
                 skill_id=id,
                 skill_name=self.skills[id].name,
                 skill_slug=self.skills[id].slug,
                 average_rating=self.skill(id).average_rating,
-                uses=uses,
+                uses=count,
             )
-            for id, uses in top
+            for id, count in self.top(self.with_status(uses, status), limit, days)
         ]
 
-    def get_usage_trend(self, days: int = 30) -> list[DailyUses]:
-        return [DailyUses(day=day, uses=self.trend[day]) for day in self.days(days)]
+    def get_trending_skills(
+        self, days: int = 30, half_life_days: int = 7, limit: int = 10, *, status: str | None = "published"
+    ) -> list[TrendingSkill]:
+        refuse(
+            (not 1 <= half_life_days <= 36_525, InvalidValueError, "half_life_days"),
+            (not 1 <= days <= 36_525, InvalidValueError, "days"),
+            (not 1 <= limit < 2**63, InvalidValueError, "limit"),
+        )
+        scores, today = Counter[str](), day_of(self.instant)
+        for (skill, day), uses in self.of_skills(days).items():
+            share = Decimal("0.5") ** (Decimal((today - day).days) / half_life_days)
+            scores[skill] += uses * half_up(Fraction(1_000_000 * share))
+        scored = {id: score for id, score in scores.items() if score > 0}
+        return [
+            TrendingSkill(
+                skill_id=id,
+                skill_name=self.skills[id].name,
+                skill_slug=self.skills[id].slug,
+                average_rating=self.skill(id).average_rating,
+                score=score,
+            )
+            for id, score in self.top(self.with_status(scored, status), limit, days)
+        ]
+
+    def get_top_users(self, days: int = 30, limit: int = 10) -> list[UserUses]:
+        self.top({}, limit, days)
+        top = self.top(self.of_days(self.user_uses, days), limit, days)
+        return [UserUses(user_id=id, user_name=self.users[id].name, uses=uses) for id, uses in top]
+
+    def get_top_tools(self, days: int = 30, limit: int = 10) -> list[ToolUses]:
+        self.top({}, limit, days)
+        top = self.top(self.of_days(self.tool_uses, days), limit, days)
+        return [ToolUses(tool_name=name, uses=uses) for name, uses in top]
+
+    def list_active_users(self, days: int = 30, *, limit: int = 50, after: str | None = None) -> Page[ActiveUser]:
+        if not 1 <= days <= 36_525:
+            raise Refused((InvalidValueError, "days"), (InvalidValueError, "limit"), (InvalidValueError, "after"))
+        last: dict[str, date] = {}
+        for (user, day), _ in self.user_uses.items():
+            if day in self.days(days):
+                last[user] = max(day, last.get(user, day))
+        found = [
+            (
+                datetime.combine(day, time(), UTC),
+                id,
+                ActiveUser(user_id=id, user_name=self.users[id].name, last_active_day=day),
+            )
+            for id, day in last.items()
+        ]
+        return self.page(found, limit, after)
+
+    def list_usage_events(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 1_000,
+        after: str | None = None,
+    ) -> Page[UsageEvent]:
+        try:
+            cursor = paging.decode(after)[1]
+            after = after if cursor is None else paging.encode(paging.decode(after)[0] or self.now, str(UUID(cursor)))
+        except (InvalidValueError, ValueError):
+            raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
+        found = [
+            (
+                event.created_at,
+                id,
+                UsageEvent(
+                    id=id,
+                    tool_name=event.tool_name,
+                    skill_id=event.skill_id,
+                    user_id=event.user_id,
+                    metadata=event.metadata,
+                    created_at=event.created_at,
+                ),
+            )
+            for id, event in self.events.items()
+            if (since is None or event.created_at >= since) and (until is None or event.created_at < until)
+        ]
+        return self.page(found, limit, after, oldest_first=True)
 
     # Rollups and retention.
 
@@ -989,6 +1142,84 @@ class Organisation:
             costs[day_of(m.created_at)] += m.estimated_cost_microcents or 0
             counts[day_of(m.created_at)] += 1
         return [DailyCost(day=day, cost_microcents=costs[day], measurements=counts[day]) for day in self.days(days)]
+
+    def measured_on(self, days: int) -> list[TokenMeasurement]:
+        """The measurements of these days, pruned ones included."""
+        within = self.days(days)
+        return [m for m in self.measured() if day_of(m.created_at) in within]
+
+    def figures(self, rows: Sequence[TokenMeasurement]) -> dict[str, Any]:
+        """The sums of measurements, and their mean latency."""
+        latencies = [m.latency_ms for m in rows if m.latency_ms is not None]
+        return {
+            "measurements": len(rows),
+            "priced_measurements": sum(m.estimated_cost_microcents is not None for m in rows),
+            "cost_microcents": sum(m.estimated_cost_microcents or 0 for m in rows),
+            **{name: sum(getattr(m, name) or 0 for m in rows) for name in TOKENS},
+            "avg_latency_ms": rounded(mean(latencies)),
+        }
+
+    def get_cost_totals(self, days: int = 30) -> CostTotals:
+        return CostTotals(**self.figures(self.measured_on(days)))
+
+    def get_total_cost_trend(self, days: int = 90, by: str = "day") -> list[DailyCost]:
+        refuse((by not in PERIODS, InvalidValueError, "by"), (not 1 <= days <= 36_525, InvalidValueError, "days"))
+        rows: dict[date, list[TokenMeasurement]] = {first_of(by, day): [] for day in self.days(days)}
+        for m in self.measured_on(days):
+            rows[first_of(by, day_of(m.created_at))].append(m)
+        return [
+            DailyCost(
+                day=day,
+                cost_microcents=sum(m.estimated_cost_microcents or 0 for m in found),
+                measurements=len(found),
+            )
+            for day, found in rows.items()
+        ]
+
+    def get_cost_by_model(self, days: int = 30) -> list[ModelCost]:
+        rows = self.measured_on(days)
+        found = [
+            ModelCost(model_name=model, **self.figures([m for m in rows if m.model_name == model]))
+            for model in {m.model_name for m in rows}
+        ]
+        return sorted(found, key=lambda cost: (-cost.cost_microcents, cost.model_name))
+
+    def get_cost_by_skill(
+        self, days: int = 30, limit: int = 10, *, status: str | None = "published"
+    ) -> list[SkillCost]:
+        self.top({}, limit, days)
+        rows: dict[str, list[TokenMeasurement]] = {}
+        for m in self.measured_on(days):
+            rows.setdefault(m.skill_id, []).append(m)
+        figures = {id: self.figures(found) for id, found in rows.items()}
+        costs = self.with_status({id: found["cost_microcents"] for id, found in figures.items()}, status)
+        return [
+            SkillCost(
+                skill_id=id,
+                skill_name=self.skills[id].name,
+                skill_slug=self.skills[id].slug,
+                measurements=figures[id]["measurements"],
+                priced_measurements=figures[id]["priced_measurements"],
+                cost_microcents=cost,
+                total_tokens=figures[id]["total_tokens"],
+            )
+            for id, cost in self.top(costs, limit, days)
+        ]
+
+    def list_measurements(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 1_000,
+        after: str | None = None,
+    ) -> Page[TokenMeasurement]:
+        found = [
+            (m.created_at, m.id, m)
+            for m in self.measurements.values()
+            if (since is None or m.created_at >= since) and (until is None or m.created_at < until)
+        ]
+        return self.page(found, limit, after, oldest_first=True)
 
     # Benchmarks.
 

@@ -65,8 +65,11 @@ OPTIONAL: Mapping[str, Sequence[Any]] = {
     "role": (LEFT_OUT, "admin", "owner"),
     "status": (LEFT_OUT, LEFT_OUT, None, "published", "draft", "archived", "pending", "accepted", "unknown"),
     "by": (LEFT_OUT, 2, 0),
+    "half_life_days": (LEFT_OUT, 1, 7, 50, 0),
     "limit": (LEFT_OUT, LEFT_OUT, 1, 2, 0),
     "days": (LEFT_OUT, 1, 3, 50, 0),
+    "since": (LEFT_OUT, LEFT_OUT, timedelta(days=-2), timedelta(days=-40), timedelta(0)),
+    "until": (LEFT_OUT, LEFT_OUT, timedelta(days=-2), timedelta(days=1), timedelta(0)),
     "event_days": (LEFT_OUT, 30, 400, 2, 1),
     "measurement_days": (LEFT_OUT, 30, 400, 2, 1),
     "backfill": (LEFT_OUT, True, False),
@@ -88,7 +91,11 @@ RARE: Mapping[str, Sequence[Any]] = {
     "reviewed_by": (LEFT_OUT, LEFT_OUT, LEFT_OUT, *IDS),
     "implemented_version_id": (*(LEFT_OUT,) * 6, *IDS),
 }
+BY = (LEFT_OUT, "week", "month", "year")
 DATES = (timedelta(0), timedelta(days=-2), timedelta(days=-40), timedelta(days=-1), timedelta(days=-500))
+# The ids that the database generates for these are in no answer of the call, but in later lists: the model cannot know
+# them. So each gets an id.
+LISTED = ("event.id", "events.id", "measurements.id")
 SOMETIMES = {name: (LEFT_OUT, LEFT_OUT, LEFT_OUT, *values) for name, values in REQUIRED.items()}
 LENGTH = (1, 0, 2, 3)
 
@@ -106,7 +113,7 @@ PRELUDE: Sequence[Operation] = [
     ("feedback.submit_feedback", {"feedback": NewSkillFeedback(id=A, skill_id=A, feedback_type="training_example")}),
     ("ratings.rate_skill", {"user_id": B, "skill_id": A, "rating": 4}),
     ("views.open_skill", {"user_id": B, "skill_id": A}),
-    ("usage.record_usage_event", {"event": NewUsageEvent(tool_name="editor", skill_id=A, user_id=B)}),
+    ("usage.record_usage_event", {"event": NewUsageEvent(id=A, tool_name="editor", skill_id=A, user_id=B)}),
     (
         "tokens.record_token_measurement",
         {"measurement": NewTokenMeasurement(skill_id=A, model_name="llama", user_id=B)},
@@ -134,6 +141,8 @@ def pool(path: str, hint: Any, required: bool) -> Sequence[Any]:
         return ID if required else (LEFT_OUT, LEFT_OUT, *ID)
     if required and name in REQUIRED:
         return REQUIRED[name]
+    if name == "by" and hint is str:
+        return BY
     if not required and (found := OPTIONAL.get(name) or SOMETIMES.get(name)):
         return found
     if hint is int:
@@ -167,6 +176,8 @@ class World:
 
         def leaf(path: str, hint: Any, required: bool) -> Any:
             value = choose(pool(path, hint, required))
+            if value is LEFT_OUT and path in LISTED:
+                return f"{choose(range(2**32)):08x}-0000-4000-8000-{choose(range(2**48)):012x}"
             match value:
                 case timedelta() if hint is not timedelta:
                     time = self.start + value
