@@ -65,6 +65,17 @@ CREATE FUNCTION public.positive_percentage(feedback bigint, thumbs_up bigint, th
 
 COMMENT ON FUNCTION public.positive_percentage(feedback bigint, thumbs_up bigint, thumbs_down bigint) IS 'Percentage of thumbs up among all thumbs, rounded half up. NULL without thumbs; -1 if there are fewer feedback items.';
 
+CREATE FUNCTION public.raise_conflict(kind text, id text, reason text) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    RAISE EXCEPTION '%', format('%s ''%s'' %s', kind, left(id, 100), reason) USING ERRCODE = 'SK001';
+END
+$$;
+
+COMMENT ON FUNCTION public.raise_conflict(kind text, id text, reason text) IS 'Always raises SQLSTATE SK001, naming what another caller changed. Returns text so that an expression can call it.';
+
 CREATE FUNCTION public.raise_invalid_transition(kind text, id text, status text, wanted text) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -462,7 +473,7 @@ COMMENT ON COLUMN public.skills.published_version_id IS 'The skill_versions row 
 
 COMMENT ON COLUMN public.skills.published_version IS 'The number of that version; NULL before the first version.';
 
-COMMENT ON COLUMN public.skills.updated_at IS 'Last change of content: name, description, category, tags, status or published version. Counters do not update it.';
+COMMENT ON COLUMN public.skills.updated_at IS 'Last change of content: name, description, category, tags, status or published version. Counters do not update it. An update that expects an updated_at moves it with any change.';
 
 COMMENT ON COLUMN public.skills.edited_at IS 'Last change of content other than a new version. It separates an edit from a later publication.';
 
@@ -1004,6 +1015,9 @@ GRANT ALL ON FUNCTION public.mean_rating(rating_sum bigint, rating_count bigint)
 
 REVOKE ALL ON FUNCTION public.positive_percentage(feedback bigint, thumbs_up bigint, thumbs_down bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.positive_percentage(feedback bigint, thumbs_up bigint, thumbs_down bigint) TO skilldb_app;
+
+REVOKE ALL ON FUNCTION public.raise_conflict(kind text, id text, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.raise_conflict(kind text, id text, reason text) TO skilldb_app;
 
 REVOKE ALL ON FUNCTION public.raise_invalid_transition(kind text, id text, status text, wanted text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.raise_invalid_transition(kind text, id text, status text, wanted text) TO skilldb_app;

@@ -67,10 +67,12 @@ WHERE
 ORDER BY updated_at DESC, id DESC
 LIMIT %(limit)s::bigint + 1;
 
--- name: update_skill(skill_id, changes)
+-- name: update_skill(skill_id, changes, expected_updated_at)
 -- After lock_skill or lock_skill_key. A column whose key is missing in `changes` keeps its value. updated_at moves only
--- when the content changes. It never goes backwards, although a transaction that began earlier may write later.
--- Example: changes = '{"description": "Another example"}'
+-- when the content changes, or when any value changes and an updated_at is expected: of the callers that expect the
+-- same one, the first then stops the others. It moves by a millisecond at least, although a transaction that began
+-- earlier may write later. The time zone keeps the sum IMMUTABLE: Citus allows no other functions of columns.
+-- Example: changes = '{"description": "Another example"}', expected_updated_at = NULL
 WITH edit AS (
     SELECT
         n.name,
@@ -81,11 +83,18 @@ WITH edit AS (
         n.status,
         n.hours_saved,
         CASE
-            WHEN
+            WHEN old.updated_at <> date_trunc('milliseconds', %(expected_updated_at)s::timestamptz)
+                THEN raise_conflict('skill', old.id, 'was changed at ' || old.updated_at)::boolean
+            ELSE
                 (old.name, old.description, old.category, old.tags, old.status)
                 <> (n.name, n.description, n.category, n.tags, n.status)
-                THEN date_trunc('milliseconds', now())
-        END AS edited_at
+        END AS edited,
+        %(expected_updated_at)s::timestamptz IS NOT NULL
+        AND (old.slug, old.hours_saved) IS DISTINCT FROM (n.slug, n.hours_saved) AS other,
+        greatest(
+            (old.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
+            date_trunc('milliseconds', now())
+        ) AS changed_at
     FROM skills AS old
     CROSS JOIN LATERAL jsonb_populate_record(old, %(changes)s::jsonb) AS n
     WHERE old.tenant_id = %(tenant_id)s AND old.id = %(skill_id)s
@@ -100,8 +109,8 @@ SET
     tags = edit.tags,
     status = edit.status,
     hours_saved = edit.hours_saved,
-    updated_at = greatest(s.updated_at, edit.edited_at),
-    edited_at = greatest(s.edited_at, edit.edited_at)
+    updated_at = CASE WHEN edit.edited OR edit.other THEN edit.changed_at ELSE s.updated_at END,
+    edited_at = CASE WHEN edit.edited THEN edit.changed_at ELSE s.edited_at END
 FROM edit
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 RETURNING

@@ -1,6 +1,7 @@
 """Statements for skills and their versions."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from skilldb import paging, queries
 from skilldb.errors import InvalidValueError, shown
@@ -79,11 +80,18 @@ def list_skills(
     )
 
 
-def update_skill(skill_id: str, changes: SkillUpdate) -> Statement[Skill]:
-    """Change some columns and keep the others. `updated_at` moves only if a value really changes.
+def update_skill(
+    skill_id: str, changes: SkillUpdate, *, expected_updated_at: datetime | None = None
+) -> Statement[Skill]:
+    """Change some columns and keep the others. `updated_at` moves only if a value other than slug and hours changes.
 
-    NotFoundError: no such skill. AlreadyExistsError: the slug is taken. InvalidValueError: a column that SkillUpdate
-    does not have, or a value that is not allowed.
+    `expected_updated_at` is the `updated_at` with which the caller read the skill, and counts in milliseconds. Then
+    `updated_at` moves if any value changes, so of callers that expect the same one, only the first changes the skill.
+    Without it, changes of the slug and of `hours_saved` move nothing, so nobody else notices them.
+
+    ConflictError: `updated_at` is another one, as another caller was faster. NotFoundError: no such skill.
+    AlreadyExistsError: the slug is taken. InvalidValueError: a column that SkillUpdate does not have, or a value that
+    is not allowed.
     """
     if not isinstance(changes, Mapping):
         raise InvalidValueError(f"changes must be a dict, not {shown(changes)}")
@@ -93,7 +101,7 @@ def update_skill(skill_id: str, changes: SkillUpdate) -> Statement[Skill]:
     return Statement(
         one(Skill),
         _LOCKS["lock_skill_key" if "slug" in changes else "lock_skill"](skill_id=skill_id),
-        _SQL["update_skill"](skill_id=skill_id, changes=checked),
+        _SQL["update_skill"](skill_id=skill_id, changes=checked, expected_updated_at=expected_updated_at),
     )
 
 

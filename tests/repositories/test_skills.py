@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from psycopg import errors as pg
 
-from skilldb.errors import AlreadyExistsError, InvalidValueError, NotFoundError, StillReferencedError
+from skilldb.errors import AlreadyExistsError, ConflictError, InvalidValueError, NotFoundError, StillReferencedError
 from skilldb.models import NewSkill, NewSkillVersion, NewUsageEvent, Skill, SkillUpdate, SkillVersion
 from skilldb.repositories import ratings, skills, usage, users, views
 from tests.support.api import Api, new_skill, new_user
@@ -241,9 +242,51 @@ def test_an_update_that_changes_no_content_does_not_move_updated_at(addresses: A
 def test_updated_at_never_goes_backwards(addresses: Addresses, acme: Api) -> None:
     ahead = datetime(2999, 1, 1, tzinfo=UTC)
     rows(addresses.admin, "UPDATE skills SET updated_at = %s RETURNING 1", ahead)
-    assert acme.execute(skills.update_skill("s1", {"name": "New"})).updated_at == ahead
     acme.execute(skills.publish_skill_version("s1", version("a")))
     assert acme.execute(skills.get_skill("s1")).updated_at == ahead
+    later = ahead + timedelta(milliseconds=1)
+    assert acme.execute(skills.update_skill("s1", {"name": "New"})).updated_at == later
+
+
+def test_of_callers_that_expect_the_same_time_only_the_first_changes_the_skill(addresses: Addresses, acme: Api) -> None:
+    """Also where only the slug or the hours change, and at the millisecond of the change before."""
+    each: list[SkillUpdate] = [{"name": "New"}, {"tags": ["new"]}, {"hours_saved": 7}, {"slug": "new"}]
+    for changes in each:
+        seen = acme.execute(skills.get_skill("s1")).updated_at
+        edited = rows(addresses.admin, "SELECT edited_at FROM skills")
+        first = acme.execute(skills.update_skill("s1", changes, expected_updated_at=seen))
+        assert first.updated_at > seen
+        assert {key: getattr(first, key) for key in changes} == changes
+        moves_edited = bool(changes.keys() & {"name", "tags"})
+        assert (rows(addresses.admin, "SELECT edited_at FROM skills") != edited) is moves_edited
+        with refused(
+            addresses, ConflictError, f"skill 's1' was changed at {first.updated_at:%Y-%m-%d}", cause=psycopg.DatabaseError
+        ):
+            acme.execute(skills.update_skill("s1", {"description": "x"}, expected_updated_at=seen))
+
+
+def test_an_expected_time_counts_in_milliseconds_and_nothing_to_change_moves_nothing(acme: Api) -> None:
+    seen = acme.execute(skills.get_skill("s1"))
+    within = seen.updated_at + timedelta(microseconds=999)
+    assert acme.execute(skills.update_skill("s1", {"name": seen.name}, expected_updated_at=within)) == seen
+    assert acme.execute(skills.update_skill("s1", {}, expected_updated_at=seen.updated_at)) == seen
+    for away in (timedelta(milliseconds=1), timedelta(microseconds=-1)):
+        with pytest.raises(ConflictError):
+            acme.execute(skills.update_skill("s1", {}, expected_updated_at=seen.updated_at + away))
+
+
+def test_a_version_that_was_published_meanwhile_is_a_conflict(addresses: Addresses, acme: Api) -> None:
+    backdate(addresses)
+    acme.execute(skills.publish_skill_version("s1", version("a")))
+    with refused(addresses, ConflictError, "skill 's1' was changed at", cause=psycopg.DatabaseError):
+        acme.execute(skills.update_skill("s1", {"name": "New"}, expected_updated_at=LONG_AGO))
+
+
+def test_an_expectation_of_a_missing_skill_or_without_a_time_zone_is_refused(addresses: Addresses, acme: Api) -> None:
+    with refused(addresses, NotFoundError, MISSING, cause=pg.NoDataFound):
+        acme.execute(skills.update_skill("missing", {"name": "New"}, expected_updated_at=LONG_AGO))
+    with refused(addresses, InvalidValueError, "expected_updated_at must carry a time zone"):
+        acme.execute(skills.update_skill("s1", {}, expected_updated_at=datetime(2026, 1, 1)))
 
 
 def test_an_update_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> None:

@@ -15,6 +15,7 @@ import skilldb
 from skilldb.admin import drift, isolation
 from skilldb.errors import (
     AlreadyExistsError,
+    ConflictError,
     InvalidTransitionError,
     InvalidValueError,
     NotFoundError,
@@ -30,6 +31,7 @@ from tests.support.world import ACTORS, DRAWN, NAMES, PRELUDE, World
 
 EXPECTED = (
     AlreadyExistsError,
+    ConflictError,
     InvalidTransitionError,
     InvalidValueError,
     NotFoundError,

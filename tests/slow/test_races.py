@@ -16,8 +16,8 @@ import pytest
 
 import skilldb
 from skilldb import queries
-from skilldb.errors import NotFoundError, StillReferencedError
-from skilldb.models import NewSkillVersion, NewUsageEvent, SkillVersion
+from skilldb.errors import ConflictError, NotFoundError, StillReferencedError
+from skilldb.models import NewSkillVersion, NewUsageEvent, Skill, SkillUpdate, SkillVersion
 from skilldb.repositories import metrics, ratings, rollups, skills, tenants, usage, users, views
 from skilldb.statement import VALUE, Statement
 from tests.support.api import new_skill, new_user
@@ -166,6 +166,42 @@ def test_an_increment_that_reads_and_then_writes_is_found_out(race: Race) -> Non
             return tx.execute(Statement(right.reader, write))
 
     assert_found_out(increment_bursts(race, increment))
+
+
+# Editors who read the same state
+
+Update = Callable[[str, SkillUpdate, datetime], Statement[Skill]]
+
+
+def updating(skill_id: str, changes: SkillUpdate, expected: datetime) -> Statement[Skill]:
+    return skills.update_skill(skill_id, changes, expected_updated_at=expected)
+
+
+def updating_without_a_lock(skill_id: str, changes: SkillUpdate, expected: datetime) -> Statement[Skill]:
+    right = updating(skill_id, changes, expected)
+    return Statement(right.reader, right.steps[-1])
+
+
+def updating_bursts(race: Race, update: Update) -> Iterator[list[str]]:
+    for n in count():
+        # Every other burst changes what moves updated_at only if an updated_at is expected.
+        changes: list[SkillUpdate] = [{"hours_saved": 8 * n + i} if n % 2 else {"name": f"{n} {i}"} for i in range(8)]
+        seen = race.acme.execute(skills.get_skill("s0"))
+        assert seen is not None
+        outcomes = race.execute(*(update("s0", change, seen.updated_at) for change in changes))
+        won = [outcome for outcome in outcomes if isinstance(outcome, Skill)]
+        wrong = unexpected(outcomes, ConflictError)
+        if len(won) != 1 or won != [race.acme.execute(skills.get_skill("s0"))]:
+            wrong.append(f"drift: {won} won")
+        yield wrong
+
+
+def test_of_editors_who_read_the_same_state_exactly_one_wins(race: Race) -> None:
+    assert first_wrong(updating_bursts(race, updating)) == ""
+
+
+def test_an_editor_who_does_not_lock_the_skill_is_found_out(race: Race) -> None:
+    assert_found_out(updating_bursts(race, updating_without_a_lock))
 
 
 # Versions

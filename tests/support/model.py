@@ -21,6 +21,7 @@ from uuid import UUID, uuid4
 from skilldb import paging
 from skilldb.errors import (
     AlreadyExistsError,
+    ConflictError,
     InvalidTransitionError,
     InvalidValueError,
     NotFoundError,
@@ -370,11 +371,16 @@ class Organisation:
         more = paging.encode(*rows[limit - 1][:2]) if len(rows) > limit else None
         return Page(items=[row for _, _, row in rows[:limit]], after=more)
 
-    def update_skill(self, skill_id: str, changes: SkillUpdate) -> Skill:
+    def update_skill(
+        self, skill_id: str, changes: SkillUpdate, *, expected_updated_at: datetime | None = None
+    ) -> Skill:
         other = self.get_skill_by_slug(changes["slug"]) if "slug" in changes else None
+        seen = None if expected_updated_at is None else to_millisecond(expected_updated_at)
+        conflict = skill_id in self.skills and seen not in (None, self.skills[skill_id].updated_at)
         refuse(
             *unlike(slug=changes.get("slug")),
             self.no_skill(skill_id),
+            (conflict, ConflictError, "was changed at"),
             (changes.get("status", "draft") not in STATUSES, InvalidValueError, "status"),
             *outside(0, hours_saved=changes.get("hours_saved")),
             (other is not None and other.id != skill_id, AlreadyExistsError, "slug"),
@@ -383,9 +389,12 @@ class Organisation:
         # Without a type annotation, because mypy accepts any sequence for the tags, which are stored as a list.
         given: dict[str, Any] = {**changes, "tags": list(changes.get("tags", old.tags))}
         new = replace(old, **given)
-        if new != replace(old, slug=new.slug, hours_saved=new.hours_saved):
-            new = replace(new, updated_at=max(old.updated_at, self.now))
-            self.edited[skill_id] = max(self.edited[skill_id], self.now)
+        edited = new != replace(old, slug=new.slug, hours_saved=new.hours_saved)
+        changed_at = max(old.updated_at + timedelta(milliseconds=1), self.now)
+        if edited:
+            self.edited[skill_id] = changed_at
+        if edited or (new != old and seen is not None):
+            new = replace(new, updated_at=changed_at)
         self.skills[skill_id] = new
         return self.skill(skill_id)
 

@@ -22,6 +22,7 @@ from skilldb.models import (
     NewTokenMeasurement,
     NewUsageEvent,
     Page,
+    Skill,
 )
 from skilldb.statement import VALUE, Statement
 from tests.support.functions import FUNCTIONS, LEFT_OUT, arguments, everything, shown
@@ -37,7 +38,10 @@ NAMES = ("acme", "globex", "initech")
 IDS = tuple(f"00000000-0000-4000-8000-00000000000{n}" for n in range(3))
 
 # Placeholders for values that earlier answers returned.
-RECENT_ID, RECENT_CURSOR, RECENT_TIME, WORDS = "recent id", "recent cursor", "recent time", "words"
+RECENT_ID, RECENT_CURSOR, RECENT_TIME, RECENT_UPDATE, WORDS = (
+    *("recent id", "recent cursor", "recent time", "recent update"),
+    "words",
+)
 
 ID = (*IDS, IDS[0], IDS[1], IDS[0], IDS[1], RECENT_ID)
 COUNT = (LEFT_OUT, LEFT_OUT, 0, 7, 7, 1_000, 1_000, 250_000, 250_000, 10_000_000, 3, 3, 3, 3, 3, -1)
@@ -75,6 +79,8 @@ OPTIONAL: Mapping[str, Sequence[Any]] = {
     "hours_saved_estimate": (LEFT_OUT, LEFT_OUT, 0, 8, -1),
     "matches_expected": (LEFT_OUT, True, False),
     "created_at": (LEFT_OUT, LEFT_OUT, timedelta(days=-2), timedelta(days=-40)),
+    "updated_at": (LEFT_OUT, LEFT_OUT, RECENT_TIME, timedelta(days=-1)),
+    "expected_updated_at": (LEFT_OUT, LEFT_OUT, RECENT_UPDATE, RECENT_UPDATE, timedelta(days=-1)),
     "metadata": (LEFT_OUT, {}, {"a": [1, {"b": "é"}]}),
     "prices": (LEFT_OUT,),
 }
@@ -147,6 +153,7 @@ class World:
         self.done: list[tuple[str, Operation]] = []
         self.recent_id = IDS[0]
         self.recent_cursor: str | None = None
+        self.recent_update: datetime | None = None
         self.now: datetime = admin.execute("SELECT now()").fetchall()[0][0]
         self.start = self.now
 
@@ -160,7 +167,12 @@ class World:
                     time = self.start + value
                     return time.astimezone(UTC).date() if hint is date else time
                 case str():
-                    known = {RECENT_ID: self.recent_id, RECENT_CURSOR: self.recent_cursor, RECENT_TIME: self.now}
+                    known = {
+                        RECENT_ID: self.recent_id,
+                        RECENT_CURSOR: self.recent_cursor,
+                        RECENT_TIME: self.now,
+                        RECENT_UPDATE: self.recent_update,
+                    }
                     return f"words of {of}" if value == WORDS else known.get(value, value)
             return value
 
@@ -185,6 +197,8 @@ class World:
         self.answered[name] += 1
         if isinstance(id := getattr(result, "id", None), str):
             self.recent_id = id
+        if isinstance(result, Skill):
+            self.recent_update = result.updated_at
         if isinstance(result, Page) and result.after is not None:
             self.recent_cursor = result.after
         return result
