@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from time import sleep
 
 import psycopg
 import pytest
@@ -56,6 +57,7 @@ def all_of_one_call(tenant: Api) -> None:
         usage.record_usage_event(NewUsageEvent(tool_name="t", skill_id="s1")),
         usage.record_usage_events([NewUsageEvent(tool_name="t", skill_id="s1")]),
     )
+    sleep(0.002)  # In the millisecond of the first call, the edit would move updated_at to the next one.
     tenant.execute(
         feedback.submit_feedback(NewSkillFeedback(id="f1", skill_id="s1", feedback_type="suggestion")),
         feedback.review_feedback("f1", "accepted", "u1"),
