@@ -189,6 +189,35 @@ SELECT
     metadata, created_by, created_at
 FROM present;
 
+-- name: publish_existing_version(skill_id, version)
+-- After lock_skill. The version that is already published stays it, and nothing is written. Users who saw another
+-- version learn of it, so updated_at moves like that of a new version.
+-- Example: version = 1
+WITH chosen AS (
+    SELECT
+        v.id, v.skill_id, v.version, v.content_url, v.content_hash, v.content_type, v.name, v.description,
+        v.metadata, v.created_by, v.created_at
+    FROM skill_versions AS v
+    WHERE v.tenant_id = %(tenant_id)s AND v.skill_id = %(skill_id)s AND v.version = %(version)s::integer
+),
+
+published AS (
+    UPDATE skills AS s
+    SET
+        published_version_id = chosen.id,
+        published_version = chosen.version,
+        updated_at = greatest(s.updated_at, date_trunc('milliseconds', now()))
+    FROM chosen
+    WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s AND s.published_version <> chosen.version
+)
+
+SELECT
+    coalesce(c.id, raise_not_found('version', %(version)s::integer::text)) AS id,
+    c.skill_id, c.version, c.content_url, c.content_hash, c.content_type, c.name, c.description,
+    c.metadata, c.created_by, c.created_at
+FROM (SELECT 1 AS one) AS present
+LEFT JOIN chosen AS c ON true;
+
 -- name: get_skill_version(version_id)
 SELECT
     id, skill_id, version, content_url, content_hash, content_type, name, description,

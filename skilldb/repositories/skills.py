@@ -129,6 +129,20 @@ def publish_skill_version(skill_id: str, version: NewSkillVersion) -> Statement[
     )
 
 
+def publish_existing_version(skill_id: str, version: int) -> Statement[SkillVersion]:
+    """Publish a version that the skill has, by its number, for example to go back to an earlier one. Returns it.
+
+    No number is added: the next new version gets the highest number + 1. Users who saw another version find the skill
+    in what's new. Name and description of the skill stay. Nothing changes if that version is published already.
+    NotFoundError: no such skill, or the skill has no such version.
+    """
+    return Statement(
+        one(SkillVersion),
+        _LOCKS["lock_skill"](skill_id=skill_id),
+        _SQL["publish_existing_version"](skill_id=skill_id, version=version),
+    )
+
+
 def get_skill_version(version_id: str) -> Statement[SkillVersion | None]:
     """The version, or None."""
     return Statement(optional(SkillVersion), _SQL["get_skill_version"](version_id=version_id))

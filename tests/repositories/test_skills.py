@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -387,6 +388,54 @@ def test_publishing_older_content_again_is_a_new_version(acme: Api) -> None:
     assert [v.version for v in published] == [1, 2, 3]
     assert published[0].id != published[2].id
     assert acme.execute(skills.get_skill("s1")).published_version_id == published[2].id
+
+
+def test_an_earlier_version_is_published_again_without_a_new_number(addresses: Addresses, acme: Api) -> None:
+    new_skill(acme, "s2")
+    acme.execute(skills.publish_skill_version("s2", version("a")))
+    first, second, third = [acme.execute(skills.publish_skill_version("s1", version(hash))) for hash in "abc"]
+    acme.execute(skills.update_skill("s1", {"name": "New", "description": "New"}))
+    before = acme.execute(skills.get_skill("s1"))
+    for chosen in (first, third, second):
+        backdate(addresses)
+        assert acme.execute(skills.publish_existing_version("s1", chosen.version)) == chosen
+        skill = acme.execute(skills.get_skill("s1"))
+        assert skill.updated_at > LONG_AGO
+        assert skill == replace(
+            before,
+            published_version=chosen.version,
+            published_version_id=chosen.id,
+            updated_at=skill.updated_at,
+        )
+    assert [v.version for v in acme.execute(skills.list_skill_versions("s1"))] == [3, 2, 1]
+    other = acme.execute(skills.get_skill("s2"))
+    assert (other.published_version, other.updated_at) == (1, LONG_AGO)
+    # The content of the published version adds none, and that of the highest number does.
+    assert acme.execute(skills.publish_skill_version("s1", version("b"))) == second
+    assert acme.execute(skills.publish_skill_version("s1", version("c"))).version == 4
+
+
+def test_publishing_the_published_version_changes_nothing(addresses: Addresses, acme: Api) -> None:
+    acme.execute(skills.publish_skill_version("s1", version("a")))
+    present = acme.execute(skills.publish_skill_version("s1", version("b")))
+    before = contents(addresses.admin)
+    assert acme.execute(skills.publish_existing_version("s1", 2)) == present
+    assert contents(addresses.admin) == before
+
+
+def test_a_version_that_the_skill_lacks_is_not_published(addresses: Addresses, acme: Api) -> None:
+    new_skill(acme, "s2")
+    for hash in "ab":
+        acme.execute(skills.publish_skill_version("s2", version(hash)))
+    acme.execute(skills.publish_skill_version("s1", version("a")))
+    with refused(addresses, NotFoundError, MISSING, cause=pg.NoDataFound):
+        acme.execute(skills.publish_existing_version("missing", 1))
+    for number in (2, 0, -1, 2**31 - 1):
+        with refused(addresses, NotFoundError, f"version '{number}' does not exist", cause=pg.NoDataFound):
+            acme.execute(skills.publish_existing_version("s1", number))
+    for wrong in (2**31, "1", True, 1.0):
+        with refused(addresses, InvalidValueError, "version"):
+            acme.execute(skills.publish_existing_version("s1", wrong))  # type: ignore[arg-type]
 
 
 def test_a_version_keeps_the_name_and_description_it_was_published_under(acme: Api) -> None:

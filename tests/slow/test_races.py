@@ -256,6 +256,48 @@ def test_broken_publishing_is_found_out(race: Race, broken: Publish) -> None:
     assert_found_out(publishing_bursts(race, broken))
 
 
+def stepping_bursts(race: Race, step: Callable[[str, int], Statement[SkillVersion]]) -> Iterator[list[str]]:
+    """New versions are published while others go back to earlier ones."""
+    race.acme.execute(skills.publish_skill_version("s0", new_version(0)))
+    for n in count():
+        dice = random.Random(n)
+        numbers = [dice.randint(1, 4 * n + 1) for _ in range(4)]
+        outcomes = race.execute(
+            *(skills.publish_skill_version("s0", new_version(4 * n + i)) for i in range(1, 5)),
+            *(step("s0", number) for number in numbers),
+        )
+        wrong = unexpected(outcomes)
+        if not wrong and [o.version for o in outcomes[4:]] != numbers:
+            wrong.append(f"gap or clash: {outcomes}")
+        (state,) = race.rows(b"""
+            SELECT
+                s.published_version - (SELECT version FROM skill_versions WHERE id = s.published_version_id),
+                (SELECT max(created_at) FROM skill_versions) <= s.updated_at,
+                (SELECT array_agg(version ORDER BY version) FROM skill_versions WHERE skill_id = s.id)
+            FROM skills AS s WHERE s.id = 's0'
+        """)
+        if state != (0, True, [*range(1, 4 * n + 6)]):
+            wrong.append(f"gap or clash: {state}")
+        yield wrong
+
+
+def stepping_without_the_number(skill_id: str, version: int) -> Statement[SkillVersion]:
+    right = skills.publish_existing_version(skill_id, version)
+    return Statement(
+        right.reader,
+        right.steps[0],
+        altered(right.steps[1], ("published_version = chosen.version,", "")),
+    )
+
+
+def test_going_back_to_a_version_while_others_are_published_keeps_the_numbers(race: Race) -> None:
+    assert first_wrong(stepping_bursts(race, skills.publish_existing_version)) == ""
+
+
+def test_going_back_without_the_number_is_found_out(race: Race) -> None:
+    assert_found_out(stepping_bursts(race, stepping_without_the_number))
+
+
 # Batches of uses
 
 Record = Callable[[list[NewUsageEvent]], Statement[int]]

@@ -427,6 +427,20 @@ class Organisation:
         )
         return added
 
+    def publish_existing_version(self, skill_id: str, version: int) -> SkillVersion:
+        refuse(self.no_skill(skill_id))
+        numbers = {row.version: row for row in self.versions.values() if row.skill_id == skill_id}
+        refuse((version not in numbers, NotFoundError, f"version '{version}'"))
+        skill, found = self.skills[skill_id], numbers[version]
+        if found.id != skill.published_version_id:
+            self.skills[skill_id] = replace(
+                skill,
+                published_version_id=found.id,
+                published_version=version,
+                updated_at=max(skill.updated_at, self.now),
+            )
+        return found
+
     def get_skill_version(self, version_id: str) -> SkillVersion | None:
         return self.versions.get(version_id)
 
@@ -694,7 +708,7 @@ class Organisation:
             and skill.updated_at >= since
             and (
                 skill.updated_at > view.last_viewed_at
-                or (skill.published_version or 0) > (view.last_viewed_version or 0)
+                or skill.published_version not in (None, view.last_viewed_version)
             )
         ]
         return [
@@ -723,6 +737,7 @@ class Organisation:
             last_viewed_version=view.last_viewed_version,
             current_version=current,
             version_rose=(current or 0) > (view.last_viewed_version or 0),
+            version_changed=current not in (None, view.last_viewed_version),
             feedback_since=self.count_feedback_since(skill_id, view.last_viewed_at),
             content_changed=self.edited[skill_id] > view.last_viewed_at,
         )

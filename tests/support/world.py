@@ -59,6 +59,7 @@ REQUIRED: Mapping[str, Sequence[Any]] = {
     "model_name": ("gpt-4o", "gpt-4o-mini", "llama"),
     "rating": (1, 2, 3, 4, 5, 0, 6),
     "current_version": (1, 2, None, 3, 0),
+    "version": (1, 2, 3, 1, 2, 0),
     "since": (RECENT_TIME, timedelta(days=-1), timedelta(days=1)),
     "test_case_index": (0, 1, 2, 0, 1, 2, -1),
 }
