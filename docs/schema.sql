@@ -1087,6 +1087,8 @@ GRANT UPDATE(user_id) ON TABLE public.pending_uses TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.ratings TO skilldb_app;
 
+GRANT UPDATE(skill_id) ON TABLE public.ratings TO skilldb_app;
+
 GRANT UPDATE(rating) ON TABLE public.ratings TO skilldb_app;
 
 GRANT UPDATE(comment) ON TABLE public.ratings TO skilldb_app;
@@ -1114,6 +1116,10 @@ GRANT UPDATE(timed_measurements) ON TABLE public.skill_daily_costs TO skilldb_ap
 GRANT UPDATE(latency_ms) ON TABLE public.skill_daily_costs TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.skill_feedback TO skilldb_app;
+
+GRANT UPDATE(skill_id) ON TABLE public.skill_feedback TO skilldb_app;
+
+GRANT UPDATE(skill_version_id) ON TABLE public.skill_feedback TO skilldb_app;
 
 GRANT UPDATE(user_id) ON TABLE public.skill_feedback TO skilldb_app;
 
@@ -1195,6 +1201,8 @@ GRANT UPDATE(measurements_kept_from) ON TABLE public.tenants TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.token_measurements TO skilldb_app;
 
+GRANT UPDATE(skill_id) ON TABLE public.token_measurements TO skilldb_app;
+
 GRANT UPDATE(user_id) ON TABLE public.token_measurements TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.tool_monthly_uses TO skilldb_app;
@@ -1202,6 +1210,8 @@ GRANT SELECT,INSERT,DELETE ON TABLE public.tool_monthly_uses TO skilldb_app;
 GRANT UPDATE(uses_to_day) ON TABLE public.tool_monthly_uses TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.usage_events TO skilldb_app;
+
+GRANT UPDATE(skill_id) ON TABLE public.usage_events TO skilldb_app;
 
 GRANT UPDATE(user_id) ON TABLE public.usage_events TO skilldb_app;
 

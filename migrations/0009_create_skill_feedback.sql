@@ -99,4 +99,6 @@ END
 $$;
 
 GRANT SELECT, INSERT, DELETE ON skill_feedback TO skilldb_app;
-GRANT UPDATE (user_id, status, reviewed_by, reviewed_at, review_notes) ON skill_feedback TO skilldb_app;
+GRANT UPDATE (
+    skill_id, skill_version_id, user_id, status, reviewed_by, reviewed_at, review_notes
+) ON skill_feedback TO skilldb_app;

@@ -10,7 +10,11 @@ from typing import Any, TypedDict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSkill:
-    """A skill to be created. `status` is draft, pending_review, published or archived; `hours_saved` is per use."""
+    """A skill to be created. `status` is draft, pending_review, published or archived; `hours_saved` is per use.
+
+    To import a skill from another system give its `created_at`, and its `updated_at`, the time of its last change. None
+    is now; an `updated_at` that is None is the `created_at`.
+    """
 
     name: str
     slug: str
@@ -21,6 +25,8 @@ class NewSkill:
     hours_saved: int | None = 1
     author_id: str | None = None
     id: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 class SkillUpdate(TypedDict, total=False):
@@ -68,7 +74,10 @@ class Skill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSkillVersion:
-    """Content to be published. `content_hash` is its SHA-256, 64 lower-case hexadecimal digits."""
+    """Content to be published. `content_hash` is its SHA-256, 64 lower-case hexadecimal digits.
+
+    `created_at` None is now. To import versions from another system publish them in their order, each with its time.
+    """
 
     content_url: str
     content_hash: str
@@ -76,6 +85,7 @@ class NewSkillVersion:
     metadata: Mapping[str, Any] | None = None
     created_by: str | None = None
     id: str | None = None
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from skilldb import paging, queries
 from skilldb.errors import InvalidValueError, shown
 from skilldb.models import NewSkill, NewSkillVersion, Page, Skill, SkillUpdate, SkillVersion
 from skilldb.statement import EXISTS, VALUE, Statement, many, one, optional
-from skilldb.values import adapter
+from skilldb.values import ADAPT, adapter
 
 _SQL = queries.load("skills")
 _LOCKS = queries.load("locks")
@@ -30,8 +30,13 @@ _COLUMNS = {
 def create_skill(skill: NewSkill) -> Statement[Skill]:
     """Create a skill, without a version yet.
 
-    AlreadyExistsError: the slug or id is taken in this tenant. NotFoundError: no such author.
+    AlreadyExistsError: the slug or id is taken in this tenant. NotFoundError: no such author. InvalidValueError: a
+    value that is not allowed, a time without a time zone, or an `updated_at` without or before its `created_at`.
     """
+    created_at = _time("created_at", skill.created_at)
+    updated_at = _time("updated_at", skill.updated_at)
+    if updated_at is not None and (created_at is None or updated_at < created_at):
+        raise InvalidValueError(f"updated_at must not be before created_at: {shown(updated_at)}, {shown(created_at)}")
     return Statement(
         one(Skill),
         _SQL["create_skill"](
@@ -44,8 +49,15 @@ def create_skill(skill: NewSkill) -> Statement[Skill]:
             status=skill.status,
             hours_saved=skill.hours_saved,
             author_id=skill.author_id,
+            created_at=created_at,
+            updated_at=created_at if updated_at is None else updated_at,
         ),
     )
+
+
+def _time(name: str, value: datetime | None) -> datetime | None:
+    """The time itself. Raises InvalidValueError for a value that is no time, or lacks a time zone."""
+    return None if value is None else ADAPT["timestamptz"](name, value)
 
 
 def get_skill(skill_id: str) -> Statement[Skill | None]:
@@ -109,7 +121,8 @@ def publish_skill_version(skill_id: str, version: NewSkillVersion) -> Statement[
     """Publish content as the skill's next version. Numbers are 1, 2, 3 without a gap, also under concurrency.
 
     If the content equals the published version's, no version is added and that version is returned. NotFoundError: no
-    such skill or creator. AlreadyExistsError: the id is taken. InvalidValueError: a hash that is not a SHA-256.
+    such skill or creator. AlreadyExistsError: the id is taken. InvalidValueError: a hash that is not a SHA-256, or a
+    time without a time zone, or before the skill or its latest version was created.
     """
     if version.created_by is not None:
         adapter("created_by", "text")("created_by", version.created_by)
@@ -125,6 +138,7 @@ def publish_skill_version(skill_id: str, version: NewSkillVersion) -> Statement[
             content_type=version.content_type,
             metadata=version.metadata,
             created_by=version.created_by,
+            created_at=version.created_at,
         ),
     )
 
@@ -156,6 +170,44 @@ def list_skill_versions(skill_id: str) -> Statement[list[SkillVersion]]:
 def get_version_number(version_id: str) -> Statement[int | None]:
     """The number of a version, or None."""
     return Statement(VALUE, _SQL["get_version_number"](version_id=version_id))
+
+
+def merge_skills(source_skill_id: str, target_skill_id: str) -> Statement[Skill]:
+    """Move what users gave to the source skill to the target, and archive the source. Returns the target.
+
+    Ratings, feedback, events, views, measurements, rollups and uses without an event move, and the counters of both
+    stay exact. Who rated both keeps the newer rating, and the target's if both are equally new. Who viewed both keeps
+    the later view and the sum of the counts, with the version seen of the target. Who viewed only the source has seen
+    no version of the target, so what's new shows it. Feedback items no longer name the source's versions. Versions
+    and benchmark runs stay with the source: they are about its content. delete_skill deletes them with it.
+
+    All of it is one transaction, which takes TIME with 100,000 events. Whoever records for one of the two skills waits
+    for it, and then records for the skill that the call names: merge again to move that. Every step has the
+    statement timeout for itself.
+
+    InvalidValueError: the target is the source. NotFoundError: no such skill.
+    """
+    ids = {"skill_id": adapter("source_skill_id", "text")("source_skill_id", source_skill_id)}
+    both = ids | {"target_skill_id": adapter("target_skill_id", "text")("target_skill_id", target_skill_id)}
+    if source_skill_id == target_skill_id:
+        raise InvalidValueError(f"target_skill_id must not be the source_skill_id: {shown(target_skill_id)}")
+    return Statement(
+        one(Skill),
+        _SQL["lock_users_of_skill"](**ids),
+        _LOCKS["lock_skills"](skill_ids=[source_skill_id, target_skill_id]),
+        _SQL["delete_older_ratings"](**both),
+        _SQL["move_ratings"](**both),
+        _SQL["move_feedback"](**both),
+        _SQL["move_events"](**both),
+        _SQL["move_measurements"](**both),
+        _SQL["lock_views_of_skills"](**both),
+        _SQL["move_views"](**both),
+        _SQL["move_monthly_uses"](**both),
+        _SQL["move_daily_costs"](**both),
+        _SQL["add_counters"](**both),
+        _SQL["archive_merged_skill"](**ids),
+        _SQL["get_skill"](skill_id=target_skill_id),
+    )
 
 
 def delete_skill(skill_id: str) -> Statement[bool]:

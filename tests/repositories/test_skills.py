@@ -94,6 +94,50 @@ def test_a_skill_is_published_untagged_and_saves_an_hour_unless_said_otherwise(a
     assert acme.execute(skills.create_skill(unknown)).hours_saved is None
 
 
+def test_a_skill_of_another_system_keeps_its_times_and_those_of_its_versions(addresses: Addresses, acme: Api) -> None:
+    year = timedelta(days=365)
+    created = new_skill(acme, "s2", created_at=LONG_AGO, updated_at=LONG_AGO + 3 * year)
+    assert (created.created_at, created.updated_at) == (LONG_AGO, LONG_AGO + 3 * year)
+    assert rows(addresses.admin, "SELECT edited_at FROM skills WHERE id = 's2'") == [(LONG_AGO + 3 * year,)]
+    for number, (hash, after, updated) in enumerate([("a", 0, 3), ("b", 1, 3), ("c", 1, 3), ("d", 4, 4)], start=1):
+        published = acme.execute(skills.publish_skill_version("s2", version(hash, created_at=LONG_AGO + after * year)))
+        assert (published.version, published.created_at) == (number, LONG_AGO + after * year)
+        skill = acme.execute(skills.get_skill("s2"))
+        assert (skill.published_version, skill.updated_at) == (number, LONG_AGO + updated * year)
+    now = acme.execute(skills.publish_skill_version("s2", version("e")))
+    assert now.created_at == acme.execute(skills.get_skill("s2")).updated_at > LONG_AGO + 4 * year
+    plain = new_skill(acme, "s3", created_at=LONG_AGO)
+    assert plain.updated_at == plain.created_at == LONG_AGO
+
+
+def test_times_of_another_system_that_cannot_be_are_refused(addresses: Addresses, acme: Api) -> None:
+    day = timedelta(days=1)
+    with refused(addresses, InvalidValueError, "updated_at must not be before created_at"):
+        new_skill(acme, "s2", created_at=LONG_AGO, updated_at=LONG_AGO - day)
+    with refused(addresses, InvalidValueError, "updated_at must not be before created_at"):
+        new_skill(acme, "s2", updated_at=LONG_AGO)
+    for name in ("created_at", "updated_at"):
+        for wrong in (datetime(2026, 1, 1), datetime(1, 1, 1, tzinfo=UTC), "2026-01-01"):
+            with refused(addresses, InvalidValueError, name):
+                new_skill(acme, "s2", **{"created_at": LONG_AGO, name: wrong})
+    new_skill(acme, "s2", created_at=LONG_AGO)
+
+    def publish(hash: str, created_at: datetime) -> None:
+        acme.execute(skills.publish_skill_version("s2", version(hash, created_at=created_at)))
+
+    with refused(addresses, InvalidValueError, "created_at", "is before 2020-01-01", cause=pg.InvalidParameterValue):
+        publish("a", LONG_AGO - timedelta(microseconds=1))
+    publish("a", LONG_AGO + 2 * day)
+    with refused(addresses, InvalidValueError, "created_at", "is before 2020-01-03", cause=pg.InvalidParameterValue):
+        publish("b", LONG_AGO + day)
+    with refused(addresses, InvalidValueError, "created_at must carry a time zone"):
+        publish("b", datetime(2026, 1, 1))
+    # Published content is returned as it is, whatever its time.
+    before = contents(addresses.admin)
+    publish("a", LONG_AGO - day)
+    assert contents(addresses.admin) == before
+
+
 def test_a_skill_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> None:
     with refused(addresses, AlreadyExistsError, "slug 's1' is already taken", cause=pg.UniqueViolation):
         new_skill(acme, "s2", slug="s1")

@@ -307,9 +307,16 @@ class Organisation:
             (skill.id in self.skills, AlreadyExistsError, "id"),
             (self.get_skill_by_slug(skill.slug) is not None, AlreadyExistsError, "slug"),
             (skill.author_id is not None and skill.author_id not in self.users, NotFoundError, "user"),
+            (
+                skill.updated_at is not None and (skill.created_at is None or skill.updated_at < skill.created_at),
+                InvalidValueError,
+                "updated_at",
+            ),
             self.no_tenant(),
         )
         id = self.named(skill.id)
+        created_at = to_millisecond(skill.created_at or self.now)
+        updated_at = to_millisecond(skill.updated_at or created_at)
         self.skills[id] = Skill(
             id=id,
             name=skill.name,
@@ -322,8 +329,8 @@ class Organisation:
             author_id=skill.author_id,
             published_version_id=None,
             published_version=None,
-            created_at=self.now,
-            updated_at=self.now,
+            created_at=created_at,
+            updated_at=updated_at,
             metrics_updated_at=None,
             total_uses=0,
             rating_count=0,
@@ -332,7 +339,7 @@ class Organisation:
             positive_feedback_pct=None,
             avg_token_cost_microcents=None,
         )
-        self.edited[id] = self.now
+        self.edited[id] = updated_at
         return self.skill(id)
 
     def get_skill(self, skill_id: str) -> Skill | None:
@@ -404,9 +411,14 @@ class Organisation:
         present = self.versions.get(skill.published_version_id or "")
         if present is not None and present.content_hash == version.content_hash:
             return present
+        created_at = max(skill.updated_at, self.now)
+        if version.created_at is not None:
+            created_at = to_millisecond(version.created_at)
+        latest = [skill.created_at, *(v.created_at for v in self.list_skill_versions(skill_id))]
         refuse(
             (not re.fullmatch("[0-9a-f]{64}", version.content_hash), InvalidValueError, "content_hash"),
             (version.id in self.versions, AlreadyExistsError, "id"),
+            (created_at < max(latest), InvalidValueError, "created_at"),
         )
         added = SkillVersion(
             id=self.named(version.id),
@@ -419,15 +431,19 @@ class Organisation:
             description=skill.description,
             metadata=None if version.metadata is None else dict(version.metadata),
             created_by=version.created_by,
-            created_at=max(skill.updated_at, self.now),
+            created_at=created_at,
         )
         self.versions[added.id] = added
         self.skills[skill_id] = replace(
-            skill, published_version_id=added.id, published_version=added.version, updated_at=added.created_at
+            skill,
+            published_version_id=added.id,
+            published_version=added.version,
+            updated_at=max(skill.updated_at, added.created_at),
         )
         return added
 
     def publish_existing_version(self, skill_id: str, version: int) -> SkillVersion:
+        refuse(*outside(-MOST - 1, version=version))
         refuse(self.no_skill(skill_id))
         numbers = {row.version: row for row in self.versions.values() if row.skill_id == skill_id}
         refuse((version not in numbers, NotFoundError, f"version '{version}'"))
@@ -450,6 +466,46 @@ class Organisation:
 
     def get_version_number(self, version_id: str) -> int | None:
         return self.versions[version_id].version if version_id in self.versions else None
+
+    def merge_skills(self, source_skill_id: str, target_skill_id: str) -> Skill:
+        refuse((source_skill_id == target_skill_id, InvalidValueError, "target_skill_id"))
+        refuse(self.no_skill(source_skill_id), self.no_skill(target_skill_id))
+        moved = {"skill_id": target_skill_id}
+
+        def merged(row: Any) -> Any:
+            return replace(row, **moved) if row.skill_id == source_skill_id else row
+
+        for user, rating in [(key[0], row) for key, row in self.ratings.items() if key[1] == source_skill_id]:
+            del self.ratings[user, source_skill_id]
+            other = self.ratings.get((user, target_skill_id))
+            if other is None or rating.updated_at > other.updated_at:
+                self.ratings[user, target_skill_id] = replace(rating, **moved)
+        for user, view in [(key[0], row) for key, row in self.views.items() if key[1] == source_skill_id]:
+            del self.views[user, source_skill_id]
+            seen = self.views.get((user, target_skill_id))
+            self.views[user, target_skill_id] = replace(
+                view,
+                **moved,
+                last_viewed_at=max(view.last_viewed_at, seen.last_viewed_at) if seen else view.last_viewed_at,
+                last_viewed_version=seen.last_viewed_version if seen else None,
+                view_count=view.view_count + (seen.view_count if seen else 0),
+            )
+        for id, item in self.feedback.items():
+            if item.skill_id == source_skill_id:
+                self.feedback[id] = replace(item, **moved, skill_version_id=None)
+        self.events = {id: merged(row) for id, row in self.events.items()}
+        self.measurements = {id: merged(row) for id, row in self.measurements.items()}
+        self.pruned_events = [merged(row) for row in self.pruned_events]
+        self.pruned_measurements = [merged(row) for row in self.pruned_measurements]
+        source = self.skills[source_skill_id]
+        self.count(target_skill_id, source.total_uses)
+        self.count(source_skill_id, -source.total_uses)
+        if source.status != "archived":
+            self.edited[source_skill_id] = max(source.updated_at + timedelta(milliseconds=1), self.now)
+            self.skills[source_skill_id] = replace(
+                self.skills[source_skill_id], status="archived", updated_at=self.edited[source_skill_id]
+            )
+        return self.skill(target_skill_id)
 
     def delete_skill(self, skill_id: str) -> bool:
         if self.skills.pop(skill_id, None) is None:
