@@ -11,6 +11,7 @@ from skilldb.values import ADAPT, adapter
 
 _SQL = queries.load("skills")
 _LOCKS = queries.load("locks")
+_MERGES = queries.load("merges")
 
 # The columns of SkillUpdate, and what checks their values. A changed slug is a new one.
 _COLUMNS = {
@@ -193,19 +194,19 @@ def merge_skills(source_skill_id: str, target_skill_id: str) -> Statement[Skill]
         raise InvalidValueError(f"target_skill_id must not be the source_skill_id: {shown(target_skill_id)}")
     return Statement(
         one(Skill),
-        _SQL["lock_users_of_skill"](**ids),
+        _MERGES["lock_users_of_skill"](**ids),
         _LOCKS["lock_skills"](skill_ids=[source_skill_id, target_skill_id]),
-        _SQL["delete_older_ratings"](**both),
-        _SQL["move_ratings"](**both),
-        _SQL["move_feedback"](**both),
-        _SQL["move_events"](**both),
-        _SQL["move_measurements"](**both),
-        _SQL["lock_views_of_skills"](**both),
-        _SQL["move_views"](**both),
-        _SQL["move_monthly_uses"](**both),
-        _SQL["move_daily_costs"](**both),
-        _SQL["add_counters"](**both),
-        _SQL["archive_merged_skill"](**ids),
+        _MERGES["delete_older_ratings"](**both),
+        _MERGES["move_ratings"](**both),
+        _MERGES["move_feedback"](**both),
+        _MERGES["move_events"](**both),
+        _MERGES["move_measurements"](**both),
+        _MERGES["lock_views_of_skills"](**both),
+        _MERGES["move_views"](**both),
+        _MERGES["move_monthly_uses"](**both),
+        _MERGES["move_daily_costs"](**both),
+        _MERGES["add_counters"](**both),
+        _MERGES["archive_merged_skill"](**ids),
         _SQL["get_skill"](skill_id=target_skill_id),
     )
 

@@ -40,8 +40,8 @@ def modules() -> Iterator[types.ModuleType]:
 
 
 def repository_queries() -> dict[str, Query]:
-    """The queries that run as the service: those of the repositories, and the locks."""
-    files = {file(module) for module in modules()} | {"locks"}
+    """The queries that run as the service: those of the repositories, the locks, and the steps of a merge."""
+    files = {file(module) for module in modules()} | {"locks", "merges"}
     return {name: query for name, query in queries.load_all().items() if name.partition(".")[0] in files}
 
 

@@ -305,7 +305,10 @@ def test_of_callers_that_expect_the_same_time_only_the_first_changes_the_skill(a
         moves_edited = bool(changes.keys() & {"name", "tags"})
         assert (rows(addresses.admin, "SELECT edited_at FROM skills") != edited) is moves_edited
         with refused(
-            addresses, ConflictError, f"skill 's1' was changed at {first.updated_at:%Y-%m-%d}", cause=psycopg.DatabaseError
+            addresses,
+            ConflictError,
+            f"skill 's1' was changed at {first.updated_at:%Y-%m-%d}",
+            cause=psycopg.DatabaseError,
         ):
             acme.execute(skills.update_skill("s1", {"description": "x"}, expected_updated_at=seen))
 

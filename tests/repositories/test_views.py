@@ -367,9 +367,7 @@ def test_an_earlier_version_that_is_published_again_is_new_to_who_saw_another(ad
     assert (whats_new(acme, "u1"), acme.execute(views.detect_changes("u1", "s1")).version_changed) == ([], False)
 
 
-def test_a_version_that_was_replaced_and_published_again_since_the_view_is_new(
-    addresses: Addresses, acme: Api
-) -> None:
+def test_a_version_that_was_replaced_and_published_again_since_the_view_is_new(addresses: Addresses, acme: Api) -> None:
     acme.execute(views.open_skill("u1", "s1"))
     an_hour_passes(addresses)
     publish(acme, "s1", "2")

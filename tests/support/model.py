@@ -470,29 +470,27 @@ class Organisation:
     def merge_skills(self, source_skill_id: str, target_skill_id: str) -> Skill:
         refuse((source_skill_id == target_skill_id, InvalidValueError, "target_skill_id"))
         refuse(self.no_skill(source_skill_id), self.no_skill(target_skill_id))
-        moved = {"skill_id": target_skill_id}
 
         def merged(row: Any) -> Any:
-            return replace(row, **moved) if row.skill_id == source_skill_id else row
+            return replace(row, skill_id=target_skill_id) if row.skill_id == source_skill_id else row
 
         for user, rating in [(key[0], row) for key, row in self.ratings.items() if key[1] == source_skill_id]:
             del self.ratings[user, source_skill_id]
             other = self.ratings.get((user, target_skill_id))
             if other is None or rating.updated_at > other.updated_at:
-                self.ratings[user, target_skill_id] = replace(rating, **moved)
+                self.ratings[user, target_skill_id] = merged(rating)
         for user, view in [(key[0], row) for key, row in self.views.items() if key[1] == source_skill_id]:
             del self.views[user, source_skill_id]
             seen = self.views.get((user, target_skill_id))
             self.views[user, target_skill_id] = replace(
-                view,
-                **moved,
+                merged(view),
                 last_viewed_at=max(view.last_viewed_at, seen.last_viewed_at) if seen else view.last_viewed_at,
                 last_viewed_version=seen.last_viewed_version if seen else None,
                 view_count=view.view_count + (seen.view_count if seen else 0),
             )
         for id, item in self.feedback.items():
             if item.skill_id == source_skill_id:
-                self.feedback[id] = replace(item, **moved, skill_version_id=None)
+                self.feedback[id] = replace(merged(item), skill_version_id=None)
         self.events = {id: merged(row) for id, row in self.events.items()}
         self.measurements = {id: merged(row) for id, row in self.measurements.items()}
         self.pruned_events = [merged(row) for row in self.pruned_events]
