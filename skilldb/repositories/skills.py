@@ -6,12 +6,14 @@ from datetime import datetime
 from skilldb import paging, queries
 from skilldb.errors import InvalidValueError, shown
 from skilldb.models import NewSkill, NewSkillVersion, Page, Skill, SkillUpdate, SkillVersion
-from skilldb.statement import EXISTS, VALUE, Statement, many, one, optional
+from skilldb.statement import EXISTS, VALUE, Statement, one, optional
 from skilldb.values import ADAPT, adapter
 
 _SQL = queries.load("skills")
 _LOCKS = queries.load("locks")
 _MERGES = queries.load("merges")
+
+_BY_VERSION = paging.Sort("version", int)
 
 # The columns of SkillUpdate, and what checks their values. A changed slug is a new one.
 _COLUMNS = {
@@ -40,6 +42,7 @@ def create_skill(skill: NewSkill) -> Statement[Skill]:
         raise InvalidValueError(f"updated_at must not be before created_at: {shown(updated_at)}, {shown(created_at)}")
     return Statement(
         one(Skill),
+        *([_LOCKS["lock_author"](author_id=skill.author_id)] if skill.author_id is not None else []),
         _SQL["create_skill"](
             id=skill.id,
             name=skill.name,
@@ -115,6 +118,11 @@ def update_skill(
         one(Skill),
         _LOCKS["lock_skill_key" if "slug" in changes else "lock_skill"](skill_id=skill_id),
         _SQL["update_skill"](skill_id=skill_id, changes=checked, expected_updated_at=expected_updated_at),
+        *(
+            [_SQL["index_skills"](skill_ids=[skill_id]), _SQL["get_skill"](skill_id=skill_id)]
+            if changes.keys() - {"hours_saved"}
+            else []
+        ),
     )
 
 
@@ -163,9 +171,17 @@ def get_skill_version(version_id: str) -> Statement[SkillVersion | None]:
     return Statement(optional(SkillVersion), _SQL["get_skill_version"](version_id=version_id))
 
 
-def list_skill_versions(skill_id: str) -> Statement[list[SkillVersion]]:
-    """The versions of a skill, newest first. Empty if there is no such skill."""
-    return Statement(many(SkillVersion), _SQL["list_skill_versions"](skill_id=skill_id))
+def list_skill_versions(skill_id: str, *, limit: int = 50, after: str | None = None) -> Statement[Page[SkillVersion]]:
+    """One page of the versions of a skill, the highest number first. Empty if there is no such skill.
+
+    `after` is the cursor of the page before. InvalidValueError: a limit below 1, or an `after` that is not a cursor of
+    this function.
+    """
+    number, _ = paging.decode(after, _BY_VERSION)
+    return Statement(
+        paging.page(SkillVersion, limit, lambda version: (version.version, ""), _BY_VERSION),
+        _SQL["list_skill_versions"](skill_id=skill_id, after_version=number, limit=limit),
+    )
 
 
 def get_version_number(version_id: str) -> Statement[int | None]:
@@ -207,6 +223,7 @@ def merge_skills(source_skill_id: str, target_skill_id: str) -> Statement[Skill]
         _MERGES["move_daily_costs"](**both),
         _MERGES["add_counters"](**both),
         _MERGES["archive_merged_skill"](**ids),
+        _SQL["index_skills"](skill_ids=[source_skill_id]),
         _SQL["get_skill"](skill_id=target_skill_id),
     )
 

@@ -66,7 +66,8 @@ def owned(addresses: Addresses, skill: str) -> dict[str, int]:
     tables = rows(
         addresses.admin,
         "SELECT c.relname FROM pg_class AS c INNER JOIN pg_attribute AS a ON a.attrelid = c.oid "
-        "WHERE c.relkind = 'r' AND a.attname = 'skill_id' AND c.relnamespace = 'public'::regnamespace ORDER BY 1",
+        "WHERE c.relkind = 'r' AND a.attname = 'skill_id' AND c.relnamespace = 'public'::regnamespace "
+        "AND c.relname <> 'skill_search' ORDER BY 1",
     )
     found = {
         table: rows(addresses.admin, f"SELECT count(*) FROM {table} WHERE skill_id = %s", skill)[0][0]  # noqa: S608
@@ -129,6 +130,7 @@ def test_what_users_gave_moves_and_every_count_is_exact(addresses: Addresses, ac
     )
     assert left.updated_at > source.updated_at
     assert rows(addresses.admin, "SELECT edited_at FROM skills WHERE id = 's1'") == [(left.updated_at,)]
+    assert rows(addresses.admin, "SELECT status FROM skill_search WHERE skill_id = 's1'") == [("archived",)]
     assert owned(addresses, "s1") == {}
     assert owned(addresses, "s2") == {
         "ratings": 2,

@@ -14,7 +14,7 @@ import pytest
 from psycopg import errors as pg
 
 from skilldb.errors import AlreadyExistsError, ConflictError, InvalidValueError, NotFoundError, StillReferencedError
-from skilldb.models import NewSkill, NewSkillVersion, NewUsageEvent, Skill, SkillUpdate, SkillVersion
+from skilldb.models import NewSkill, NewSkillVersion, NewUsageEvent, Page, Skill, SkillUpdate, SkillVersion
 from skilldb.repositories import ratings, skills, usage, users, views
 from tests.support.api import Api, new_skill, new_user
 from tests.support.database import contents, refused, rows
@@ -22,6 +22,7 @@ from tests.support.server import Addresses
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 MISSING = "skill 'missing' does not exist"
+NONE: Page[Any] = Page(items=[], after=None)
 
 
 @pytest.fixture
@@ -409,13 +410,38 @@ def test_versions_count_from_one_and_the_last_is_the_published_one(addresses: Ad
     ]
     published = acme.execute(skills.get_skill("s1"))
     assert (published.published_version_id, published.published_version) == (others[1].id, 3)
-    assert acme.execute(skills.list_skill_versions("s1")) == [others[1], others[0], first]
+    assert acme.execute(skills.list_skill_versions("s1")).items == [others[1], others[0], first]
     assert acme.execute(skills.get_skill_version("v1"), skills.get_version_number("v1")) == (first, 1)
     assert acme.execute(skills.get_version_number(others[1].id)) == 3
 
     untouched = acme.execute(skills.get_skill("s2"))
     assert (untouched.updated_at, untouched.published_version) == (LONG_AGO, None)
     assert acme.execute(skills.publish_skill_version("s2", version("a"))).version == 1
+
+
+def test_versions_are_listed_by_number_page_by_page_none_twice_none_lost(addresses: Addresses, acme: Api) -> None:
+    new_skill(acme, "s2")
+    acme.execute(*(skills.publish_skill_version(skill, version(hash)) for hash in "abcdef" for skill in ("s1", "s2")))
+    acme.execute(skills.publish_existing_version("s1", 2))
+    for limit in (1, 2, 3, 5, 6, 7, 2**31):
+        found: list[int] = []
+        page = acme.execute(skills.list_skill_versions("s1", limit=limit))
+        while page.after is not None:
+            assert len(page.items) == limit
+            found += [v.version for v in page.items]
+            page = acme.execute(skills.list_skill_versions("s1", limit=limit, after=page.after))
+        assert found + [v.version for v in page.items] == [6, 5, 4, 3, 2, 1]
+        assert page.items
+    second = acme.execute(skills.list_skill_versions("s1", limit=2))
+    acme.execute(skills.publish_skill_version("s1", version("0")))
+    assert [v.version for v in acme.execute(skills.list_skill_versions("s1", after=second.after)).items] == [4, 3, 2, 1]
+    for wrong in (0, -1):
+        with refused(addresses, InvalidValueError, f"limit must be at least 1, not {wrong}"):
+            acme.execute(skills.list_skill_versions("s1", limit=wrong))
+    by_time = acme.execute(skills.list_skills(limit=1)).after
+    for cursor in ("", "garbage", by_time):
+        with refused(addresses, InvalidValueError, "after"):
+            acme.execute(skills.list_skill_versions("s1", after=cursor))
 
 
 def test_publishing_the_published_content_returns_the_present_version(addresses: Addresses, acme: Api) -> None:
@@ -454,7 +480,7 @@ def test_an_earlier_version_is_published_again_without_a_new_number(addresses: A
             published_version_id=chosen.id,
             updated_at=skill.updated_at,
         )
-    assert [v.version for v in acme.execute(skills.list_skill_versions("s1"))] == [3, 2, 1]
+    assert [v.version for v in acme.execute(skills.list_skill_versions("s1")).items] == [3, 2, 1]
     other = acme.execute(skills.get_skill("s2"))
     assert (other.published_version, other.updated_at) == (1, LONG_AGO)
     # The content of the published version adds none, and that of the highest number does.
@@ -489,7 +515,7 @@ def test_a_version_keeps_the_name_and_description_it_was_published_under(acme: A
     acme.execute(skills.publish_skill_version("s1", version("a")))
     changes: SkillUpdate = {"name": "New", "description": "New too"}
     acme.execute(skills.update_skill("s1", changes), skills.publish_skill_version("s1", version("b")))
-    assert [(v.name, v.description) for v in acme.execute(skills.list_skill_versions("s1"))] == [
+    assert [(v.name, v.description) for v in acme.execute(skills.list_skill_versions("s1")).items] == [
         ("New", "New too"),
         ("S1", "What s1 does"),
     ]
@@ -531,7 +557,7 @@ def test_what_does_not_exist_is_none_and_has_no_versions(acme: Api) -> None:
         skills.get_version_number("missing"),
         skills.list_skill_versions("missing"),
         skills.list_skill_versions("s1"),
-    ) == (None, None, None, None, [], [])
+    ) == (None, None, None, None, NONE, NONE)
 
 
 # Deleting
@@ -596,7 +622,7 @@ def test_another_tenant_sees_and_changes_nothing_of_a_skill(
         skills.list_skill_versions("s1"),
         skills.list_skills(status=None),
         skills.delete_skill("s1"),
-    ) == (None, None, None, None, [], acme.execute(skills.list_skills(tag="none")), False)
+    ) == (None, None, None, None, NONE, NONE, False)
     for statement in (skills.update_skill("s1", {"name": "x"}), skills.publish_skill_version("s1", version("b"))):
         with refused(addresses, NotFoundError, "skill 's1' does not exist", cause=pg.NoDataFound):
             globex.execute(statement)

@@ -187,7 +187,7 @@ def updating(skill_id: str, changes: SkillUpdate, expected: datetime) -> Stateme
 
 def updating_without_a_lock(skill_id: str, changes: SkillUpdate, expected: datetime) -> Statement[Skill]:
     right = updating(skill_id, changes, expected)
-    return Statement(right.reader, right.steps[-1])
+    return Statement(right.reader, *right.steps[1:])
 
 
 def updating_bursts(race: Race, update: Update) -> Iterator[list[str]]:

@@ -365,17 +365,19 @@ class Organisation:
         ]
         return self.page([(skill.updated_at, skill.id, skill) for skill in found], limit, after)
 
-    def page(self, rows: list[tuple[datetime, str, Row]], limit: int, after: str | None) -> Page[Row]:
-        """The rows after the cursor, latest first."""
+    def page(
+        self, rows: Sequence[tuple[Any, str, Row]], limit: int, after: str | None, sort: paging.Sort = paging.TIME
+    ) -> Page[Row]:
+        """The rows after the cursor, latest or highest first."""
         try:
-            time, id = paging.decode(after)  # Cursors are opaque.
+            value, id = paging.decode(after, sort)  # Cursors are opaque.
         except InvalidValueError:
             raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
         refuse((not 1 <= limit < 2**63 - 1, InvalidValueError, "limit"))
         rows = sorted(rows, key=lambda row: row[:2], reverse=True)
-        if time is not None and id is not None:
-            rows = [row for row in rows if row[:2] < (time, id)]
-        more = paging.encode(*rows[limit - 1][:2]) if len(rows) > limit else None
+        if value is not None and id is not None:
+            rows = [row for row in rows if row[:2] < (value, id)]
+        more = paging.encode(*rows[limit - 1][:2], sort) if len(rows) > limit else None
         return Page(items=[row for _, _, row in rows[:limit]], after=more)
 
     def update_skill(
@@ -414,7 +416,7 @@ class Organisation:
         created_at = max(skill.updated_at, self.now)
         if version.created_at is not None:
             created_at = to_millisecond(version.created_at)
-        latest = [skill.created_at, *(v.created_at for v in self.list_skill_versions(skill_id))]
+        latest = [skill.created_at, *(v.created_at for v in self.versions_of(skill_id))]
         refuse(
             (not re.fullmatch("[0-9a-f]{64}", version.content_hash), InvalidValueError, "content_hash"),
             (version.id in self.versions, AlreadyExistsError, "id"),
@@ -423,7 +425,7 @@ class Organisation:
         added = SkillVersion(
             id=self.named(version.id),
             skill_id=skill_id,
-            version=1 + len(self.list_skill_versions(skill_id)),
+            version=1 + len(self.versions_of(skill_id)),
             content_url=version.content_url,
             content_hash=version.content_hash,
             content_type=version.content_type,
@@ -445,7 +447,7 @@ class Organisation:
     def publish_existing_version(self, skill_id: str, version: int) -> SkillVersion:
         refuse(*outside(-MOST - 1, version=version))
         refuse(self.no_skill(skill_id))
-        numbers = {row.version: row for row in self.versions.values() if row.skill_id == skill_id}
+        numbers = {row.version: row for row in self.versions_of(skill_id)}
         refuse((version not in numbers, NotFoundError, f"version '{version}'"))
         skill, found = self.skills[skill_id], numbers[version]
         if found.id != skill.published_version_id:
@@ -460,9 +462,12 @@ class Organisation:
     def get_skill_version(self, version_id: str) -> SkillVersion | None:
         return self.versions.get(version_id)
 
-    def list_skill_versions(self, skill_id: str) -> list[SkillVersion]:
-        found = [version for version in self.versions.values() if version.skill_id == skill_id]
-        return sorted(found, key=lambda version: version.version, reverse=True)
+    def list_skill_versions(self, skill_id: str, *, limit: int = 50, after: str | None = None) -> Page[SkillVersion]:
+        found = [(version.version, "", version) for version in self.versions_of(skill_id)]
+        return self.page(found, limit, after, paging.Sort("version", int))
+
+    def versions_of(self, skill_id: str) -> list[SkillVersion]:
+        return [version for version in self.versions.values() if version.skill_id == skill_id]
 
     def get_version_number(self, version_id: str) -> int | None:
         return self.versions[version_id].version if version_id in self.versions else None
