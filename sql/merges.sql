@@ -43,10 +43,31 @@ DELETE FROM ratings
 WHERE tenant_id = %(tenant_id)s AND id = ANY(ARRAY(SELECT o.id FROM older AS o));
 
 -- name: move_ratings(skill_id, target_skill_id)
+-- It waits for no user. Who rated the source after lock_users_of_skill, and is now being deleted, keeps the rating:
+-- delete_user has found it there, and waits for the source.
 -- Example: target_skill_id = :skill_id
+WITH present AS MATERIALIZED (
+    SELECT u.id
+    FROM users AS u
+    WHERE
+        u.tenant_id = %(tenant_id)s
+        AND u.id = ANY(
+            ARRAY(
+                SELECT r.user_id
+                FROM ratings AS r
+                WHERE r.tenant_id = %(tenant_id)s AND r.skill_id = %(skill_id)s
+            )
+        )
+    ORDER BY u.id
+    FOR KEY SHARE SKIP LOCKED
+)
+
 UPDATE ratings
 SET skill_id = %(target_skill_id)s
-WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s;
+WHERE
+    tenant_id = %(tenant_id)s
+    AND skill_id = %(skill_id)s
+    AND user_id = ANY(ARRAY(SELECT p.id FROM present AS p));
 
 -- name: move_feedback(skill_id, target_skill_id)
 -- The versions of the source are none of the target's.
@@ -94,11 +115,30 @@ FROM locked;
 
 -- name: move_views(skill_id, target_skill_id)
 -- Who viewed only the source has seen no version of the target. Not an UPDATE: a user may view the target for the first
--- time meanwhile.
+-- time meanwhile. move_ratings explains SKIP LOCKED.
 -- Example: target_skill_id = :skill_id
-WITH moved AS (
+WITH present AS MATERIALIZED (
+    SELECT u.id
+    FROM users AS u
+    WHERE
+        u.tenant_id = %(tenant_id)s
+        AND u.id = ANY(
+            ARRAY(
+                SELECT w.user_id
+                FROM user_skill_views AS w
+                WHERE w.tenant_id = %(tenant_id)s AND w.skill_id = %(skill_id)s
+            )
+        )
+    ORDER BY u.id
+    FOR KEY SHARE SKIP LOCKED
+),
+
+moved AS (
     DELETE FROM user_skill_views
-    WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
+    WHERE
+        tenant_id = %(tenant_id)s
+        AND skill_id = %(skill_id)s
+        AND user_id = ANY(ARRAY(SELECT p.id FROM present AS p))
     RETURNING id, user_id, last_viewed_at, view_count
 )
 
@@ -212,7 +252,7 @@ WHERE
     AND s.id = %(skill_id)s;
 
 -- name: archive_merged_skill(skill_id)
--- After add_counters. The times move as in update_skill.
+-- After add_counters. The times move as in update_skill. Only ratings of users who are being deleted are left.
 WITH archived AS (
     SELECT
         old.id,
@@ -225,6 +265,14 @@ WITH archived AS (
         END AS edited_at
     FROM skills AS old
     WHERE old.tenant_id = %(tenant_id)s AND old.id = %(skill_id)s
+),
+
+rated AS (
+    SELECT
+        count(*) AS rating_count,
+        coalesce(sum(rating), 0) AS rating_sum
+    FROM ratings
+    WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
 )
 
 UPDATE skills AS s
@@ -233,9 +281,9 @@ SET
     updated_at = greatest(s.updated_at, archived.edited_at),
     edited_at = greatest(s.edited_at, archived.edited_at),
     total_uses = 0,
-    rating_count = 0,
-    rating_sum = 0,
-    average_rating = mean_rating(0, 0),
+    rating_count = rated.rating_count,
+    rating_sum = rated.rating_sum,
+    average_rating = mean_rating(rated.rating_sum, rated.rating_count),
     total_feedback = 0,
     thumbs_up_count = 0,
     thumbs_down_count = 0,
@@ -245,4 +293,5 @@ SET
     avg_token_cost_microcents = mean_cost(0, 0),
     metrics_updated_at = date_trunc('milliseconds', now())
 FROM archived
+CROSS JOIN rated
 WHERE s.tenant_id = %(tenant_id)s AND s.id = archived.id;
