@@ -45,7 +45,8 @@ class SkillUpdate(TypedDict, total=False):
 class Skill:
     """A skill as it is now.
 
-    `updated_at` is the time of the last change of content, `metrics_updated_at` of the last change of a counter.
+    `updated_at` is the time of the last change of content, `metrics_updated_at` of the last change of a counter. Give
+    `updated_at` to update_skill, to change only what nobody has changed since.
     `average_rating` is the mean rating * 100, `positive_feedback_pct` is 0 to 100, `avg_token_cost_microcents` is in
     millionths of a cent. Each is rounded half up, and None if nothing was counted yet.
     """
