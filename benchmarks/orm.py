@@ -72,7 +72,7 @@ def _get_whats_new_for_user(session: Session, user: str, skill: str) -> object:
             Skill.updated_at >= func.now() - timedelta(days=30),
             or_(
                 Skill.updated_at > UserSkillView.last_viewed_at,
-                Skill.published_version > func.coalesce(UserSkillView.last_viewed_version, 0),
+                Skill.published_version != func.coalesce(UserSkillView.last_viewed_version, 0),
             ),
         )
         .order_by(Skill.updated_at.desc(), Skill.id.desc())

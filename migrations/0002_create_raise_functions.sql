@@ -1,6 +1,6 @@
 -- Functions that raise an error of a chosen SQLSTATE, which plain SQL cannot do.
 -- A call sends its COMMIT in the same round trip as its steps. A step that must fail therefore fails in the database:
--- if a row is missing, if a status forbids a change, or if a value is not allowed.
+-- if a row is missing, if a status forbids a change, if a value is not allowed, or if another caller was faster.
 -- Locks: none.
 SET LOCAL lock_timeout = '5s';
 
@@ -41,9 +41,24 @@ $$;
 COMMENT ON FUNCTION raise_invalid_value(TEXT, TEXT, TEXT) IS
 'Always raises SQLSTATE 22023, naming the value and why it is refused. Returns text so that an expression can call it.';
 
+-- PostgreSQL has no SQLSTATE for this. The SQL standard leaves classes that begin with I to Z to implementations.
+CREATE OR REPLACE FUNCTION raise_conflict(kind TEXT, id TEXT, reason TEXT) RETURNS TEXT
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION '%', format('%s ''%s'' %s', kind, left(id, 100), reason) USING ERRCODE = 'SK001';
+END
+$$;
+
+COMMENT ON FUNCTION raise_conflict(TEXT, TEXT, TEXT) IS
+'Always raises SQLSTATE SK001, naming what another caller changed. Returns text so that an expression can call it.';
+
 REVOKE ALL ON FUNCTION raise_not_found(TEXT, TEXT) FROM public;
 REVOKE ALL ON FUNCTION raise_invalid_transition(TEXT, TEXT, TEXT, TEXT) FROM public;
 REVOKE ALL ON FUNCTION raise_invalid_value(TEXT, TEXT, TEXT) FROM public;
+REVOKE ALL ON FUNCTION raise_conflict(TEXT, TEXT, TEXT) FROM public;
 GRANT EXECUTE ON FUNCTION raise_not_found(TEXT, TEXT) TO skilldb_app;
 GRANT EXECUTE ON FUNCTION raise_invalid_transition(TEXT, TEXT, TEXT, TEXT) TO skilldb_app;
 GRANT EXECUTE ON FUNCTION raise_invalid_value(TEXT, TEXT, TEXT) TO skilldb_app;
+GRANT EXECUTE ON FUNCTION raise_conflict(TEXT, TEXT, TEXT) TO skilldb_app;

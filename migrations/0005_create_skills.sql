@@ -110,7 +110,8 @@ COMMENT ON COLUMN skills.published_version_id IS
 'The skill_versions row that users get; NULL before the first version.';
 COMMENT ON COLUMN skills.published_version IS 'The number of that version; NULL before the first version.';
 COMMENT ON COLUMN skills.updated_at IS
-'Last change of content: name, description, category, tags, status or published version. Counters do not update it.';
+'Last change of content: name, description, category, tags, status or published version. Counters do not update it. '
+'An update that expects an updated_at moves it with any change.';
 COMMENT ON COLUMN skills.edited_at IS
 'Last change of content other than a new version. It separates an edit from a later publication.';
 COMMENT ON COLUMN skills.metrics_updated_at IS 'Last change of a counter or average; NULL before the first change.';

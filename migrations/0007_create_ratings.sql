@@ -57,4 +57,4 @@ END
 $$;
 
 GRANT SELECT, INSERT, DELETE ON ratings TO skilldb_app;
-GRANT UPDATE (rating, comment, hours_saved_estimate, updated_at) ON ratings TO skilldb_app;
+GRANT UPDATE (skill_id, rating, comment, hours_saved_estimate, updated_at) ON ratings TO skilldb_app;

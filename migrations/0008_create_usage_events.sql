@@ -61,4 +61,4 @@ BEGIN
 END
 $$;
 
-GRANT SELECT, INSERT, DELETE, UPDATE (user_id) ON usage_events TO skilldb_app;
+GRANT SELECT, INSERT, DELETE, UPDATE (skill_id, user_id) ON usage_events TO skilldb_app;

@@ -123,5 +123,5 @@ $$;
 
 GRANT SELECT, INSERT, DELETE ON skill_feedback TO skilldb_app;
 GRANT UPDATE (
-    user_id, status, reviewed_by, reviewed_at, review_notes, reply, implemented_version_id
+    skill_id, skill_version_id, user_id, status, reviewed_by, reviewed_at, review_notes, reply, implemented_version_id
 ) ON skill_feedback TO skilldb_app;

@@ -84,4 +84,4 @@ BEGIN
 END
 $$;
 
-GRANT SELECT, INSERT, DELETE, UPDATE (user_id) ON token_measurements TO skilldb_app;
+GRANT SELECT, INSERT, DELETE, UPDATE (skill_id, user_id) ON token_measurements TO skilldb_app;

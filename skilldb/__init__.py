@@ -4,6 +4,7 @@ from skilldb.aio import AsyncDatabase, AsyncTenant, AsyncTransaction, connect_as
 from skilldb.database import Database, Tenant, Transaction, connect
 from skilldb.errors import (
     AlreadyExistsError,
+    ConflictError,
     ConnectionLostError,
     DatabaseClosedError,
     DatabaseUnavailableError,
@@ -35,6 +36,7 @@ __all__ = [
     "AsyncDatabase",
     "AsyncTenant",
     "AsyncTransaction",
+    "ConflictError",
     "ConnectionLostError",
     "Database",
     "DatabaseClosedError",

@@ -31,6 +31,10 @@ class InvalidTransitionError(SkilldbError):
     """The workflow does not allow a status change."""
 
 
+class ConflictError(SkilldbError):
+    """Another caller changed the row since it was read. Read it again, and decide again."""
+
+
 class StillReferencedError(SkilldbError):
     """Another row still refers to the row."""
 
@@ -176,6 +180,8 @@ def translate(error: psycopg.Error, params: Mapping[str, Any], outcome: Outcome 
         return NotFoundError(message)
     if state == "55000":  # raise_invalid_transition
         return InvalidTransitionError(message)
+    if state == "SK001":  # raise_conflict
+        return ConflictError(message)
     if state == "22023":  # raise_invalid_value, and PostgreSQL's own
         return InvalidValueError(message)
     if state == "54000":  # The value is too long for an index.

@@ -1,26 +1,57 @@
 -- Skills and their versions.
 
--- name: create_skill(id, name, slug, description, category, tags, status, hours_saved, author_id)
+-- name: create_skill(id, name, slug, description, category, tags, status, hours_saved, author_id, created_at,
+-- updated_at)
+-- After lock_author. Also writes the words of the skill for search_skills.
 -- Example: id = 'skilldb-explain', name = 'Example', slug = 'skilldb-explain', description = 'An example',
--- category = 'example', tags = ARRAY['example'], status = 'published', hours_saved = NULL, author_id = :user_id
-INSERT INTO skills (tenant_id, id, name, slug, description, category, tags, status, hours_saved, author_id)
-VALUES (
-    %(tenant_id)s,
-    coalesce(%(id)s, gen_random_uuid()::text),
-    %(name)s,
-    %(slug)s,
-    %(description)s,
-    %(category)s,
-    %(tags)s::text[],
-    %(status)s::text,
-    %(hours_saved)s::integer,
-    %(author_id)s
+-- category = 'example', tags = ARRAY['example'], status = 'published', hours_saved = NULL, author_id = :user_id,
+-- created_at = NULL, updated_at = NULL
+WITH added AS (
+    INSERT INTO skills (
+        tenant_id, id, name, slug, description, category, tags, status, hours_saved, author_id,
+        created_at, updated_at, edited_at
+    )
+    VALUES (
+        %(tenant_id)s,
+        coalesce(%(id)s, gen_random_uuid()::text),
+        %(name)s,
+        %(slug)s,
+        %(description)s,
+        %(category)s,
+        %(tags)s::text[],
+        %(status)s::text,
+        %(hours_saved)s::integer,
+        %(author_id)s,
+        date_trunc('milliseconds', coalesce(%(created_at)s::timestamptz, now())),
+        date_trunc('milliseconds', coalesce(%(updated_at)s::timestamptz, now())),
+        date_trunc('milliseconds', coalesce(%(updated_at)s::timestamptz, now()))
+    )
+    RETURNING
+        id, name, slug, description, category, tags, status, hours_saved, author_id,
+        published_version_id, published_version, created_at, updated_at, metrics_updated_at,
+        total_uses, rating_count, average_rating,
+        total_feedback, positive_feedback_pct, avg_token_cost_microcents
+),
+
+indexed AS (
+    INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, words)
+    SELECT
+        %(tenant_id)s,
+        s.id,
+        s.status,
+        s.category,
+        s.tags,
+        search_document(s.name, s.slug, s.tags, s.description, u.name)
+    FROM added AS s
+    LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = s.author_id
 )
-RETURNING
+
+SELECT
     id, name, slug, description, category, tags, status, hours_saved, author_id,
     published_version_id, published_version, created_at, updated_at, metrics_updated_at,
     total_uses, rating_count, average_rating,
-    total_feedback, positive_feedback_pct, avg_token_cost_microcents;
+    total_feedback, positive_feedback_pct, avg_token_cost_microcents
+FROM added;
 
 -- name: get_skill(skill_id)
 SELECT
@@ -67,10 +98,12 @@ WHERE
 ORDER BY updated_at DESC, id DESC
 LIMIT %(limit)s::bigint + 1;
 
--- name: update_skill(skill_id, changes)
+-- name: update_skill(skill_id, changes, expected_updated_at)
 -- After lock_skill or lock_skill_key. A column whose key is missing in `changes` keeps its value. updated_at moves only
--- when the content changes. It never goes backwards, although a transaction that began earlier may write later.
--- Example: changes = '{"description": "Another example"}'
+-- when the content changes, or when any value changes and an updated_at is expected: of the callers that expect the
+-- same one, the first then stops the others. It moves by a millisecond at least, although a transaction that began
+-- earlier may write later. The time zone keeps the sum IMMUTABLE: Citus allows no other functions of columns.
+-- Example: changes = '{"description": "Another example"}', expected_updated_at = NULL
 WITH edit AS (
     SELECT
         n.name,
@@ -81,11 +114,18 @@ WITH edit AS (
         n.status,
         n.hours_saved,
         CASE
-            WHEN
+            WHEN old.updated_at <> date_trunc('milliseconds', %(expected_updated_at)s::timestamptz)
+                THEN raise_conflict('skill', old.id, 'was changed at ' || old.updated_at)::boolean
+            ELSE
                 (old.name, old.description, old.category, old.tags, old.status)
                 <> (n.name, n.description, n.category, n.tags, n.status)
-                THEN date_trunc('milliseconds', now())
-        END AS edited_at
+        END AS edited,
+        %(expected_updated_at)s::timestamptz IS NOT NULL
+        AND (old.slug <> n.slug OR old.hours_saved IS DISTINCT FROM n.hours_saved) AS other,
+        greatest(
+            (old.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
+            date_trunc('milliseconds', now())
+        ) AS changed_at
     FROM skills AS old
     CROSS JOIN LATERAL jsonb_populate_record(old, %(changes)s::jsonb) AS n
     WHERE old.tenant_id = %(tenant_id)s AND old.id = %(skill_id)s
@@ -100,8 +140,8 @@ SET
     tags = edit.tags,
     status = edit.status,
     hours_saved = edit.hours_saved,
-    updated_at = greatest(s.updated_at, edit.edited_at),
-    edited_at = greatest(s.edited_at, edit.edited_at)
+    updated_at = CASE WHEN edit.edited OR edit.other THEN edit.changed_at ELSE s.updated_at END,
+    edited_at = CASE WHEN edit.edited THEN edit.changed_at ELSE s.edited_at END
 FROM edit
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 RETURNING
@@ -110,12 +150,12 @@ RETURNING
     s.total_uses, s.rating_count, s.average_rating,
     s.total_feedback, s.positive_feedback_pct, s.avg_token_cost_microcents;
 
--- name: publish_skill_version(skill_id, id, content_url, content_hash, content_type, metadata, created_by)
+-- name: publish_skill_version(skill_id, id, content_url, content_hash, content_type, metadata, created_by, created_at)
 -- After lock_skill, so that two publishers get consecutive numbers. Adds no version if the published version already
--- has this content.
+-- has this content. The times of a skill's versions never go backwards.
 -- Example: id = 'skilldb-explain', content_url = 'example.md',
 -- content_hash = '0000000000000000000000000000000000000000000000000000000000000000', content_type = 'text/markdown',
--- metadata = NULL, created_by = :user_id
+-- metadata = NULL, created_by = :user_id, created_at = NULL
 WITH present AS (
     SELECT
         v.id, v.skill_id, v.version, v.content_url, v.content_hash, v.content_type, v.name, v.description,
@@ -127,6 +167,21 @@ WITH present AS (
         AND v.tenant_id = %(tenant_id)s
         AND s.id = %(skill_id)s
         AND v.content_hash = %(content_hash)s
+),
+
+latest AS (
+    SELECT
+        greatest(
+            t.created_at,
+            (
+                SELECT w.created_at FROM skill_versions AS w
+                WHERE w.tenant_id = %(tenant_id)s AND w.skill_id = %(skill_id)s
+                ORDER BY w.version DESC
+                LIMIT 1
+            )
+        ) AS created_at
+    FROM skills AS t
+    WHERE t.tenant_id = %(tenant_id)s AND t.id = %(skill_id)s
 ),
 
 added AS (
@@ -152,8 +207,17 @@ added AS (
         s.description,
         %(metadata)s::jsonb,
         %(created_by)s,
-        greatest(s.updated_at, date_trunc('milliseconds', now()))
+        CASE
+            WHEN %(created_at)s::timestamptz IS NULL THEN greatest(s.updated_at, date_trunc('milliseconds', now()))
+            WHEN date_trunc('milliseconds', %(created_at)s::timestamptz) < latest.created_at
+                THEN raise_invalid_value(
+                    'created_at', (%(created_at)s::timestamptz)::text,
+                    'is before ' || latest.created_at || ', when the skill or its latest version was created'
+                )::timestamptz
+            ELSE date_trunc('milliseconds', %(created_at)s::timestamptz)
+        END
     FROM skills AS s
+    CROSS JOIN latest
     WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s AND NOT EXISTS (SELECT FROM present)
     RETURNING
         id, skill_id, version, content_url, content_hash, content_type, name, description,
@@ -165,7 +229,7 @@ published AS (
     SET
         published_version_id = added.id,
         published_version = added.version,
-        updated_at = added.created_at
+        updated_at = greatest(s.updated_at, added.created_at)
     FROM added
     WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 )
@@ -180,6 +244,36 @@ SELECT
     metadata, created_by, created_at
 FROM present;
 
+-- name: publish_existing_version(skill_id, version)
+-- After lock_skill. The version that is already published stays it, and nothing is written. Users who saw another
+-- version learn of it, so updated_at moves like that of a new version.
+-- Example: version = 1
+WITH chosen AS (
+    SELECT
+        v.id, v.skill_id, v.version, v.content_url, v.content_hash, v.content_type, v.name, v.description,
+        v.metadata, v.created_by, v.created_at
+    FROM skill_versions AS v
+    WHERE v.tenant_id = %(tenant_id)s AND v.skill_id = %(skill_id)s AND v.version = %(version)s::integer
+),
+
+published AS (
+    UPDATE skills AS s
+    SET
+        published_version_id = chosen.id,
+        published_version = chosen.version,
+        updated_at = greatest(s.updated_at, date_trunc('milliseconds', now()))
+    FROM chosen
+    WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s AND s.published_version <> chosen.version
+)
+
+SELECT
+    c.skill_id, c.version, c.content_url, c.content_hash, c.content_type, c.name, c.description,
+    c.metadata, c.created_by, c.created_at,
+    coalesce(c.id, raise_not_found('version', %(version)s::integer::text)) AS id
+FROM skills AS s
+LEFT JOIN chosen AS c ON c.skill_id = s.id
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s;
+
 -- name: get_skill_version(version_id)
 SELECT
     id, skill_id, version, content_url, content_hash, content_type, name, description,
@@ -187,14 +281,19 @@ SELECT
 FROM skill_versions
 WHERE tenant_id = %(tenant_id)s AND id = %(version_id)s;
 
--- name: list_skill_versions(skill_id)
--- Newest first.
+-- name: list_skill_versions(skill_id, after_version, limit)
+-- Newest first. list_skills explains the bound and the extra row. The bound of the first page is above every INTEGER.
+-- Example: after_version = NULL, limit = 10
 SELECT
     id, skill_id, version, content_url, content_hash, content_type, name, description,
     metadata, created_by, created_at
 FROM skill_versions
-WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
-ORDER BY version DESC;
+WHERE
+    tenant_id = %(tenant_id)s
+    AND skill_id = %(skill_id)s
+    AND version < (SELECT coalesce(%(after_version)s::bigint, 2147483648))
+ORDER BY version DESC
+LIMIT %(limit)s::bigint + 1;
 
 -- name: get_version_number(version_id)
 SELECT version
@@ -206,3 +305,46 @@ WHERE tenant_id = %(tenant_id)s AND id = %(version_id)s;
 DELETE FROM skills
 WHERE tenant_id = %(tenant_id)s AND id = %(skill_id)s
 RETURNING id;
+
+-- name: index_skills(skill_ids)
+-- After lock_skills, lock_skill or lock_skill_key, as a statement of its own: who changes a skill's name, slug, tags,
+-- description, category, status or author runs this in the same transaction. Everybody who writes a row of skill_search
+-- holds the lock of its skill, so the last one to write has seen what the others changed. A new author is locked by
+-- lock_author or more before, so that the author's name is not changed meanwhile.
+INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, words)
+SELECT
+    %(tenant_id)s,
+    s.id,
+    s.status,
+    s.category,
+    s.tags,
+    search_document(s.name, s.slug, s.tags, s.description, u.name)
+FROM skills AS s
+LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = s.author_id
+WHERE s.tenant_id = %(tenant_id)s AND s.id = ANY(%(skill_ids)s::text[])
+ON CONFLICT (tenant_id, skill_id) DO UPDATE
+    SET
+        status = excluded.status,
+        category = excluded.category,
+        tags = excluded.tags,
+        words = excluded.words;
+
+-- name: index_skills_of_author(user_id)
+-- After the author's name was changed, and then lock_skills_of_author, each as a statement of its own.
+INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, words)
+SELECT
+    %(tenant_id)s,
+    s.id,
+    s.status,
+    s.category,
+    s.tags,
+    search_document(s.name, s.slug, s.tags, s.description, u.name)
+FROM skills AS s
+INNER JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = s.author_id
+WHERE s.tenant_id = %(tenant_id)s AND s.author_id = %(user_id)s
+ON CONFLICT (tenant_id, skill_id) DO UPDATE
+    SET
+        status = excluded.status,
+        category = excluded.category,
+        tags = excluded.tags,
+        words = excluded.words;

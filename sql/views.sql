@@ -72,7 +72,7 @@ ORDER BY v.last_viewed_at DESC, v.skill_id DESC;
 
 -- name: get_whats_new_for_user(user_id, limit, days)
 -- The query compares the version as well as the time. A version may commit after the view although its transaction
--- began before it. Its time is then older than the view's.
+-- began before it. Its time is then older than the view's. An earlier version that is published again is new as well.
 -- The four parts: how many of the newest skills to read, these skills, the changes among them, and the user's views.
 -- Example: limit = 10, days = 30
 WITH reach AS (
@@ -111,7 +111,7 @@ changes_of_newest AS (
             ORDER BY u.skill_id
             LIMIT 1
         ) AS v
-    WHERE n.updated_at > v.last_viewed_at OR n.published_version > coalesce(v.last_viewed_version, 0)
+    WHERE n.updated_at > v.last_viewed_at OR n.published_version <> coalesce(v.last_viewed_version, 0)
     ORDER BY n.updated_at DESC, n.id DESC
     LIMIT %(limit)s::bigint
 ),
@@ -161,7 +161,7 @@ FROM (
             CASE
                 WHEN t.updated_at < now() - make_interval(hours => 24 * %(days)s::integer) THEN false
                 WHEN t.updated_at > v.last_viewed_at THEN true
-                ELSE t.published_version > coalesce(v.last_viewed_version, 0)
+                ELSE t.published_version <> coalesce(v.last_viewed_version, 0)
             END
         ORDER BY t.updated_at DESC, t.id DESC
         LIMIT %(limit)s::bigint
@@ -258,6 +258,7 @@ SELECT
     v.last_viewed_version,
     s.published_version AS current_version,
     coalesce(s.published_version > coalesce(v.last_viewed_version, 0), false) AS version_rose,
+    coalesce(s.published_version <> coalesce(v.last_viewed_version, 0), false) AS version_changed,
     (
         SELECT count(*) FROM skill_feedback AS f
         WHERE f.tenant_id = %(tenant_id)s AND f.skill_id = s.id AND f.created_at > v.last_viewed_at
@@ -281,6 +282,7 @@ WITH changes AS (
         v.last_viewed_version,
         s.published_version AS current_version,
         coalesce(s.published_version > coalesce(v.last_viewed_version, 0), false) AS version_rose,
+        coalesce(s.published_version <> coalesce(v.last_viewed_version, 0), false) AS version_changed,
         (
             SELECT count(*) FROM skill_feedback AS f
             WHERE f.tenant_id = %(tenant_id)s AND f.skill_id = s.id AND f.created_at > v.last_viewed_at
@@ -332,6 +334,7 @@ SELECT
     last_viewed_version,
     current_version,
     version_rose,
+    version_changed,
     feedback_since,
     content_changed
 FROM changes;

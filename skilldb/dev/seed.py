@@ -258,7 +258,7 @@ class _Seeder:
         ]
 
     def _missing_versions(self, *, first: bool) -> list[Statement[Any]]:
-        found = self._all([skills.list_skill_versions(skill) for skill in self.skills])
+        found = self._all([skills.list_skill_versions(skill, limit=1) for skill in self.skills])
         return [
             skills.publish_skill_version(
                 skill,
@@ -271,7 +271,7 @@ class _Seeder:
                 ),
             )
             for skill, present in zip(self.skills, found, strict=True)
-            for number in range(len(present) + 1, (1 if first else self.versions[skill]) + 1)
+            for number in range(sum(v.version for v in present.items) + 1, (1 if first else self.versions[skill]) + 1)
         ]
 
     def _views(self) -> list[tuple[str, str]]:

@@ -10,7 +10,11 @@ from typing import Any, TypedDict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSkill:
-    """A skill to be created. `status` is draft, pending_review, published or archived; `hours_saved` is per use."""
+    """A skill to be created. `status` is draft, pending_review, published or archived; `hours_saved` is per use.
+
+    To import a skill from another system give its `created_at`, and its `updated_at`, the time of its last change. None
+    is now; an `updated_at` that is None is the `created_at`.
+    """
 
     name: str
     slug: str
@@ -21,6 +25,8 @@ class NewSkill:
     hours_saved: int | None = 1
     author_id: str | None = None
     id: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 class SkillUpdate(TypedDict, total=False):
@@ -39,7 +45,8 @@ class SkillUpdate(TypedDict, total=False):
 class Skill:
     """A skill as it is now.
 
-    `updated_at` is the time of the last change of content, `metrics_updated_at` of the last change of a counter.
+    `updated_at` is the time of the last change of content, `metrics_updated_at` of the last change of a counter. Give
+    `updated_at` to update_skill, to change only what nobody has changed since.
     `average_rating` is the mean rating * 100, `positive_feedback_pct` is 0 to 100, `avg_token_cost_microcents` is in
     millionths of a cent. Each is rounded half up, and None if nothing was counted yet.
     """
@@ -68,7 +75,10 @@ class Skill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSkillVersion:
-    """Content to be published. `content_hash` is its SHA-256, 64 lower-case hexadecimal digits."""
+    """Content to be published. `content_hash` is its SHA-256, 64 lower-case hexadecimal digits.
+
+    `created_at` None is now. To import versions from another system publish them in their order, each with its time.
+    """
 
     content_url: str
     content_hash: str
@@ -76,6 +86,7 @@ class NewSkillVersion:
     metadata: Mapping[str, Any] | None = None
     created_by: str | None = None
     id: str | None = None
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

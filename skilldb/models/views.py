@@ -50,8 +50,9 @@ class WhatsNewItem:
 class SkillChanges:
     """What changed on a skill since the user last viewed it.
 
-    `version_rose`: a higher version is published than the one the user saw. `feedback_since`: the number of feedback
-    items since then. `content_changed`: name, description, category, tags or status were edited since then.
+    `version_rose`: a higher version is published than the one the user saw. `version_changed`: a higher or a lower one
+    is. `feedback_since`: the number of feedback items since then. `content_changed`: name, description, category, tags
+    or status were edited since then.
     """
 
     skill_id: str
@@ -59,5 +60,6 @@ class SkillChanges:
     last_viewed_version: int | None
     current_version: int | None
     version_rose: bool
+    version_changed: bool
     feedback_since: int
     content_changed: bool

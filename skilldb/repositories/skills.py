@@ -1,15 +1,19 @@
 """Statements for skills and their versions."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from skilldb import paging, queries
 from skilldb.errors import InvalidValueError, shown
 from skilldb.models import NewSkill, NewSkillVersion, Page, Skill, SkillUpdate, SkillVersion
-from skilldb.statement import EXISTS, VALUE, Statement, many, one, optional
-from skilldb.values import adapter
+from skilldb.statement import EXISTS, VALUE, Statement, one, optional
+from skilldb.values import ADAPT, adapter
 
 _SQL = queries.load("skills")
 _LOCKS = queries.load("locks")
+_MERGES = queries.load("merges")
+
+_BY_VERSION = paging.Sort("version", int)
 
 # The columns of SkillUpdate, and what checks their values. A changed slug is a new one.
 _COLUMNS = {
@@ -29,10 +33,16 @@ _COLUMNS = {
 def create_skill(skill: NewSkill) -> Statement[Skill]:
     """Create a skill, without a version yet.
 
-    AlreadyExistsError: the slug or id is taken in this tenant. NotFoundError: no such author.
+    AlreadyExistsError: the slug or id is taken in this tenant. NotFoundError: no such author. InvalidValueError: a
+    value that is not allowed, a time without a time zone, or an `updated_at` without or before its `created_at`.
     """
+    created_at = _time("created_at", skill.created_at)
+    updated_at = _time("updated_at", skill.updated_at)
+    if updated_at is not None and (created_at is None or updated_at < created_at):
+        raise InvalidValueError(f"updated_at must not be before created_at: {shown(updated_at)}, {shown(created_at)}")
     return Statement(
         one(Skill),
+        *([_LOCKS["lock_author"](author_id=skill.author_id)] if skill.author_id is not None else []),
         _SQL["create_skill"](
             id=skill.id,
             name=skill.name,
@@ -43,8 +53,15 @@ def create_skill(skill: NewSkill) -> Statement[Skill]:
             status=skill.status,
             hours_saved=skill.hours_saved,
             author_id=skill.author_id,
+            created_at=created_at,
+            updated_at=created_at if updated_at is None else updated_at,
         ),
     )
+
+
+def _time(name: str, value: datetime | None) -> datetime | None:
+    """The time itself. Raises InvalidValueError for a value that is no time, or lacks a time zone."""
+    return None if value is None else ADAPT["timestamptz"](name, value)
 
 
 def get_skill(skill_id: str) -> Statement[Skill | None]:
@@ -79,11 +96,18 @@ def list_skills(
     )
 
 
-def update_skill(skill_id: str, changes: SkillUpdate) -> Statement[Skill]:
-    """Change some columns and keep the others. `updated_at` moves only if a value really changes.
+def update_skill(
+    skill_id: str, changes: SkillUpdate, *, expected_updated_at: datetime | None = None
+) -> Statement[Skill]:
+    """Change some columns and keep the others. `updated_at` moves only if a value other than slug and hours changes.
 
-    NotFoundError: no such skill. AlreadyExistsError: the slug is taken. InvalidValueError: a column that SkillUpdate
-    does not have, or a value that is not allowed.
+    `expected_updated_at` is the `updated_at` with which the caller read the skill, and counts in milliseconds. Then
+    `updated_at` moves if any value changes, so of callers that expect the same one, only the first changes the skill.
+    Without it, changes of the slug and of `hours_saved` move nothing, so nobody else notices them.
+
+    ConflictError: `updated_at` is another one, as another caller was faster. NotFoundError: no such skill.
+    AlreadyExistsError: the slug is taken. InvalidValueError: a column that SkillUpdate does not have, or a value that
+    is not allowed.
     """
     if not isinstance(changes, Mapping):
         raise InvalidValueError(f"changes must be a dict, not {shown(changes)}")
@@ -93,7 +117,12 @@ def update_skill(skill_id: str, changes: SkillUpdate) -> Statement[Skill]:
     return Statement(
         one(Skill),
         _LOCKS["lock_skill_key" if "slug" in changes else "lock_skill"](skill_id=skill_id),
-        _SQL["update_skill"](skill_id=skill_id, changes=checked),
+        _SQL["update_skill"](skill_id=skill_id, changes=checked, expected_updated_at=expected_updated_at),
+        *(
+            [_SQL["index_skills"](skill_ids=[skill_id]), _SQL["get_skill"](skill_id=skill_id)]
+            if changes.keys() - {"hours_saved"}
+            else []
+        ),
     )
 
 
@@ -101,7 +130,8 @@ def publish_skill_version(skill_id: str, version: NewSkillVersion) -> Statement[
     """Publish content as the skill's next version. Numbers are 1, 2, 3 without a gap, also under concurrency.
 
     If the content equals the published version's, no version is added and that version is returned. NotFoundError: no
-    such skill or creator. AlreadyExistsError: the id is taken. InvalidValueError: a hash that is not a SHA-256.
+    such skill or creator. AlreadyExistsError: the id is taken. InvalidValueError: a hash that is not a SHA-256, or a
+    time without a time zone, or before the skill or its latest version was created.
     """
     if version.created_by is not None:
         adapter("created_by", "text")("created_by", version.created_by)
@@ -117,7 +147,22 @@ def publish_skill_version(skill_id: str, version: NewSkillVersion) -> Statement[
             content_type=version.content_type,
             metadata=version.metadata,
             created_by=version.created_by,
+            created_at=version.created_at,
         ),
+    )
+
+
+def publish_existing_version(skill_id: str, version: int) -> Statement[SkillVersion]:
+    """Publish a version that the skill has, by its number, for example to go back to an earlier one. Returns it.
+
+    No number is added: the next new version gets the highest number + 1. Users who saw another version find the skill
+    in what's new. Name and description of the skill stay. Nothing changes if that version is published already.
+    NotFoundError: no such skill, or the skill has no such version.
+    """
+    return Statement(
+        one(SkillVersion),
+        _LOCKS["lock_skill"](skill_id=skill_id),
+        _SQL["publish_existing_version"](skill_id=skill_id, version=version),
     )
 
 
@@ -126,14 +171,61 @@ def get_skill_version(version_id: str) -> Statement[SkillVersion | None]:
     return Statement(optional(SkillVersion), _SQL["get_skill_version"](version_id=version_id))
 
 
-def list_skill_versions(skill_id: str) -> Statement[list[SkillVersion]]:
-    """The versions of a skill, newest first. Empty if there is no such skill."""
-    return Statement(many(SkillVersion), _SQL["list_skill_versions"](skill_id=skill_id))
+def list_skill_versions(skill_id: str, *, limit: int = 50, after: str | None = None) -> Statement[Page[SkillVersion]]:
+    """One page of the versions of a skill, the highest number first. Empty if there is no such skill.
+
+    `after` is the cursor of the page before. InvalidValueError: a limit below 1, or an `after` that is not a cursor of
+    this function.
+    """
+    number, _ = paging.decode(after, _BY_VERSION)
+    return Statement(
+        paging.page(SkillVersion, limit, lambda version: (version.version, ""), _BY_VERSION),
+        _SQL["list_skill_versions"](skill_id=skill_id, after_version=number, limit=limit),
+    )
 
 
 def get_version_number(version_id: str) -> Statement[int | None]:
     """The number of a version, or None."""
     return Statement(VALUE, _SQL["get_version_number"](version_id=version_id))
+
+
+def merge_skills(source_skill_id: str, target_skill_id: str) -> Statement[Skill]:
+    """Move what users gave to the source skill to the target, and archive the source. Returns the target.
+
+    Ratings, feedback, events, views, measurements, rollups and uses without an event move, and the counters of both
+    stay exact. Who rated both keeps the newer rating, and the target's if both are equally new. Who viewed both keeps
+    the later view and the sum of the counts, with the version seen of the target. Who viewed only the source has seen
+    no version of the target, so what's new shows it. Feedback items no longer name the source's versions. Versions
+    and benchmark runs stay with the source: they are about its content. delete_skill deletes them with it.
+
+    All of it is one transaction, which took 5 s with 100,000 events. Whoever records for one of the two
+    skills waits for it, and then records for the skill that the call names: merge again to move that. Every step has
+    the statement timeout for itself. What a user who is being deleted gave meanwhile may stay with the source.
+
+    InvalidValueError: the target is the source. NotFoundError: no such skill.
+    """
+    ids = {"skill_id": adapter("source_skill_id", "text")("source_skill_id", source_skill_id)}
+    both = ids | {"target_skill_id": adapter("target_skill_id", "text")("target_skill_id", target_skill_id)}
+    if source_skill_id == target_skill_id:
+        raise InvalidValueError(f"target_skill_id must not be the source_skill_id: {shown(target_skill_id)}")
+    return Statement(
+        one(Skill),
+        _MERGES["lock_users_of_skill"](**ids),
+        _LOCKS["lock_skills"](skill_ids=[source_skill_id, target_skill_id]),
+        _MERGES["delete_older_ratings"](**both),
+        _MERGES["move_ratings"](**both),
+        _MERGES["move_feedback"](**both),
+        _MERGES["move_events"](**both),
+        _MERGES["move_measurements"](**both),
+        _MERGES["lock_views_of_skills"](**both),
+        _MERGES["move_views"](**both),
+        _MERGES["move_monthly_uses"](**both),
+        _MERGES["move_daily_costs"](**both),
+        _MERGES["add_counters"](**both),
+        _MERGES["archive_merged_skill"](**ids),
+        _SQL["index_skills"](skill_ids=[source_skill_id]),
+        _SQL["get_skill"](skill_id=target_skill_id),
+    )
 
 
 def delete_skill(skill_id: str) -> Statement[bool]:

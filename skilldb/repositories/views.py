@@ -54,7 +54,7 @@ def list_recently_viewed(user_id: str, limit: int = 10) -> Statement[list[Viewed
 def get_whats_new_for_user(user_id: str, limit: int = 10, days: int = 30) -> Statement[list[WhatsNewItem]]:
     """Published skills that changed after the user viewed them, within the last `days` * 24 hours, newest first.
 
-    A skill has changed if its content changed after the view, or if a higher version is published than the user saw.
+    A skill has changed if its content changed after the view, or if another version is published than the user saw.
     Empty if the user has viewed nothing or does not exist. InvalidValueError: a limit below 1, fewer than one day, or
     more than a hundred years.
     """

@@ -136,6 +136,7 @@ def test_after_any_rollback_and_migration_no_counter_has_drifted(
     assert [tenant.execute(metrics.find_metric_drift()) for tenant in tenants] == [[], []]
     assert [drifted(tenant.execute) for tenant in tenants] == [[], []]
     for tenant in tenants:
-        skill, versions = tenant.execute(skills.get_skill("s3"), skills.list_skill_versions("s3"))
+        skill, page = tenant.execute(skills.get_skill("s3"), skills.list_skill_versions("s3"))
+        versions = page.items
         assert skill.published_version == (versions[0].version if versions else None)
         assert skill.published_version_id == (versions[0].id if versions else None)

@@ -22,6 +22,7 @@ AVERAGE = metrics.update_skill_rating("s1")
 RATED = ratings.rate_skill("u1", "s1", 5)
 OPENED = views.open_skill("u1", "s1")
 VERSIONS = skills.list_skill_versions("s1")
+NONE: Page[SkillVersion] = Page(items=[], after=None)
 
 
 def test_a_blocking_execute_returns_what_its_statements_say(acme: skilldb.Tenant) -> None:
@@ -38,7 +39,7 @@ def test_a_blocking_execute_returns_what_its_statements_say(acme: skilldb.Tenant
     assert assert_type(acme.execute(AVERAGE), int | None) is None
     assert isinstance(assert_type(acme.execute(RATED), Rating), Rating)
     assert assert_type(acme.execute(OPENED), SkillChanges | None) is None
-    assert assert_type(acme.execute(VERSIONS), list[SkillVersion]) == []
+    assert assert_type(acme.execute(VERSIONS), Page[SkillVersion]).items == []
     assert_type(acme.execute(SEEN), None)
 
     two = assert_type(acme.execute(USES, DELETED), tuple[int, bool])
@@ -46,9 +47,9 @@ def test_a_blocking_execute_returns_what_its_statements_say(acme: skilldb.Tenant
     three = assert_type(acme.execute(USES, DELETED, AVERAGE), tuple[int, bool, int | None])
     assert three == (3, False, 500)
     four = assert_type(
-        acme.execute(USES, VERSIONS, WHATS_NEW, DELETED), tuple[int, list[SkillVersion], list[WhatsNewItem], bool]
+        acme.execute(USES, VERSIONS, WHATS_NEW, DELETED), tuple[int, Page[SkillVersion], list[WhatsNewItem], bool]
     )
-    assert four == (4, [], [], False)
+    assert four == (4, NONE, [], False)
     five = assert_type(
         acme.execute(SKILL, USES, VIEWS, PAGE, RATED),
         tuple[Skill | None, int, dict[str, UserSkillView], Page[Skill], Rating],
@@ -61,9 +62,9 @@ def test_a_blocking_execute_returns_what_its_statements_say(acme: skilldb.Tenant
     assert [type(result) for result in six] == [int, SkillChanges, dict, Page, Rating, bool]
     ten = assert_type(
         acme.execute(USES, USES, USES, USES, USES, USES, USES, DELETED, VERSIONS, OPENED),
-        tuple[int, int, int, int, int, int, int, bool, list[SkillVersion], SkillChanges | None],
+        tuple[int, int, int, int, int, int, int, bool, Page[SkillVersion], SkillChanges | None],
     )
-    assert ten[:9] == (7, 8, 9, 10, 11, 12, 13, False, [])
+    assert ten[:9] == (7, 8, 9, 10, 11, 12, 13, False, NONE)
     # With more than ten statements a type checker only knows that it is a tuple.
     eleven = assert_type(acme.execute(*[DELETED] * 11), tuple[Any, ...])
     assert eleven == (False,) * 11
@@ -95,9 +96,9 @@ def test_an_async_execute_returns_what_its_statements_say(acme: skilldb.Tenant, 
             assert three == (3, False, None)
             four = assert_type(
                 await tenant.execute(USES, VERSIONS, WHATS_NEW, DELETED),
-                tuple[int, list[SkillVersion], list[WhatsNewItem], bool],
+                tuple[int, Page[SkillVersion], list[WhatsNewItem], bool],
             )
-            assert four == (4, [], [], False)
+            assert four == (4, NONE, [], False)
             five = assert_type(
                 await tenant.execute(SKILL, USES, VIEWS, PAGE, RATED),
                 tuple[Skill | None, int, dict[str, UserSkillView], Page[Skill], Rating],

@@ -137,7 +137,7 @@ def test_three_snapshots_of_real_skills_become_skills_and_versions() -> None:
         skill = tenant.execute(skills.get_skill_by_slug("react-best-practices"))
         assert skill is not None
         assert skill.name == "vercel-react-best-practices"
-        (newest, *_) = tenant.execute(skills.list_skill_versions(skill.id))
+        (newest, *_) = tenant.execute(skills.list_skill_versions(skill.id)).items
     assert newest.content_type == "text/markdown"
     assert newest.content_url == "react-best-practices/SKILL.md"
     assert newest.metadata is not None
@@ -157,7 +157,7 @@ def test_importing_again_changes_no_row_and_a_changed_file_is_a_new_version(
     with skilldb.connect() as db:
         skill = db.tenant("imported").execute(skills.get_skill_by_slug("one"))
         assert skill is not None
-        new, old = db.tenant("imported").execute(skills.list_skill_versions(skill.id))
+        new, old = db.tenant("imported").execute(skills.list_skill_versions(skill.id)).items
     assert (old.version, old.name, old.description, old.metadata) == (
         1,
         "One",

@@ -215,7 +215,8 @@ def test_an_id_of_another_tenant_gives_the_outcome_of_a_missing_one(seeded: Addr
             assert of_another == missing, others
         control = outcome(a, function, A, B, (), next(free))
         # The arguments are valid, so the comparison above is about the ids.
-        assert "InvalidValueError" not in control
+        # Each table has one row of A, and no skill can be merged into itself.
+        assert "InvalidValueError" not in control or name == "skills.merge_skills"
         assert "<other>" not in control
         assert isolation.rows_of(admin, B) == before
         assert all(before.values())

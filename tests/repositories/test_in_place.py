@@ -57,7 +57,9 @@ BEFORE: dict[str, Callable[[int], Statement[Any]]] = {
     "open_skill": lambda n: views.open_skill("u1", "s1"),
 }
 # These change no counter but updated_at, which skills_updated_idx holds.
-NOT_IN_PLACE = {"update_skill", "publish_skill_version"}
+NOT_IN_PLACE = {"update_skill", "publish_skill_version", "publish_existing_version"}
+# A merge moves rows from skill to skill, which indexes hold.
+NOT_IN_PLACE |= {"move_views", "add_counters", "archive_merged_skill"}
 
 
 def updated_table(query: Query) -> str | None:

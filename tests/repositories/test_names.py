@@ -23,6 +23,7 @@ from skilldb.models import (
     NewSkillVersion,
     NewTokenMeasurement,
     NewUsageEvent,
+    Page,
 )
 from skilldb.repositories import benchmarks, feedback, ratings, skills, tenants, tokens, usage, users, views
 from skilldb.statement import Statement
@@ -204,7 +205,7 @@ def test_reading_by_such_an_id_finds_nothing(acme: Api) -> None:
             views.get_user_views_for_skills("u1", [name]),
             skills.delete_skill(name),
         )
-        assert found == (None, None, [], None, {}, False)
+        assert found == (None, None, Page(items=[], after=None), None, {}, False)
     assert acme.execute(skills.get_skill(NFC)).slug == NFC
 
 
@@ -254,7 +255,7 @@ def test_json_of_64_levels_is_stored_and_listed_and_deeper_json_is_refused(addre
         skills.publish_skill_version("s1", version),
         usage.record_usage_event(NewUsageEvent(tool_name="t", metadata=deep)),
     )
-    assert [found.metadata for found in acme.execute(skills.list_skill_versions("s1"))] == [deep]
+    assert [found.metadata for found in acme.execute(skills.list_skill_versions("s1")).items] == [deep]
     for levels in (65, 1_000, 100_000):
         deeper = nested(levels)
         event = NewUsageEvent(tool_name="t", metadata=deeper)

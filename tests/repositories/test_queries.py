@@ -11,6 +11,7 @@ import typing
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from typing import Any, Union
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -39,8 +40,8 @@ def modules() -> Iterator[types.ModuleType]:
 
 
 def repository_queries() -> dict[str, Query]:
-    """The queries that run as the service: those of the repositories, and the locks."""
-    files = {file(module) for module in modules()} | {"locks"}
+    """The queries that run as the service: those of the repositories, the locks, and the steps of a merge."""
+    files = {file(module) for module in modules()} | {"locks", "merges"}
     return {name: query for name, query in queries.load_all().items() if name.partition(".")[0] in files}
 
 
@@ -248,12 +249,9 @@ def result_type(function: Callable[..., Statement[Any]]) -> Any:
     return typing.get_args(typing.get_type_hints(function)["return"])[0]
 
 
-NOWHERE = "00000000-0000-4000-8000-000000000000"
-
-
 def build(function: Callable[..., Statement[Any]]) -> Statement[Any]:
     """The function's statement for arguments that name no row."""
-    return function(**arguments(function, naming(lambda path: NOWHERE)))
+    return function(**arguments(function, naming(lambda path: str(uuid4()))))
 
 
 @pytest.fixture

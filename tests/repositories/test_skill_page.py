@@ -143,6 +143,7 @@ def test_a_skill_page_is_one_round_trip_and_all_of_it_is_right(
         last_viewed_version=1,
         current_version=2,
         version_rose=True,
+        version_changed=True,
         feedback_since=3,
         content_changed=False,
     )

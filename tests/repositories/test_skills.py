@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from psycopg import errors as pg
 
-from skilldb.errors import AlreadyExistsError, InvalidValueError, NotFoundError, StillReferencedError
-from skilldb.models import NewSkill, NewSkillVersion, NewUsageEvent, Skill, SkillUpdate, SkillVersion
+from skilldb.errors import AlreadyExistsError, ConflictError, InvalidValueError, NotFoundError, StillReferencedError
+from skilldb.models import NewSkill, NewSkillVersion, NewUsageEvent, Page, Skill, SkillUpdate, SkillVersion
 from skilldb.repositories import ratings, skills, usage, users, views
 from tests.support.api import Api, new_skill, new_user
 from tests.support.database import contents, refused, rows
@@ -20,6 +22,7 @@ from tests.support.server import Addresses
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 MISSING = "skill 'missing' does not exist"
+NONE: Page[Any] = Page(items=[], after=None)
 
 
 @pytest.fixture
@@ -90,6 +93,50 @@ def test_a_skill_is_published_untagged_and_saves_an_hour_unless_said_otherwise(a
     assert str(UUID(created.id)) == created.id
     unknown = NewSkill(name="n", slug="m", description="", category="c", hours_saved=None)
     assert acme.execute(skills.create_skill(unknown)).hours_saved is None
+
+
+def test_a_skill_of_another_system_keeps_its_times_and_those_of_its_versions(addresses: Addresses, acme: Api) -> None:
+    year = timedelta(days=365)
+    created = new_skill(acme, "s2", created_at=LONG_AGO, updated_at=LONG_AGO + 3 * year)
+    assert (created.created_at, created.updated_at) == (LONG_AGO, LONG_AGO + 3 * year)
+    assert rows(addresses.admin, "SELECT edited_at FROM skills WHERE id = 's2'") == [(LONG_AGO + 3 * year,)]
+    for number, (hash, after, updated) in enumerate([("a", 0, 3), ("b", 1, 3), ("c", 1, 3), ("d", 4, 4)], start=1):
+        published = acme.execute(skills.publish_skill_version("s2", version(hash, created_at=LONG_AGO + after * year)))
+        assert (published.version, published.created_at) == (number, LONG_AGO + after * year)
+        skill = acme.execute(skills.get_skill("s2"))
+        assert (skill.published_version, skill.updated_at) == (number, LONG_AGO + updated * year)
+    now = acme.execute(skills.publish_skill_version("s2", version("e")))
+    assert now.created_at == acme.execute(skills.get_skill("s2")).updated_at > LONG_AGO + 4 * year
+    plain = new_skill(acme, "s3", created_at=LONG_AGO)
+    assert plain.updated_at == plain.created_at == LONG_AGO
+
+
+def test_times_of_another_system_that_cannot_be_are_refused(addresses: Addresses, acme: Api) -> None:
+    day = timedelta(days=1)
+    with refused(addresses, InvalidValueError, "updated_at must not be before created_at"):
+        new_skill(acme, "s2", created_at=LONG_AGO, updated_at=LONG_AGO - day)
+    with refused(addresses, InvalidValueError, "updated_at must not be before created_at"):
+        new_skill(acme, "s2", updated_at=LONG_AGO)
+    for name in ("created_at", "updated_at"):
+        for wrong in (datetime(2026, 1, 1), datetime(1, 1, 1, tzinfo=UTC), "2026-01-01"):
+            with refused(addresses, InvalidValueError, name):
+                new_skill(acme, "s2", **{"created_at": LONG_AGO, name: wrong})
+    new_skill(acme, "s2", created_at=LONG_AGO)
+
+    def publish(hash: str, created_at: datetime) -> None:
+        acme.execute(skills.publish_skill_version("s2", version(hash, created_at=created_at)))
+
+    with refused(addresses, InvalidValueError, "created_at", "is before 2020-01-01", cause=pg.InvalidParameterValue):
+        publish("a", LONG_AGO - timedelta(microseconds=1))
+    publish("a", LONG_AGO + 2 * day)
+    with refused(addresses, InvalidValueError, "created_at", "is before 2020-01-03", cause=pg.InvalidParameterValue):
+        publish("b", LONG_AGO + day)
+    with refused(addresses, InvalidValueError, "created_at must carry a time zone"):
+        publish("b", datetime(2026, 1, 1))
+    # Published content is returned as it is, whatever its time.
+    before = contents(addresses.admin)
+    publish("a", LONG_AGO - day)
+    assert contents(addresses.admin) == before
 
 
 def test_a_skill_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> None:
@@ -241,9 +288,54 @@ def test_an_update_that_changes_no_content_does_not_move_updated_at(addresses: A
 def test_updated_at_never_goes_backwards(addresses: Addresses, acme: Api) -> None:
     ahead = datetime(2999, 1, 1, tzinfo=UTC)
     rows(addresses.admin, "UPDATE skills SET updated_at = %s RETURNING 1", ahead)
-    assert acme.execute(skills.update_skill("s1", {"name": "New"})).updated_at == ahead
     acme.execute(skills.publish_skill_version("s1", version("a")))
     assert acme.execute(skills.get_skill("s1")).updated_at == ahead
+    later = ahead + timedelta(milliseconds=1)
+    assert acme.execute(skills.update_skill("s1", {"name": "New"})).updated_at == later
+
+
+def test_of_callers_that_expect_the_same_time_only_the_first_changes_the_skill(addresses: Addresses, acme: Api) -> None:
+    """Also where only the slug or the hours change, and at the millisecond of the change before."""
+    each: list[SkillUpdate] = [{"name": "New"}, {"tags": ["new"]}, {"hours_saved": 7}, {"slug": "new"}]
+    for changes in each:
+        seen = acme.execute(skills.get_skill("s1")).updated_at
+        edited = rows(addresses.admin, "SELECT edited_at FROM skills")
+        first = acme.execute(skills.update_skill("s1", changes, expected_updated_at=seen))
+        assert first.updated_at > seen
+        assert {key: getattr(first, key) for key in changes} == changes
+        moves_edited = bool(changes.keys() & {"name", "tags"})
+        assert (rows(addresses.admin, "SELECT edited_at FROM skills") != edited) is moves_edited
+        with refused(
+            addresses,
+            ConflictError,
+            f"skill 's1' was changed at {first.updated_at:%Y-%m-%d}",
+            cause=psycopg.DatabaseError,
+        ):
+            acme.execute(skills.update_skill("s1", {"description": "x"}, expected_updated_at=seen))
+
+
+def test_an_expected_time_counts_in_milliseconds_and_nothing_to_change_moves_nothing(acme: Api) -> None:
+    seen = acme.execute(skills.get_skill("s1"))
+    within = seen.updated_at + timedelta(microseconds=999)
+    assert acme.execute(skills.update_skill("s1", {"name": seen.name}, expected_updated_at=within)) == seen
+    assert acme.execute(skills.update_skill("s1", {}, expected_updated_at=seen.updated_at)) == seen
+    for away in (timedelta(milliseconds=1), timedelta(microseconds=-1)):
+        with pytest.raises(ConflictError):
+            acme.execute(skills.update_skill("s1", {}, expected_updated_at=seen.updated_at + away))
+
+
+def test_a_version_that_was_published_meanwhile_is_a_conflict(addresses: Addresses, acme: Api) -> None:
+    backdate(addresses)
+    acme.execute(skills.publish_skill_version("s1", version("a")))
+    with refused(addresses, ConflictError, "skill 's1' was changed at", cause=psycopg.DatabaseError):
+        acme.execute(skills.update_skill("s1", {"name": "New"}, expected_updated_at=LONG_AGO))
+
+
+def test_an_expectation_of_a_missing_skill_or_without_a_time_zone_is_refused(addresses: Addresses, acme: Api) -> None:
+    with refused(addresses, NotFoundError, MISSING, cause=pg.NoDataFound):
+        acme.execute(skills.update_skill("missing", {"name": "New"}, expected_updated_at=LONG_AGO))
+    with refused(addresses, InvalidValueError, "expected_updated_at must carry a time zone"):
+        acme.execute(skills.update_skill("s1", {}, expected_updated_at=datetime(2026, 1, 1)))
 
 
 def test_an_update_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> None:
@@ -318,13 +410,38 @@ def test_versions_count_from_one_and_the_last_is_the_published_one(addresses: Ad
     ]
     published = acme.execute(skills.get_skill("s1"))
     assert (published.published_version_id, published.published_version) == (others[1].id, 3)
-    assert acme.execute(skills.list_skill_versions("s1")) == [others[1], others[0], first]
+    assert acme.execute(skills.list_skill_versions("s1")).items == [others[1], others[0], first]
     assert acme.execute(skills.get_skill_version("v1"), skills.get_version_number("v1")) == (first, 1)
     assert acme.execute(skills.get_version_number(others[1].id)) == 3
 
     untouched = acme.execute(skills.get_skill("s2"))
     assert (untouched.updated_at, untouched.published_version) == (LONG_AGO, None)
     assert acme.execute(skills.publish_skill_version("s2", version("a"))).version == 1
+
+
+def test_versions_are_listed_by_number_page_by_page_none_twice_none_lost(addresses: Addresses, acme: Api) -> None:
+    new_skill(acme, "s2")
+    acme.execute(*(skills.publish_skill_version(skill, version(hash)) for hash in "abcdef" for skill in ("s1", "s2")))
+    acme.execute(skills.publish_existing_version("s1", 2))
+    for limit in (1, 2, 3, 5, 6, 7, 2**31):
+        found: list[int] = []
+        page = acme.execute(skills.list_skill_versions("s1", limit=limit))
+        while page.after is not None:
+            assert len(page.items) == limit
+            found += [v.version for v in page.items]
+            page = acme.execute(skills.list_skill_versions("s1", limit=limit, after=page.after))
+        assert found + [v.version for v in page.items] == [6, 5, 4, 3, 2, 1]
+        assert page.items
+    second = acme.execute(skills.list_skill_versions("s1", limit=2))
+    acme.execute(skills.publish_skill_version("s1", version("0")))
+    assert [v.version for v in acme.execute(skills.list_skill_versions("s1", after=second.after)).items] == [4, 3, 2, 1]
+    for wrong in (0, -1):
+        with refused(addresses, InvalidValueError, f"limit must be at least 1, not {wrong}"):
+            acme.execute(skills.list_skill_versions("s1", limit=wrong))
+    by_time = acme.execute(skills.list_skills(limit=1)).after
+    for cursor in ("", "garbage", by_time):
+        with refused(addresses, InvalidValueError, "after"):
+            acme.execute(skills.list_skill_versions("s1", after=cursor))
 
 
 def test_publishing_the_published_content_returns_the_present_version(addresses: Addresses, acme: Api) -> None:
@@ -346,11 +463,59 @@ def test_publishing_older_content_again_is_a_new_version(acme: Api) -> None:
     assert acme.execute(skills.get_skill("s1")).published_version_id == published[2].id
 
 
+def test_an_earlier_version_is_published_again_without_a_new_number(addresses: Addresses, acme: Api) -> None:
+    new_skill(acme, "s2")
+    acme.execute(skills.publish_skill_version("s2", version("a")))
+    first, second, third = [acme.execute(skills.publish_skill_version("s1", version(hash))) for hash in "abc"]
+    acme.execute(skills.update_skill("s1", {"name": "New", "description": "New"}))
+    before = acme.execute(skills.get_skill("s1"))
+    for chosen in (first, third, second):
+        backdate(addresses)
+        assert acme.execute(skills.publish_existing_version("s1", chosen.version)) == chosen
+        skill = acme.execute(skills.get_skill("s1"))
+        assert skill.updated_at > LONG_AGO
+        assert skill == replace(
+            before,
+            published_version=chosen.version,
+            published_version_id=chosen.id,
+            updated_at=skill.updated_at,
+        )
+    assert [v.version for v in acme.execute(skills.list_skill_versions("s1")).items] == [3, 2, 1]
+    other = acme.execute(skills.get_skill("s2"))
+    assert (other.published_version, other.updated_at) == (1, LONG_AGO)
+    # The content of the published version adds none, and that of the highest number does.
+    assert acme.execute(skills.publish_skill_version("s1", version("b"))) == second
+    assert acme.execute(skills.publish_skill_version("s1", version("c"))).version == 4
+
+
+def test_publishing_the_published_version_changes_nothing(addresses: Addresses, acme: Api) -> None:
+    acme.execute(skills.publish_skill_version("s1", version("a")))
+    present = acme.execute(skills.publish_skill_version("s1", version("b")))
+    before = contents(addresses.admin)
+    assert acme.execute(skills.publish_existing_version("s1", 2)) == present
+    assert contents(addresses.admin) == before
+
+
+def test_a_version_that_the_skill_lacks_is_not_published(addresses: Addresses, acme: Api) -> None:
+    new_skill(acme, "s2")
+    for hash in "ab":
+        acme.execute(skills.publish_skill_version("s2", version(hash)))
+    acme.execute(skills.publish_skill_version("s1", version("a")))
+    with refused(addresses, NotFoundError, MISSING, cause=pg.NoDataFound):
+        acme.execute(skills.publish_existing_version("missing", 1))
+    for number in (2, 0, -1, 2**31 - 1):
+        with refused(addresses, NotFoundError, f"version '{number}' does not exist", cause=pg.NoDataFound):
+            acme.execute(skills.publish_existing_version("s1", number))
+    for wrong in (2**31, "1", True, 1.0):
+        with refused(addresses, InvalidValueError, "version"):
+            acme.execute(skills.publish_existing_version("s1", wrong))  # type: ignore[arg-type]
+
+
 def test_a_version_keeps_the_name_and_description_it_was_published_under(acme: Api) -> None:
     acme.execute(skills.publish_skill_version("s1", version("a")))
     changes: SkillUpdate = {"name": "New", "description": "New too"}
     acme.execute(skills.update_skill("s1", changes), skills.publish_skill_version("s1", version("b")))
-    assert [(v.name, v.description) for v in acme.execute(skills.list_skill_versions("s1"))] == [
+    assert [(v.name, v.description) for v in acme.execute(skills.list_skill_versions("s1")).items] == [
         ("New", "New too"),
         ("S1", "What s1 does"),
     ]
@@ -392,7 +557,7 @@ def test_what_does_not_exist_is_none_and_has_no_versions(acme: Api) -> None:
         skills.get_version_number("missing"),
         skills.list_skill_versions("missing"),
         skills.list_skill_versions("s1"),
-    ) == (None, None, None, None, [], [])
+    ) == (None, None, None, None, NONE, NONE)
 
 
 # Deleting
@@ -457,7 +622,7 @@ def test_another_tenant_sees_and_changes_nothing_of_a_skill(
         skills.list_skill_versions("s1"),
         skills.list_skills(status=None),
         skills.delete_skill("s1"),
-    ) == (None, None, None, None, [], acme.execute(skills.list_skills(tag="none")), False)
+    ) == (None, None, None, None, NONE, NONE, False)
     for statement in (skills.update_skill("s1", {"name": "x"}), skills.publish_skill_version("s1", version("b"))):
         with refused(addresses, NotFoundError, "skill 's1' does not exist", cause=pg.NoDataFound):
             globex.execute(statement)

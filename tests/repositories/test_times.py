@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from time import sleep
 
 import psycopg
 import pytest
@@ -56,6 +57,7 @@ def all_of_one_call(tenant: Api) -> None:
         usage.record_usage_event(NewUsageEvent(tool_name="t", skill_id="s1")),
         usage.record_usage_events([NewUsageEvent(tool_name="t", skill_id="s1")]),
     )
+    sleep(0.002)  # In the millisecond of the first call, the edit would move updated_at to the next one.
     tenant.execute(
         feedback.submit_feedback(NewSkillFeedback(id="f1", skill_id="s1", feedback_type="suggestion")),
         feedback.review_feedback("f1", "accepted", "u1"),
@@ -150,7 +152,10 @@ def test_a_time_that_the_caller_gives_is_cut_too(addresses: Addresses, api: str,
     with opened(api, addresses.service) as tenant:
         acme = tenant("acme")
         acme.execute(tenants.create_tenant("Acme", "acme"))
-        new_skill(acme, "s1")
+        skill = new_skill(acme, "s1", created_at=given, updated_at=given)
+        version = NewSkillVersion(content_url="u", content_hash="a" * 64, created_at=given)
+        published = acme.execute(skills.publish_skill_version("s1", version))
+        assert (skill.created_at, skill.updated_at, published.created_at) == (cut, cut, cut)
         acme.execute(
             usage.record_usage_event(event),
             usage.record_usage_events([event, event]),

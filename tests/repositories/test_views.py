@@ -384,6 +384,32 @@ def test_the_version_that_was_shown_counts_and_not_the_current_one(acme: Api) ->
     assert acme.execute(views.detect_changes("u2", "s1")).version_rose is False
 
 
+def test_an_earlier_version_that_is_published_again_is_new_to_who_saw_another(addresses: Addresses, acme: Api) -> None:
+    publish(acme, "s1", "2")
+    acme.execute(views.open_skill("u1", "s1"), views.record_skill_view("u2", "s1", 1))
+    acme.execute(skills.publish_existing_version("s1", 1))
+    # As if the views were later: then only the numbers tell.
+    rows(addresses.admin, "UPDATE user_skill_views SET last_viewed_at = last_viewed_at + interval '1 hour' RETURNING 1")
+    assert (whats_new(acme, "u1"), whats_new(acme, "u2")) == (["s1"], [])
+    (item,) = acme.execute(views.get_whats_new_for_user("u1"))
+    assert (item.last_viewed_version, item.published_version) == (2, 1)
+    found = acme.execute(views.detect_changes("u1", "s1"))
+    assert (found.last_viewed_version, found.current_version) == (2, 1)
+    assert (found.version_rose, found.version_changed, found.content_changed) == (False, True, False)
+    assert acme.execute(views.detect_changes("u2", "s1")).version_changed is False
+    assert acme.execute(views.open_skill("u1", "s1")) == found
+    assert acme.execute(views.get_user_view("u1", "s1")).last_viewed_version == 1
+    assert (whats_new(acme, "u1"), acme.execute(views.detect_changes("u1", "s1")).version_changed) == ([], False)
+
+
+def test_a_version_that_was_replaced_and_published_again_since_the_view_is_new(addresses: Addresses, acme: Api) -> None:
+    acme.execute(views.open_skill("u1", "s1"))
+    an_hour_passes(addresses)
+    publish(acme, "s1", "2")
+    acme.execute(skills.publish_existing_version("s1", 1))
+    assert whats_new(acme) == ["s1"]
+
+
 def test_a_change_of_counters_is_not_new(addresses: Addresses, acme: Api) -> None:
     acme.execute(views.record_skill_view("u1", "s1", 1))
     an_hour_passes(addresses)
@@ -424,6 +450,7 @@ def test_changes_tell_versions_feedback_and_other_content_since_the_view(address
         last_viewed_version=1,
         current_version=1,
         version_rose=False,
+        version_changed=False,
         feedback_since=0,
         content_changed=False,
     )
@@ -437,7 +464,9 @@ def test_changes_tell_versions_feedback_and_other_content_since_the_view(address
     assert contents(addresses.admin) == before
     publish(acme, "s1", "2")
     publish(acme, "s1", "3")
-    assert acme.execute(views.detect_changes("u1", "s1")) == replace(since, current_version=3, version_rose=True)
+    assert acme.execute(views.detect_changes("u1", "s1")) == replace(
+        since, current_version=3, version_rose=True, version_changed=True
+    )
     acme.execute(skills.update_skill("s1", {"tags": ["new"]}))
     rows(addresses.admin, "UPDATE skills SET edited_at = edited_at + interval '1 minute' RETURNING 1")
     assert changes(acme) == (True, True)

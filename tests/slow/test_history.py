@@ -15,6 +15,7 @@ import skilldb
 from skilldb.admin import drift, isolation
 from skilldb.errors import (
     AlreadyExistsError,
+    ConflictError,
     InvalidTransitionError,
     InvalidValueError,
     NotFoundError,
@@ -30,6 +31,7 @@ from tests.support.world import ACTORS, DRAWN, NAMES, PRELUDE, World
 
 EXPECTED = (
     AlreadyExistsError,
+    ConflictError,
     InvalidTransitionError,
     InvalidValueError,
     NotFoundError,
@@ -41,14 +43,17 @@ DRAWN_HERE = (*DRAWN, *(name for name in FUNCTIONS for _ in range(9) if name.sta
 
 
 def gaps(conn: psycopg.Connection[tuple[object, ...]]) -> list[tuple[object, ...]]:
-    """Skills whose versions are not numbered 1, 2, 3, or that do not show the last one."""
+    """Skills whose versions are not numbered 1, 2, 3, or that do not show one of them, or not its number."""
     return conn.execute(
         """
         SELECT s.tenant_id, s.id, s.published_version, count(v.id), max(v.version)
         FROM skills AS s
         LEFT JOIN skill_versions AS v ON v.tenant_id = s.tenant_id AND v.skill_id = s.id
-        GROUP BY s.tenant_id, s.id, s.published_version
-        HAVING count(v.id) <> coalesce(max(v.version), 0) OR s.published_version IS DISTINCT FROM max(v.version)
+        GROUP BY s.tenant_id, s.id, s.published_version, s.published_version_id
+        HAVING
+            count(v.id) <> coalesce(max(v.version), 0)
+            OR s.published_version IS DISTINCT FROM max(v.version) FILTER (WHERE v.id = s.published_version_id)
+            OR (s.published_version IS NULL) <> (count(v.id) = 0)
         """
     ).fetchall()
 

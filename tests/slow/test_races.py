@@ -16,9 +16,17 @@ import pytest
 
 import skilldb
 from skilldb import queries
-from skilldb.errors import NotFoundError, StillReferencedError
-from skilldb.models import NewSkillVersion, NewUsageEvent, SkillVersion
-from skilldb.repositories import metrics, ratings, rollups, skills, tenants, usage, users, views
+from skilldb.errors import ConflictError, NotFoundError, StillReferencedError
+from skilldb.models import (
+    NewSkillFeedback,
+    NewSkillVersion,
+    NewTokenMeasurement,
+    NewUsageEvent,
+    Skill,
+    SkillUpdate,
+    SkillVersion,
+)
+from skilldb.repositories import feedback, metrics, ratings, rollups, skills, tenants, tokens, usage, users, views
 from skilldb.statement import VALUE, Statement
 from tests.support.api import new_skill, new_user
 from tests.support.bursts import Race, assert_found_out, first_wrong, unexpected
@@ -168,6 +176,42 @@ def test_an_increment_that_reads_and_then_writes_is_found_out(race: Race) -> Non
     assert_found_out(increment_bursts(race, increment))
 
 
+# Editors who read the same state
+
+Update = Callable[[str, SkillUpdate, datetime], Statement[Skill]]
+
+
+def updating(skill_id: str, changes: SkillUpdate, expected: datetime) -> Statement[Skill]:
+    return skills.update_skill(skill_id, changes, expected_updated_at=expected)
+
+
+def updating_without_a_lock(skill_id: str, changes: SkillUpdate, expected: datetime) -> Statement[Skill]:
+    right = updating(skill_id, changes, expected)
+    return Statement(right.reader, *right.steps[1:])
+
+
+def updating_bursts(race: Race, update: Update) -> Iterator[list[str]]:
+    for n in count():
+        # Every other burst changes what moves updated_at only if an updated_at is expected.
+        changes: list[SkillUpdate] = [{"hours_saved": 8 * n + i} if n % 2 else {"name": f"{n} {i}"} for i in range(8)]
+        seen = race.acme.execute(skills.get_skill("s0"))
+        assert seen is not None
+        outcomes = race.execute(*(update("s0", change, seen.updated_at) for change in changes))
+        won = [outcome for outcome in outcomes if isinstance(outcome, Skill)]
+        wrong = unexpected(outcomes, ConflictError)
+        if len(won) != 1 or won != [race.acme.execute(skills.get_skill("s0"))]:
+            wrong.append(f"drift: {won} won")
+        yield wrong
+
+
+def test_of_editors_who_read_the_same_state_exactly_one_wins(race: Race) -> None:
+    assert first_wrong(updating_bursts(race, updating)) == ""
+
+
+def test_an_editor_who_does_not_lock_the_skill_is_found_out(race: Race) -> None:
+    assert_found_out(updating_bursts(race, updating_without_a_lock))
+
+
 # Versions
 
 Publish = Callable[[str, NewSkillVersion], Statement[SkillVersion]]
@@ -218,6 +262,48 @@ def test_versions_published_at_once_are_numbered_without_gap_or_clash(race: Race
 )
 def test_broken_publishing_is_found_out(race: Race, broken: Publish) -> None:
     assert_found_out(publishing_bursts(race, broken))
+
+
+def stepping_bursts(race: Race, step: Callable[[str, int], Statement[SkillVersion]]) -> Iterator[list[str]]:
+    """New versions are published while others go back to earlier ones."""
+    race.acme.execute(skills.publish_skill_version("s0", new_version(0)))
+    for n in count():
+        dice = random.Random(n)
+        numbers = [dice.randint(1, 4 * n + 1) for _ in range(4)]
+        outcomes = race.execute(
+            *(skills.publish_skill_version("s0", new_version(4 * n + i)) for i in range(1, 5)),
+            *(step("s0", number) for number in numbers),
+        )
+        wrong = unexpected(outcomes)
+        if not wrong and [o.version for o in outcomes[4:]] != numbers:
+            wrong.append(f"gap or clash: {outcomes}")
+        (state,) = race.rows(b"""
+            SELECT
+                s.published_version - (SELECT version FROM skill_versions WHERE id = s.published_version_id),
+                (SELECT max(created_at) FROM skill_versions) <= s.updated_at,
+                (SELECT array_agg(version ORDER BY version) FROM skill_versions WHERE skill_id = s.id)
+            FROM skills AS s WHERE s.id = 's0'
+        """)
+        if state != (0, True, [*range(1, 4 * n + 6)]):
+            wrong.append(f"gap or clash: {state}")
+        yield wrong
+
+
+def stepping_without_the_number(skill_id: str, version: int) -> Statement[SkillVersion]:
+    right = skills.publish_existing_version(skill_id, version)
+    return Statement(
+        right.reader,
+        right.steps[0],
+        altered(right.steps[1], ("published_version = chosen.version,", "")),
+    )
+
+
+def test_going_back_to_a_version_while_others_are_published_keeps_the_numbers(race: Race) -> None:
+    assert first_wrong(stepping_bursts(race, skills.publish_existing_version)) == ""
+
+
+def test_going_back_without_the_number_is_found_out(race: Race) -> None:
+    assert_found_out(stepping_bursts(race, stepping_without_the_number))
 
 
 # Batches of uses
@@ -471,6 +557,137 @@ def test_users_who_reviewed_each_other_can_be_deleted_at_once(race: Race) -> Non
                 new_user(race.acme, user)
 
     assert first_wrong(bursts()) == ""
+
+
+# Merges
+
+Merge = Callable[[str, str], Statement[Skill]]
+
+
+def merging_bursts(race: Race, merge: Merge) -> Iterator[list[str]]:
+    """Skills are merged in both directions while users use, rate and view both, and one of these users is deleted."""
+    for n in count():
+        dice = random.Random(n)
+        leaving, *staying = dice.sample(USERS, 4)
+        race.acme.execute(
+            *(
+                ratings.rate_skill(user, skill, dice.randint(1, 5))
+                for user in USERS[:6]
+                for skill in dice.sample(PAIR, 1)
+            ),
+            *(views.record_skill_view(user, skill, None) for user in USERS for skill in dice.sample(PAIR, 1)),
+        )
+        before = race.rows(SUMS)[0]
+        there, back = dice.sample(PAIR, 2)
+        user = dice.choice(staying)
+        writing: list[Statement[Any]] = [
+            usage.record_usage_events([NewUsageEvent(tool_name="t", skill_id=skill) for skill in PAIR]),
+            usage.record_usage_event(NewUsageEvent(tool_name="t", skill_id=there, user_id=user)),
+            tokens.record_token_measurement(
+                NewTokenMeasurement(skill_id=there, model_name="m", user_id=user, estimated_cost_microcents=7)
+            ),
+            feedback.submit_feedback(NewSkillFeedback(skill_id=there, feedback_type="thumbs_up", user_id=user)),
+            ratings.rate_skill(user, dice.choice(PAIR), dice.randint(1, 5)),
+            ratings.rate_skill(leaving, dice.choice(PAIR), 5),
+            views.record_skill_view(user, dice.choice(PAIR), None),
+            views.open_skill(dice.choice(staying), dice.choice(PAIR)),
+        ]
+        outcomes = race.execute(
+            *writing, merge(there, back), merge(back, there) if n % 2 else users.delete_user(leaving)
+        )
+        after = race.rows(SUMS)[0]
+        wrong = race.wrong(outcomes, NotFoundError)
+        wrong += [f"drift: {found}" for found in race.acme.execute(metrics.find_metric_drift())]
+        wrong += [f"drift: {found}" for found in drifted(race.acme.execute)]
+        added = tuple(b - a for a, b in zip(before[:4], after[:4], strict=True))
+        if added != (3, 3, 1, 1) and not wrong:
+            wrong.append(f"drift: {added} were added")
+        # A user who is deleted takes along the views, which are then not counted.
+        if n % 2 and not wrong and after[4] != before[4] + 2:
+            wrong.append(f"drift: {after[4]} views after {before[4]}")
+        yield wrong
+        if not n % 2:
+            new_user(race.acme, leaving)
+
+
+PAIR = SKILLS[:2]
+# What a merge only moves: uses, their events, measurements and feedback items, and how often was viewed.
+SUMS = b"""
+SELECT
+    (SELECT sum(total_uses)::integer FROM skills),
+    (SELECT count(*) FROM usage_events),
+    (SELECT count(*) FROM token_measurements),
+    (SELECT count(*) FROM skill_feedback),
+    (SELECT coalesce(sum(view_count), 0)::integer FROM user_skill_views)
+"""
+
+
+def left_out(right: Statement[Skill], *names: str) -> Statement[Skill]:
+    return Statement(right.reader, *(step for step in right.steps if step.query.name not in names))
+
+
+def merging_without_locks_of_the_skills(source: str, target: str) -> Statement[Skill]:
+    return left_out(skills.merge_skills(source, target), "lock_skills")
+
+
+def merging_with_the_source_locked_first(source: str, target: str) -> Statement[Skill]:
+    right = skills.merge_skills(source, target)
+    lock = queries.load("locks")["lock_skill"]
+    users_locked, _, *rest = right.steps
+    return Statement(right.reader, users_locked, lock(skill_id=source), lock(skill_id=target), *rest)
+
+
+def merging_without_the_rollups(source: str, target: str) -> Statement[Skill]:
+    return left_out(skills.merge_skills(source, target), "move_monthly_uses")
+
+
+def merging_with_the_users_locked_after_the_skills(source: str, target: str) -> Statement[Skill]:
+    right = left_out(skills.merge_skills(source, target), "lock_users_of_skill")
+    waiting = (altered(s, (" SKIP LOCKED", "")) if b"SKIP LOCKED" in s.query.sql else s for s in right.steps)
+    return Statement(right.reader, *waiting)
+
+
+def test_merges_beside_all_writers_keep_every_count_exact_and_do_not_deadlock(race: Race) -> None:
+    assert first_wrong(merging_bursts(race, skills.merge_skills)) == ""
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        merging_without_locks_of_the_skills,
+        merging_with_the_source_locked_first,
+        merging_with_the_users_locked_after_the_skills,
+        merging_without_the_rollups,
+    ],
+    ids=lambda f: f.__name__,
+)
+def test_a_broken_merge_is_found_out(race: Race, broken: Merge) -> None:
+    assert_found_out(merging_bursts(race, broken))
+
+
+def viewing_both_bursts(race: Race, merge: Merge) -> Iterator[list[str]]:
+    """Each user views both skills in one call, in id order, while the second is merged into the first."""
+    source, target = PAIR[1], PAIR[0]
+    for n in count():
+        race.acme.execute(*(views.record_skill_view(user, skill, None) for user in USERS for skill in PAIR if n % 3))
+        both = [[views.record_skill_view(user, skill, None) for skill in PAIR] for user in USERS]
+        outcomes = race.burst(
+            *(partial(race.acme.execute, *viewing) for viewing in both),
+            partial(race.acme.execute, merge(source, target)),
+        )
+        yield race.wrong(outcomes)
+
+
+def merging_without_locks_of_the_views(source: str, target: str) -> Statement[Skill]:
+    return left_out(skills.merge_skills(source, target), "lock_views_of_skills")
+
+
+def test_a_merge_beside_calls_that_view_both_skills_does_not_deadlock(race: Race) -> None:
+    assert first_wrong(viewing_both_bursts(race, skills.merge_skills)) == ""
+
+
+def test_a_merge_that_does_not_lock_the_views_is_found_out(race: Race) -> None:
+    assert_found_out(viewing_both_bursts(race, merging_without_locks_of_the_views))
 
 
 # Folds and repairs

@@ -22,6 +22,7 @@ from uuid import UUID, uuid4
 from skilldb import paging
 from skilldb.errors import (
     AlreadyExistsError,
+    ConflictError,
     InvalidTransitionError,
     InvalidValueError,
     NotFoundError,
@@ -332,9 +333,16 @@ class Organisation:
             (skill.id in self.skills, AlreadyExistsError, "id"),
             (self.get_skill_by_slug(skill.slug) is not None, AlreadyExistsError, "slug"),
             (skill.author_id is not None and skill.author_id not in self.users, NotFoundError, "user"),
+            (
+                skill.updated_at is not None and (skill.created_at is None or skill.updated_at < skill.created_at),
+                InvalidValueError,
+                "updated_at",
+            ),
             self.no_tenant(),
         )
         id = self.named(skill.id)
+        created_at = to_millisecond(skill.created_at or self.now)
+        updated_at = to_millisecond(skill.updated_at or created_at)
         self.skills[id] = Skill(
             id=id,
             name=skill.name,
@@ -347,8 +355,8 @@ class Organisation:
             author_id=skill.author_id,
             published_version_id=None,
             published_version=None,
-            created_at=self.now,
-            updated_at=self.now,
+            created_at=created_at,
+            updated_at=updated_at,
             metrics_updated_at=None,
             total_uses=0,
             rating_count=0,
@@ -357,7 +365,7 @@ class Organisation:
             positive_feedback_pct=None,
             avg_token_cost_microcents=None,
         )
-        self.edited[id] = self.now
+        self.edited[id] = updated_at
         return self.skill(id)
 
     def get_skill(self, skill_id: str) -> Skill | None:
@@ -384,25 +392,36 @@ class Organisation:
         return self.page([(skill.updated_at, skill.id, skill) for skill in found], limit, after)
 
     def page(
-        self, rows: list[tuple[datetime, str, Row]], limit: int, after: str | None, *, oldest_first: bool = False
+        self,
+        rows: Sequence[tuple[Any, str, Row]],
+        limit: int,
+        after: str | None,
+        sort: paging.Sort = paging.TIME,
+        *,
+        oldest_first: bool = False,
     ) -> Page[Row]:
-        """The rows after the cursor, latest first or oldest first."""
+        """The rows after the cursor, latest or highest first unless told otherwise."""
         try:
-            time, id = paging.decode(after)  # Cursors are opaque.
+            value, id = paging.decode(after, sort)  # Cursors are opaque.
         except InvalidValueError:
             raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
         refuse((not 1 <= limit < 2**63 - 1, InvalidValueError, "limit"))
         rows = sorted(rows, key=lambda row: row[:2], reverse=not oldest_first)
-        if time is not None and id is not None:
-            rows = [row for row in rows if (row[:2] > (time, id) if oldest_first else row[:2] < (time, id))]
-        more = paging.encode(*rows[limit - 1][:2]) if len(rows) > limit else None
+        if value is not None and id is not None:
+            rows = [row for row in rows if (row[:2] > (value, id) if oldest_first else row[:2] < (value, id))]
+        more = paging.encode(*rows[limit - 1][:2], sort) if len(rows) > limit else None
         return Page(items=[row for _, _, row in rows[:limit]], after=more)
 
-    def update_skill(self, skill_id: str, changes: SkillUpdate) -> Skill:
+    def update_skill(
+        self, skill_id: str, changes: SkillUpdate, *, expected_updated_at: datetime | None = None
+    ) -> Skill:
         other = self.get_skill_by_slug(changes["slug"]) if "slug" in changes else None
+        seen = None if expected_updated_at is None else to_millisecond(expected_updated_at)
+        conflict = skill_id in self.skills and seen not in (None, self.skills[skill_id].updated_at)
         refuse(
             *unlike(slug=changes.get("slug")),
             self.no_skill(skill_id),
+            (conflict, ConflictError, "was changed at"),
             (changes.get("status", "draft") not in STATUSES, InvalidValueError, "status"),
             *outside(0, hours_saved=changes.get("hours_saved")),
             (other is not None and other.id != skill_id, AlreadyExistsError, "slug"),
@@ -411,9 +430,12 @@ class Organisation:
         # Without a type annotation, because mypy accepts any sequence for the tags, which are stored as a list.
         given: dict[str, Any] = {**changes, "tags": list(changes.get("tags", old.tags))}
         new = replace(old, **given)
-        if new != replace(old, slug=new.slug, hours_saved=new.hours_saved):
-            new = replace(new, updated_at=max(old.updated_at, self.now))
-            self.edited[skill_id] = max(self.edited[skill_id], self.now)
+        edited = new != replace(old, slug=new.slug, hours_saved=new.hours_saved)
+        changed_at = max(old.updated_at + timedelta(milliseconds=1), self.now)
+        if edited:
+            self.edited[skill_id] = changed_at
+        if edited or (new != old and seen is not None):
+            new = replace(new, updated_at=changed_at)
         self.skills[skill_id] = new
         return self.skill(skill_id)
 
@@ -423,14 +445,19 @@ class Organisation:
         present = self.versions.get(skill.published_version_id or "")
         if present is not None and present.content_hash == version.content_hash:
             return present
+        created_at = max(skill.updated_at, self.now)
+        if version.created_at is not None:
+            created_at = to_millisecond(version.created_at)
+        latest = [skill.created_at, *(v.created_at for v in self.versions_of(skill_id))]
         refuse(
             (not re.fullmatch("[0-9a-f]{64}", version.content_hash), InvalidValueError, "content_hash"),
             (version.id in self.versions, AlreadyExistsError, "id"),
+            (created_at < max(latest), InvalidValueError, "created_at"),
         )
         added = SkillVersion(
             id=self.named(version.id),
             skill_id=skill_id,
-            version=1 + len(self.list_skill_versions(skill_id)),
+            version=1 + len(self.versions_of(skill_id)),
             content_url=version.content_url,
             content_hash=version.content_hash,
             content_type=version.content_type,
@@ -438,23 +465,82 @@ class Organisation:
             description=skill.description,
             metadata=None if version.metadata is None else dict(version.metadata),
             created_by=version.created_by,
-            created_at=max(skill.updated_at, self.now),
+            created_at=created_at,
         )
         self.versions[added.id] = added
         self.skills[skill_id] = replace(
-            skill, published_version_id=added.id, published_version=added.version, updated_at=added.created_at
+            skill,
+            published_version_id=added.id,
+            published_version=added.version,
+            updated_at=max(skill.updated_at, added.created_at),
         )
         return added
+
+    def publish_existing_version(self, skill_id: str, version: int) -> SkillVersion:
+        refuse(*outside(-MOST - 1, version=version))
+        refuse(self.no_skill(skill_id))
+        numbers = {row.version: row for row in self.versions_of(skill_id)}
+        refuse((version not in numbers, NotFoundError, f"version '{version}'"))
+        skill, found = self.skills[skill_id], numbers[version]
+        if found.id != skill.published_version_id:
+            self.skills[skill_id] = replace(
+                skill,
+                published_version_id=found.id,
+                published_version=version,
+                updated_at=max(skill.updated_at, self.now),
+            )
+        return found
 
     def get_skill_version(self, version_id: str) -> SkillVersion | None:
         return self.versions.get(version_id)
 
-    def list_skill_versions(self, skill_id: str) -> list[SkillVersion]:
-        found = [version for version in self.versions.values() if version.skill_id == skill_id]
-        return sorted(found, key=lambda version: version.version, reverse=True)
+    def list_skill_versions(self, skill_id: str, *, limit: int = 50, after: str | None = None) -> Page[SkillVersion]:
+        found = [(version.version, "", version) for version in self.versions_of(skill_id)]
+        return self.page(found, limit, after, paging.Sort("version", int))
+
+    def versions_of(self, skill_id: str) -> list[SkillVersion]:
+        return [version for version in self.versions.values() if version.skill_id == skill_id]
 
     def get_version_number(self, version_id: str) -> int | None:
         return self.versions[version_id].version if version_id in self.versions else None
+
+    def merge_skills(self, source_skill_id: str, target_skill_id: str) -> Skill:
+        refuse((source_skill_id == target_skill_id, InvalidValueError, "target_skill_id"))
+        refuse(self.no_skill(source_skill_id), self.no_skill(target_skill_id))
+
+        def merged(row: Any) -> Any:
+            return replace(row, skill_id=target_skill_id) if row.skill_id == source_skill_id else row
+
+        for user, rating in [(key[0], row) for key, row in self.ratings.items() if key[1] == source_skill_id]:
+            del self.ratings[user, source_skill_id]
+            other = self.ratings.get((user, target_skill_id))
+            if other is None or rating.updated_at > other.updated_at:
+                self.ratings[user, target_skill_id] = merged(rating)
+        for user, view in [(key[0], row) for key, row in self.views.items() if key[1] == source_skill_id]:
+            del self.views[user, source_skill_id]
+            seen = self.views.get((user, target_skill_id))
+            self.views[user, target_skill_id] = replace(
+                merged(view),
+                last_viewed_at=max(view.last_viewed_at, seen.last_viewed_at) if seen else view.last_viewed_at,
+                last_viewed_version=seen.last_viewed_version if seen else None,
+                view_count=view.view_count + (seen.view_count if seen else 0),
+            )
+        for id, item in self.feedback.items():
+            if item.skill_id == source_skill_id:
+                self.feedback[id] = replace(merged(item), skill_version_id=None)
+        self.events = {id: merged(row) for id, row in self.events.items()}
+        self.measurements = {id: merged(row) for id, row in self.measurements.items()}
+        self.pruned_events = [merged(row) for row in self.pruned_events]
+        self.pruned_measurements = [merged(row) for row in self.pruned_measurements]
+        source = self.skills[source_skill_id]
+        self.count(target_skill_id, source.total_uses)
+        self.count(source_skill_id, -source.total_uses)
+        if source.status != "archived":
+            self.edited[source_skill_id] = max(source.updated_at + timedelta(milliseconds=1), self.now)
+            self.skills[source_skill_id] = replace(
+                self.skills[source_skill_id], status="archived", updated_at=self.edited[source_skill_id]
+            )
+        return self.skill(target_skill_id)
 
     def delete_skill(self, skill_id: str) -> bool:
         if self.skills.pop(skill_id, None) is None:
@@ -860,7 +946,7 @@ class Organisation:
             and skill.updated_at >= since
             and (
                 skill.updated_at > view.last_viewed_at
-                or (skill.published_version or 0) > (view.last_viewed_version or 0)
+                or skill.published_version not in (None, view.last_viewed_version)
             )
         ]
         return [
@@ -892,6 +978,7 @@ class Organisation:
             last_viewed_version=view.last_viewed_version,
             current_version=current,
             version_rose=(current or 0) > (view.last_viewed_version or 0),
+            version_changed=current not in (None, view.last_viewed_version),
             feedback_since=self.count_feedback_since(skill_id, view.last_viewed_at),
             content_changed=self.edited[skill_id] > view.last_viewed_at,
         )

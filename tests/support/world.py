@@ -22,6 +22,7 @@ from skilldb.models import (
     NewTokenMeasurement,
     NewUsageEvent,
     Page,
+    Skill,
 )
 from skilldb.statement import VALUE, Statement
 from tests.support.functions import FUNCTIONS, LEFT_OUT, arguments, everything, shown
@@ -37,7 +38,10 @@ NAMES = ("acme", "globex", "initech")
 IDS = tuple(f"00000000-0000-4000-8000-00000000000{n}" for n in range(3))
 
 # Placeholders for values that earlier answers returned.
-RECENT_ID, RECENT_CURSOR, RECENT_TIME, WORDS = "recent id", "recent cursor", "recent time", "words"
+RECENT_ID, RECENT_CURSOR, RECENT_TIME, RECENT_UPDATE, WORDS = (
+    *("recent id", "recent cursor", "recent time", "recent update"),
+    "words",
+)
 
 ID = (*IDS, IDS[0], IDS[1], IDS[0], IDS[1], RECENT_ID)
 COUNT = (LEFT_OUT, LEFT_OUT, 0, 7, 7, 1_000, 1_000, 250_000, 250_000, 10_000_000, 3, 3, 3, 3, 3, -1)
@@ -57,6 +61,7 @@ REQUIRED: Mapping[str, Sequence[Any]] = {
     "current_version": (1, 2, None, 3, 0),
     "worker": ("w1", "w2"),
     "older_than": (timedelta(0), timedelta(days=1), timedelta(days=-1)),
+    "version": (1, 2, 3, 1, 2, 0),
     "since": (RECENT_TIME, timedelta(days=-1), timedelta(days=1)),
     "test_case_index": (0, 1, 2, 0, 1, 2, -1),
 }
@@ -83,6 +88,8 @@ OPTIONAL: Mapping[str, Sequence[Any]] = {
     "started_at": (LEFT_OUT, LEFT_OUT, timedelta(days=-2)),
     "completed_at": (LEFT_OUT, LEFT_OUT, timedelta(days=-1)),
     "reviewed_at": (LEFT_OUT, LEFT_OUT, timedelta(days=-1)),
+    "updated_at": (LEFT_OUT, LEFT_OUT, RECENT_TIME, timedelta(days=-1)),
+    "expected_updated_at": (LEFT_OUT, LEFT_OUT, RECENT_UPDATE, RECENT_UPDATE, timedelta(days=-1)),
     "metadata": (LEFT_OUT, {}, {"a": [1, {"b": "é"}]}),
     "prices": (LEFT_OUT,),
 }
@@ -168,6 +175,7 @@ class World:
         self.done: list[tuple[str, Operation]] = []
         self.recent_id = IDS[0]
         self.recent_cursor: str | None = None
+        self.recent_update: datetime | None = None
         self.now: datetime = admin.execute("SELECT now()").fetchall()[0][0]
         self.start = self.now
 
@@ -183,7 +191,12 @@ class World:
                     time = self.start + value
                     return time.astimezone(UTC).date() if hint is date else time
                 case str():
-                    known = {RECENT_ID: self.recent_id, RECENT_CURSOR: self.recent_cursor, RECENT_TIME: self.now}
+                    known = {
+                        RECENT_ID: self.recent_id,
+                        RECENT_CURSOR: self.recent_cursor,
+                        RECENT_TIME: self.now,
+                        RECENT_UPDATE: self.recent_update,
+                    }
                     return f"words of {of}" if value == WORDS else known.get(value, value)
             return value
 
@@ -208,6 +221,8 @@ class World:
         self.answered[name] += 1
         if isinstance(id := getattr(result, "id", None), str):
             self.recent_id = id
+        if isinstance(result, Skill):
+            self.recent_update = result.updated_at
         if isinstance(result, Page) and result.after is not None:
             self.recent_cursor = result.after
         return result
