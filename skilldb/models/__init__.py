@@ -13,7 +13,16 @@ from skilldb.models.feedback import FeedbackWithUsers, NewSkillFeedback, SkillFe
 from skilldb.models.metrics import MetricDrift, RollupDrift
 from skilldb.models.ratings import Rating
 from skilldb.models.retention import Horizon, PrunableRows
-from skilldb.models.skills import NewSkill, NewSkillVersion, Skill, SkillUpdate, SkillVersion
+from skilldb.models.skills import (
+    CategoryCount,
+    FoundSkill,
+    NewSkill,
+    NewSkillVersion,
+    Skill,
+    SkillUpdate,
+    SkillVersion,
+    TagCount,
+)
 from skilldb.models.tenants import Tenant
 from skilldb.models.tokens import DailyCost, NewTokenMeasurement, SkillCostStats, TokenMeasurement
 from skilldb.models.usage import DailyUses, NewUsageEvent, SkillUses
@@ -24,9 +33,11 @@ __all__ = [
     "BenchmarkResult",
     "BenchmarkRun",
     "BenchmarkRunWithResults",
+    "CategoryCount",
     "DailyCost",
     "DailyUses",
     "FeedbackWithUsers",
+    "FoundSkill",
     "Horizon",
     "MetricDrift",
     "ModelComparison",
@@ -48,6 +59,7 @@ __all__ = [
     "SkillUpdate",
     "SkillUses",
     "SkillVersion",
+    "TagCount",
     "Tenant",
     "TokenMeasurement",
     "User",
