@@ -195,6 +195,12 @@ CREATE FUNCTION public.search_document(skill_name text, skill_slug text, skill_t
 
 COMMENT ON FUNCTION public.search_document(skill_name text, skill_slug text, skill_tags text[], skill_description text, author_name text) IS 'The words of a skill: of its name and slug (weight A), tags (B), description (C) and author''s name (D).';
 
+CREATE FUNCTION public.search_name_key(skill_name text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN "left"(array_to_string(public.search_words("left"(skill_name, 1000)), ' '::text), 100);
+
+COMMENT ON FUNCTION public.search_name_key(skill_name text) IS 'The words of a name, by which lists are sorted: at most 100 characters, which an index can hold.';
+
 CREATE FUNCTION public.search_term(term text[], prefix boolean, weights text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (SELECT (('('::text || string_agg(format('''%s'':%s%s'::text, "left"(w.word, 100), CASE WHEN (search_term.prefix AND (w.number = cardinality(search_term.term))) THEN '*'::text ELSE ''::text END, search_term.weights), ' <-> '::text ORDER BY w.number)) || ')'::text) FROM unnest(search_term.term) WITH ORDINALITY w(word, number));
@@ -496,6 +502,7 @@ CREATE TABLE public.skill_search (
     status text NOT NULL,
     category text NOT NULL,
     tags text[] NOT NULL,
+    name_key text NOT NULL COLLATE pg_catalog."C",
     words tsvector NOT NULL
 )
 WITH (toast_tuple_target='8160');
@@ -509,6 +516,8 @@ COMMENT ON COLUMN public.skill_search.status IS 'As in skills: a search then rea
 COMMENT ON COLUMN public.skill_search.category IS 'As in skills.';
 
 COMMENT ON COLUMN public.skill_search.tags IS 'As in skills.';
+
+COMMENT ON COLUMN public.skill_search.name_key IS 'The words of the name, by search_name_key().';
 
 COMMENT ON COLUMN public.skill_search.words IS 'The words of the skill, by search_document().';
 
@@ -898,6 +907,8 @@ COMMENT ON INDEX public.skill_feedback_skill_version_idx IS 'For skill_feedback_
 
 CREATE INDEX skill_monthly_uses_month_idx ON public.skill_monthly_uses USING btree (tenant_id, month);
 
+CREATE INDEX skill_search_name_idx ON public.skill_search USING btree (tenant_id, name_key, skill_id);
+
 CREATE INDEX skill_versions_created_by_idx ON public.skill_versions USING btree (tenant_id, created_by) WHERE (created_by IS NOT NULL);
 
 COMMENT ON INDEX public.skill_versions_created_by_idx IS 'For skill_versions_created_by_fk: deleting a user checks whether the user published a version.';
@@ -1189,6 +1200,9 @@ GRANT ALL ON FUNCTION public.search_words(content text) TO skilldb_app;
 REVOKE ALL ON FUNCTION public.search_document(skill_name text, skill_slug text, skill_tags text[], skill_description text, author_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.search_document(skill_name text, skill_slug text, skill_tags text[], skill_description text, author_name text) TO skilldb_app;
 
+REVOKE ALL ON FUNCTION public.search_name_key(skill_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.search_name_key(skill_name text) TO skilldb_app;
+
 REVOKE ALL ON FUNCTION public.search_term(term text[], prefix boolean, weights text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.search_term(term text[], prefix boolean, weights text) TO skilldb_app;
 
@@ -1312,6 +1326,8 @@ GRANT UPDATE(status) ON TABLE public.skill_search TO skilldb_app;
 GRANT UPDATE(category) ON TABLE public.skill_search TO skilldb_app;
 
 GRANT UPDATE(tags) ON TABLE public.skill_search TO skilldb_app;
+
+GRANT UPDATE(name_key) ON TABLE public.skill_search TO skilldb_app;
 
 GRANT UPDATE(words) ON TABLE public.skill_search TO skilldb_app;
 

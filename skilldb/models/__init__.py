@@ -20,7 +20,16 @@ from skilldb.models.feedback import (
 from skilldb.models.metrics import MetricDrift, RollupDrift
 from skilldb.models.ratings import Rating, RatingWithUser
 from skilldb.models.retention import Horizon, PrunableRows
-from skilldb.models.skills import NewSkill, NewSkillVersion, Skill, SkillUpdate, SkillVersion
+from skilldb.models.skills import (
+    CategoryCount,
+    FoundSkill,
+    NewSkill,
+    NewSkillVersion,
+    Skill,
+    SkillUpdate,
+    SkillVersion,
+    TagCount,
+)
 from skilldb.models.tenants import Tenant
 from skilldb.models.tokens import (
     CostTotals,
@@ -50,12 +59,14 @@ __all__ = [
     "BenchmarkResult",
     "BenchmarkRun",
     "BenchmarkRunWithResults",
+    "CategoryCount",
     "CostTotals",
     "DailyCost",
     "DailyUses",
     "FeedbackStats",
     "FeedbackWithSkill",
     "FeedbackWithUsers",
+    "FoundSkill",
     "Horizon",
     "MetricDrift",
     "ModelComparison",
@@ -81,6 +92,7 @@ __all__ = [
     "SkillUpdate",
     "SkillUses",
     "SkillVersion",
+    "TagCount",
     "Tenant",
     "TokenMeasurement",
     "ToolUses",

@@ -162,6 +162,7 @@ def fit(path: str, hint: Any, required: bool) -> Any:
         "models": "llama",
         "model_name": "llama",
         "role": "admin",
+        "sort": "name",
         "after": None,
         "quality_score": 5,
         "slug": f"slug-{next(free)}",

@@ -57,6 +57,7 @@ REQUIRED: Mapping[str, Sequence[Any]] = {
     "content_hash": ("0" * 64, "1" * 64, "2" * 64, "3" * 64, "none"),
     "models": ("gpt-4o", "gpt-4o-mini", "llama"),
     "model_name": ("gpt-4o", "gpt-4o-mini", "llama"),
+    "text": ("words", "wor", "OF acme words", '"words of"', "sql", "data -words", "", "words acm", '"of" go'),
     "rating": (1, 2, 3, 4, 5, 0, 6),
     "current_version": (1, 2, None, 3, 0),
     "worker": ("w1", "w2"),
@@ -68,6 +69,7 @@ REQUIRED: Mapping[str, Sequence[Any]] = {
 OPTIONAL: Mapping[str, Sequence[Any]] = {
     "id": (*IDS, LEFT_OUT),
     "role": (LEFT_OUT, "admin", "owner"),
+    "sort": (LEFT_OUT, LEFT_OUT, "name", "uses", "rating", "hours_saved", "updated", "unknown"),
     "status": (LEFT_OUT, LEFT_OUT, None, "published", "draft", "archived", "pending", "accepted", "unknown"),
     "by": (LEFT_OUT, 2, 0),
     "half_life_days": (LEFT_OUT, 1, 7, 50, 0),
