@@ -229,7 +229,7 @@ SELECT
                         ORDER BY u.skill_id
                         LIMIT 1
                     ) AS v
-                WHERE n.updated_at > v.last_viewed_at OR n.published_version > coalesce(v.last_viewed_version, 0)
+                WHERE n.updated_at > v.last_viewed_at OR n.published_version <> coalesce(v.last_viewed_version, 0)
             )
         ELSE (
             SELECT count(*)
@@ -246,7 +246,7 @@ SELECT
                 CASE
                     WHEN t.updated_at < now() - make_interval(hours => 24 * %(days)s::integer) THEN false
                     WHEN t.updated_at > v.last_viewed_at THEN true
-                    ELSE t.published_version > coalesce(v.last_viewed_version, 0)
+                    ELSE t.published_version <> coalesce(v.last_viewed_version, 0)
                 END
         )
     END AS whats_new;
