@@ -73,20 +73,52 @@ FROM (
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 RETURNING s.avg_token_cost_microcents;
 
--- name: update_skill_uses(skill_id)
--- After lock_skill. A use may be counted without an event, so the number of events is a lower bound. The rollups also
--- hold the events that were pruned.
+-- name: repair_metrics(skill_id)
+-- After lock_skill. All counters in one UPDATE: a second UPDATE of a row in one transaction makes PostgreSQL check its
+-- foreign keys again, which locks the author after the skill. A use may be counted without an event, so the number of
+-- events is a lower bound. The rollups also hold the events and measurements that were pruned.
 UPDATE skills AS s
 SET
     total_uses = greatest(s.total_uses, e.events),
+    rating_count = r.rating_count,
+    rating_sum = r.rating_sum,
+    average_rating = mean_rating(r.rating_sum, r.rating_count),
+    total_feedback = f.total_feedback,
+    thumbs_up_count = f.thumbs_up_count,
+    thumbs_down_count = f.thumbs_down_count,
+    positive_feedback_pct = positive_percentage(f.total_feedback, f.thumbs_up_count, f.thumbs_down_count),
+    priced_measurement_count = m.priced_measurement_count,
+    token_cost_sum_microcents = m.token_cost_sum_microcents,
+    avg_token_cost_microcents = mean_cost(m.token_cost_sum_microcents, m.priced_measurement_count),
     metrics_updated_at = date_trunc('milliseconds', now())
 FROM (
+    SELECT
+        count(*) AS rating_count,
+        coalesce(sum(rating), 0) AS rating_sum
+    FROM ratings
+    WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
+) AS r
+CROSS JOIN (
+    SELECT
+        count(*) AS total_feedback,
+        count(*) FILTER (WHERE feedback_type = 'thumbs_up') AS thumbs_up_count,
+        count(*) FILTER (WHERE feedback_type = 'thumbs_down') AS thumbs_down_count
+    FROM skill_feedback
+    WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
+) AS f
+CROSS JOIN (
+    SELECT
+        coalesce(sum(priced_measurements), 0)::bigint AS priced_measurement_count,
+        coalesce(sum(cost_microcents), 0)::bigint AS token_cost_sum_microcents
+    FROM skill_daily_costs
+    WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
+) AS m
+CROSS JOIN (
     SELECT coalesce(sum(uses_to_day[31]), 0) AS events
     FROM skill_monthly_uses
     WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s
 ) AS e
-WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
-RETURNING s.total_uses;
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s;
 
 -- name: find_metric_drift()
 -- Reads all: recounts every rating and feedback item of the organisation, and adds up its rollups. find_use_drift and

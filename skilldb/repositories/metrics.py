@@ -79,9 +79,6 @@ def repair_metrics(skill_id: str) -> Statement[Skill]:
     return Statement(
         one(Skill),
         _LOCKS["lock_skill"](skill_id=skill_id),
-        _SQL["update_skill_rating"](skill_id=skill_id),
-        _SQL["update_skill_feedback"](skill_id=skill_id),
-        _SQL["update_skill_token_cost"](skill_id=skill_id),
-        _SQL["update_skill_uses"](skill_id=skill_id),
+        _SQL["repair_metrics"](skill_id=skill_id),
         _SKILLS["get_skill"](skill_id=skill_id),
     )

@@ -129,7 +129,7 @@ def test_every_query_that_updates_a_counter_or_view_is_tested() -> None:
     for left_out, query in [
         ("delete_user", "withdraw_ratings_of_user updates skills"),
         ("delete_rating", "delete_rating updates skills"),
-        ("repair_metrics", "update_skill_uses updates skills"),
+        ("repair_metrics", "repair_metrics updates skills"),
         ("open_skill", "open_skill updates user_skill_views"),
     ]:
         (sentence,) = not_tested(found, {name: move for name, move in MOVES.items() if name != left_out})
