@@ -100,8 +100,8 @@ LANGUAGE sql
 IMMUTABLE
 PARALLEL SAFE
 RETURN (
-    -- The bounds keep the result below the megabyte that a tsvector may have. The gaps between the positions keep
-    -- phrases within one field.
+    -- The bounds keep the result below the megabyte that a tsvector may have. A part is the name, the slug, a tag, the
+    -- description or the author's name. The gaps between the positions of two parts keep phrases within one part.
     SELECT
         coalesce(
             string_agg(format('''%s'':%s%s', left(w.word, 100), w.number + w.part, w.weight), ' '),
@@ -110,22 +110,28 @@ RETURN (
     FROM (
         SELECT
             u.word,
-            f.part,
-            f.weight,
-            row_number() OVER (ORDER BY f.part, u.number) AS number
+            p.part,
+            p.weight,
+            row_number() OVER (ORDER BY p.part, u.number) AS number
         FROM (
-            SELECT 1 AS part, 'A' AS weight, left(skill_name, 1000) AS content
-            UNION ALL
-            SELECT 2, 'A', skill_slug
-            UNION ALL
-            SELECT 2 + t.number, 'B', left(t.tag, 200)
-            FROM unnest(skill_tags[1:100]) WITH ORDINALITY AS t (tag, number)
-            UNION ALL
-            SELECT 103, 'C', left(skill_description, 10000)
-            UNION ALL
-            SELECT 104, 'D', left(author_name, 1000)
-        ) AS f
-        CROSS JOIN LATERAL unnest(search_words(f.content)) WITH ORDINALITY AS u (word, number)
+            SELECT
+                f.content,
+                f.part,
+                CASE
+                    WHEN f.part <= 2 THEN 'A'
+                    WHEN f.part <= 2 + cardinality(skill_tags[1:100]) THEN 'B'
+                    WHEN f.part = 3 + cardinality(skill_tags[1:100]) THEN 'C'
+                    ELSE 'D'
+                END AS weight
+            FROM unnest(
+                ARRAY[skill_name, skill_slug] || skill_tags[1:100] || ARRAY[skill_description, author_name]
+            ) WITH ORDINALITY AS f (content, part)
+        ) AS p
+        CROSS JOIN LATERAL unnest(
+            search_words(
+                left(p.content, CASE WHEN p.weight = 'C' THEN 10000 WHEN p.weight = 'B' THEN 200 ELSE 1000 END)
+            )
+        ) WITH ORDINALITY AS u (word, number)
     ) AS w
 );
 

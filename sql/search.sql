@@ -202,3 +202,21 @@ WHERE
     )
 ORDER BY c.skills DESC, c.tag ASC
 LIMIT %(limit)s::bigint + 1;
+
+-- name: find_search_drift()
+-- The skills whose row of skill_search is missing or is not what index_skills would write.
+-- Reads all: it compares every skill.
+SELECT s.id
+FROM skills AS s
+LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = s.author_id
+LEFT JOIN skill_search AS t ON t.tenant_id = %(tenant_id)s AND t.skill_id = s.id
+WHERE
+    s.tenant_id = %(tenant_id)s
+    AND (t.status, t.category, t.tags, t.name_key, t.words) IS DISTINCT FROM (
+        s.status::text,
+        s.category,
+        s.tags::text[],
+        search_name_key(s.name),
+        search_document(s.name, s.slug, s.tags, s.description, u.name)
+    )
+ORDER BY s.id;

@@ -1,15 +1,17 @@
 """Statements that search the skills, and count their categories and tags."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from skilldb import paging, queries
 from skilldb.models import CategoryCount, FoundSkill, Page, TagCount
 from skilldb.paging import Sort
-from skilldb.statement import Statement, many
+from skilldb.statement import NOTHING, ROWS, Reader, Statement, many
 from skilldb.values import adapter, bounded
 
 _SQL = queries.load("search")
+_SKILLS = queries.load("skills")
+_LOCKS = queries.load("locks")
 
 _RANK, _CATEGORIES, _TAGS = Sort("rank", int), Sort("categories", int), Sort("tags", int)
 
@@ -96,3 +98,18 @@ def list_tags(*, limit: int = 100, after: str | None = None) -> Statement[Page[T
         paging.page(TagCount, limit, lambda count: (count.skills, count.tag), _TAGS),
         _SQL["list_tags"](after_skills=skills, after_tag=tag, limit=limit),
     )
+
+
+def find_search_drift() -> Statement[list[str]]:
+    """The ids of the skills that searches do not find by their present words, in order. Reads every skill.
+
+    There are some after SQL that changed skills or users without skilldb, or if the words are folded in another way.
+    """
+    return Statement(Reader(ROWS.rows, lambda rows: [id for (id,) in rows]), _SQL["find_search_drift"]())
+
+
+def repair_search(skill_ids: Iterable[str]) -> Statement[None]:
+    """Write the words of these skills again, so that searches find them. NotFoundError: one of them does not exist."""
+    step = _SKILLS["index_skills"](skill_ids=skill_ids)
+    ids = sorted({id for id in step.params["skill_ids"] if id is not None})
+    return Statement(NOTHING, _LOCKS["lock_skills"](skill_ids=ids), step)

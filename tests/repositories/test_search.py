@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from psycopg import errors as pg
 
-from skilldb.errors import InvalidValueError
+from skilldb.errors import InvalidValueError, NotFoundError
 from skilldb.models import CategoryCount, TagCount
 from skilldb.repositories import metrics, search, skills, users
 from skilldb.statement import NOTHING, Statement
@@ -284,6 +285,34 @@ def test_the_steps_after_a_rename_write_the_new_name(addresses: Addresses, acme:
     assert found(acme, "ann") == "a"
     acme.execute(Statement(NOTHING, *users._index_renamed("ann")))
     assert (found(acme, "ann"), found(acme, "zoe")) == ("", "a")
+
+
+def test_words_that_drifted_are_found_and_repaired(addresses: Addresses, acme: Api) -> None:
+    stored = "SELECT * FROM skill_search ORDER BY skill_id"
+    new_user(acme, "ann")
+    for id in "abcdef":
+        named(acme, id, "Sql", author_id="ann" if id == "f" else None)
+    assert acme.execute(search.find_search_drift()) == []
+    before = rows(addresses.admin, stored)
+    drifts = {
+        "a": "DELETE FROM skill_search WHERE skill_id = 'a'",
+        "b": "UPDATE skill_search SET words = '' WHERE skill_id = 'b'",
+        "c": "UPDATE skill_search SET status = 'draft' WHERE skill_id = 'c'",
+        "d": "UPDATE skill_search SET tags = '{x}' WHERE skill_id = 'd'",
+        "e": "UPDATE skill_search SET name_key = 'x', category = 'x' WHERE skill_id = 'e'",
+    }
+    for sql in drifts.values():
+        rows(addresses.admin, f"{sql} RETURNING 1")
+    assert acme.execute(search.find_search_drift()) == list(drifts)
+    rows(addresses.admin, "UPDATE users SET name = 'Other' WHERE id = 'ann' RETURNING 1")
+    assert acme.execute(search.find_search_drift()) == [*drifts, "f"]
+    with refused(addresses, NotFoundError, "skill 'missing' does not exist", cause=pg.NoDataFound):
+        acme.execute(search.repair_search(["a", "missing"]))
+    acme.execute(search.repair_search(["f", *drifts, "a"]))
+    assert acme.execute(search.find_search_drift()) == []
+    rows(addresses.admin, "UPDATE users SET name = 'Ann' WHERE id = 'ann' RETURNING 1")
+    acme.execute(search.repair_search(["f"]))
+    assert rows(addresses.admin, stored) == before
 
 
 # Similar skills, categories, tags

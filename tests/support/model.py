@@ -555,6 +555,12 @@ class Organisation:
         rows = [(n, tag, TagCount(tag=tag, skills=n)) for tag, n in counts.items()]
         return self.page(rows, limit, after, Sort("tags", int), lambda n, tag: (-n, tag), falling=False)
 
+    def find_search_drift(self) -> list[str]:
+        return []
+
+    def repair_search(self, skill_ids: Iterable[str]) -> None:
+        refuse(*(self.no_skill(id) for id in skill_ids))
+
     def page(
         self,
         rows: Sequence[tuple[Any, str, Row]],
