@@ -14,10 +14,10 @@ from skilldb.models.metrics import MetricDrift, RollupDrift
 from skilldb.models.ratings import Rating
 from skilldb.models.retention import Horizon, PrunableRows
 from skilldb.models.skills import NewSkill, NewSkillVersion, Skill, SkillUpdate, SkillVersion
-from skilldb.models.tenants import Tenant
+from skilldb.models.tenants import Tenant, TenantUpdate
 from skilldb.models.tokens import DailyCost, NewTokenMeasurement, SkillCostStats, TokenMeasurement
 from skilldb.models.usage import DailyUses, NewUsageEvent, SkillUses
-from skilldb.models.users import User
+from skilldb.models.users import User, UserDeletion, UserUpdate
 from skilldb.models.views import SkillChanges, UserSkillView, ViewedSkill, WhatsNewItem
 
 __all__ = [
@@ -49,9 +49,12 @@ __all__ = [
     "SkillUses",
     "SkillVersion",
     "Tenant",
+    "TenantUpdate",
     "TokenMeasurement",
     "User",
+    "UserDeletion",
     "UserSkillView",
+    "UserUpdate",
     "ViewedSkill",
     "WhatsNewItem",
 ]

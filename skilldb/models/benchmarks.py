@@ -22,6 +22,8 @@ class NewBenchmarkRun:
 class BenchmarkRun:
     """A comparison of models on a skill. `status` is pending, running, completed or failed.
 
+    `triggered_by` is None if that user was deleted.
+
     In a completed run, `best_model` has the highest mean quality, `cheapest_model` the lowest mean cost per case. Each
     is None if no result has a quality or a cost.
     """
@@ -29,7 +31,7 @@ class BenchmarkRun:
     id: str
     skill_id: str
     skill_version_id: str | None
-    triggered_by: str
+    triggered_by: str | None
     status: str
     models: list[str]
     best_model: str | None

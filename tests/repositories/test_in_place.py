@@ -56,8 +56,8 @@ BEFORE: dict[str, Callable[[int], Statement[Any]]] = {
     "record_skill_view": lambda n: views.record_skill_view("u1", "s1", 1),
     "open_skill": lambda n: views.open_skill("u1", "s1"),
 }
-# These change no counter but updated_at, which skills_updated_idx holds.
-NOT_IN_PLACE = {"update_skill", "publish_skill_version"}
+# These change no counter but updated_at, which skills_updated_idx holds, or the author, which skills_author_idx holds.
+NOT_IN_PLACE = {"update_skill", "publish_skill_version", "pass_on_skills", "transfer_skills"}
 
 
 def updated_table(query: Query) -> str | None:
