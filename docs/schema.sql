@@ -283,7 +283,7 @@ CREATE TABLE public.benchmark_runs (
     id text DEFAULT (gen_random_uuid())::text NOT NULL,
     skill_id text NOT NULL,
     skill_version_id text,
-    triggered_by text NOT NULL,
+    triggered_by text,
     status text DEFAULT 'pending'::text NOT NULL,
     worker text,
     models text[] NOT NULL,
@@ -306,7 +306,7 @@ COMMENT ON TABLE public.benchmark_runs IS 'One comparison of models on a skill.'
 
 COMMENT ON COLUMN public.benchmark_runs.skill_version_id IS 'The version that was tested; NULL if the run names none.';
 
-COMMENT ON COLUMN public.benchmark_runs.triggered_by IS 'The user who started it.';
+COMMENT ON COLUMN public.benchmark_runs.triggered_by IS 'The user who started it, or who succeeded that user; NULL if deleted.';
 
 COMMENT ON COLUMN public.benchmark_runs.status IS 'pending, running, completed or failed.';
 
@@ -540,7 +540,7 @@ CREATE TABLE public.skill_versions (
 
 ALTER TABLE ONLY public.skill_versions FORCE ROW LEVEL SECURITY;
 
-COMMENT ON TABLE public.skill_versions IS 'A published version of a skill. Rows are never changed.';
+COMMENT ON TABLE public.skill_versions IS 'A published version of a skill. Only created_by may change, when that user is deleted.';
 
 COMMENT ON COLUMN public.skill_versions.version IS 'Counts from 1 within the skill, without gaps.';
 
@@ -556,7 +556,7 @@ COMMENT ON COLUMN public.skill_versions.description IS 'The description of the s
 
 COMMENT ON COLUMN public.skill_versions.metadata IS 'Further data from the publisher as JSON; NULL if none was given.';
 
-COMMENT ON COLUMN public.skill_versions.created_by IS 'The user who published it; NULL if unknown.';
+COMMENT ON COLUMN public.skill_versions.created_by IS 'The user who published it, or who succeeded that user; NULL if unknown or deleted.';
 
 CREATE TABLE public.skills (
     tenant_id text NOT NULL,
@@ -644,7 +644,8 @@ CREATE TABLE public.tenants (
     updated_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     events_kept_from date,
     measurements_kept_from date,
-    CONSTRAINT tenants_id_check CHECK ((id <> ''::text))
+    CONSTRAINT tenants_id_check CHECK ((id <> ''::text)),
+    CONSTRAINT tenants_slug_check CHECK ((slug <> ''::text))
 );
 
 COMMENT ON TABLE public.tenants IS 'An organisation. Its id is the value of app.current_tenant_id that shows its rows.';
@@ -788,6 +789,7 @@ CREATE TABLE public.users (
     role text DEFAULT 'member'::text NOT NULL,
     created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     updated_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
+    deleting_since timestamp(3) with time zone,
     CONSTRAINT users_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'member'::text])))
 );
 
@@ -800,6 +802,8 @@ COMMENT ON COLUMN public.users.email IS 'Unique within the organisation, compare
 COMMENT ON COLUMN public.users.name IS 'As shown to others; NULL if unknown.';
 
 COMMENT ON COLUMN public.users.role IS 'What the person may do in the organisation: admin or member.';
+
+COMMENT ON COLUMN public.users.deleting_since IS 'When delete_user began to delete the user. Nothing new may name the user from then on. NULL for every other user.';
 
 ALTER TABLE ONLY public.benchmark_results
     ADD CONSTRAINT benchmark_results_case_key UNIQUE (tenant_id, benchmark_run_id, model_name, test_case_index);
@@ -881,9 +885,9 @@ COMMENT ON INDEX public.benchmark_runs_skill_version_idx IS 'For benchmark_runs_
 
 CREATE INDEX benchmark_runs_status_idx ON public.benchmark_runs USING btree (tenant_id, status, created_at, id);
 
-CREATE INDEX benchmark_runs_triggered_by_idx ON public.benchmark_runs USING btree (tenant_id, triggered_by);
+CREATE INDEX benchmark_runs_triggered_by_idx ON public.benchmark_runs USING btree (tenant_id, triggered_by) WHERE (triggered_by IS NOT NULL);
 
-COMMENT ON INDEX public.benchmark_runs_triggered_by_idx IS 'For benchmark_runs_triggered_by_fk: deleting a user checks whether the user triggered a run.';
+COMMENT ON INDEX public.benchmark_runs_triggered_by_idx IS 'For benchmark_runs_triggered_by_fk: deleting a user passes on the runs that the user triggered.';
 
 CREATE INDEX ratings_skill_updated_idx ON public.ratings USING btree (tenant_id, skill_id, updated_at, id);
 
@@ -911,11 +915,11 @@ CREATE INDEX skill_search_name_idx ON public.skill_search USING btree (tenant_id
 
 CREATE INDEX skill_versions_created_by_idx ON public.skill_versions USING btree (tenant_id, created_by) WHERE (created_by IS NOT NULL);
 
-COMMENT ON INDEX public.skill_versions_created_by_idx IS 'For skill_versions_created_by_fk: deleting a user checks whether the user published a version.';
+COMMENT ON INDEX public.skill_versions_created_by_idx IS 'For skill_versions_created_by_fk: deleting a user passes on the versions that the user published.';
 
 CREATE INDEX skills_author_idx ON public.skills USING btree (tenant_id, author_id) WHERE (author_id IS NOT NULL);
 
-COMMENT ON INDEX public.skills_author_idx IS 'For skills_author_fk: deleting a user checks whether the user wrote a skill.';
+COMMENT ON INDEX public.skills_author_idx IS 'For skills_author_fk: deleting a user passes on the skills that the user wrote.';
 
 CREATE INDEX skills_published_version_idx ON public.skills USING btree (tenant_id, published_version_id) WHERE (published_version_id IS NOT NULL);
 
@@ -944,6 +948,8 @@ CREATE INDEX user_monthly_uses_month_idx ON public.user_monthly_uses USING btree
 CREATE INDEX user_skill_views_viewed_skill_idx ON public.user_skill_views USING btree (tenant_id, skill_id);
 
 COMMENT ON INDEX public.user_skill_views_viewed_skill_idx IS 'For user_skill_views_skill_fk: deleting a skill deletes its views.';
+
+CREATE INDEX users_role_email_idx ON public.users USING btree (tenant_id, role, email);
 
 ALTER TABLE ONLY public.benchmark_results
     ADD CONSTRAINT benchmark_results_run_fk FOREIGN KEY (tenant_id, benchmark_run_id) REFERENCES public.benchmark_runs(tenant_id, id) ON DELETE CASCADE;
@@ -1122,6 +1128,8 @@ CREATE POLICY tenant_access ON public.user_skill_views USING ((tenant_id = curre
 
 CREATE POLICY tenant_access ON public.users USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
+CREATE POLICY tenant_by_slug ON public.tenants FOR SELECT USING ((slug = current_setting('app.current_tenant_slug'::text, true)));
+
 CREATE POLICY tenant_isolation ON public.benchmark_results AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_isolation ON public.benchmark_runs AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
@@ -1142,7 +1150,7 @@ CREATE POLICY tenant_isolation ON public.skill_versions AS RESTRICTIVE USING ((t
 
 CREATE POLICY tenant_isolation ON public.skills AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
-CREATE POLICY tenant_isolation ON public.tenants AS RESTRICTIVE USING ((id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((id = current_setting('app.current_tenant_id'::text, true)));
+CREATE POLICY tenant_isolation ON public.tenants AS RESTRICTIVE FOR SELECT USING (((id = current_setting('app.current_tenant_id'::text, true)) OR (slug = current_setting('app.current_tenant_slug'::text, true))));
 
 CREATE POLICY tenant_isolation ON public.token_measurements AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
@@ -1155,6 +1163,12 @@ CREATE POLICY tenant_isolation ON public.user_monthly_uses AS RESTRICTIVE USING 
 CREATE POLICY tenant_isolation ON public.user_skill_views AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_isolation ON public.users AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation_delete ON public.tenants AS RESTRICTIVE FOR DELETE USING ((id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation_insert ON public.tenants AS RESTRICTIVE FOR INSERT WITH CHECK ((id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation_update ON public.tenants AS RESTRICTIVE FOR UPDATE USING ((id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((id = current_setting('app.current_tenant_id'::text, true)));
 
 ALTER TABLE public.tenants ENABLE ROW LEVEL SECURITY;
 
@@ -1245,6 +1259,8 @@ GRANT UPDATE(error_message) ON TABLE public.benchmark_results TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.benchmark_runs TO skilldb_app;
 
+GRANT UPDATE(triggered_by) ON TABLE public.benchmark_runs TO skilldb_app;
+
 GRANT UPDATE(status) ON TABLE public.benchmark_runs TO skilldb_app;
 
 GRANT UPDATE(worker) ON TABLE public.benchmark_runs TO skilldb_app;
@@ -1333,6 +1349,8 @@ GRANT UPDATE(words) ON TABLE public.skill_search TO skilldb_app;
 
 GRANT SELECT,INSERT ON TABLE public.skill_versions TO skilldb_app;
 
+GRANT UPDATE(created_by) ON TABLE public.skill_versions TO skilldb_app;
+
 GRANT SELECT,DELETE ON TABLE public.skills TO skilldb_app;
 
 GRANT INSERT(tenant_id) ON TABLE public.skills TO skilldb_app;
@@ -1353,7 +1371,7 @@ GRANT INSERT(status),UPDATE(status) ON TABLE public.skills TO skilldb_app;
 
 GRANT INSERT(hours_saved),UPDATE(hours_saved) ON TABLE public.skills TO skilldb_app;
 
-GRANT INSERT(author_id) ON TABLE public.skills TO skilldb_app;
+GRANT INSERT(author_id),UPDATE(author_id) ON TABLE public.skills TO skilldb_app;
 
 GRANT INSERT(published_version_id),UPDATE(published_version_id) ON TABLE public.skills TO skilldb_app;
 
@@ -1391,6 +1409,14 @@ GRANT UPDATE(avg_token_cost_microcents) ON TABLE public.skills TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.tenants TO skilldb_app;
 
+GRANT UPDATE(name) ON TABLE public.tenants TO skilldb_app;
+
+GRANT UPDATE(slug) ON TABLE public.tenants TO skilldb_app;
+
+GRANT UPDATE(is_active) ON TABLE public.tenants TO skilldb_app;
+
+GRANT UPDATE(updated_at) ON TABLE public.tenants TO skilldb_app;
+
 GRANT UPDATE(events_kept_from) ON TABLE public.tenants TO skilldb_app;
 
 GRANT UPDATE(measurements_kept_from) ON TABLE public.tenants TO skilldb_app;
@@ -1425,4 +1451,12 @@ GRANT UPDATE(view_count) ON TABLE public.user_skill_views TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.users TO skilldb_app;
 
+GRANT UPDATE(email) ON TABLE public.users TO skilldb_app;
+
+GRANT UPDATE(name) ON TABLE public.users TO skilldb_app;
+
+GRANT UPDATE(role) ON TABLE public.users TO skilldb_app;
+
 GRANT UPDATE(updated_at) ON TABLE public.users TO skilldb_app;
+
+GRANT UPDATE(deleting_since) ON TABLE public.users TO skilldb_app;

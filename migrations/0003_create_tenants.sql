@@ -13,8 +13,9 @@ CREATE TABLE IF NOT EXISTS tenants (
     measurements_kept_from DATE,
     CONSTRAINT tenants_pkey PRIMARY KEY (id),
     CONSTRAINT tenants_slug_key UNIQUE (slug),
-    -- A finished transaction leaves the tenant setting as the empty string, not NULL.
-    CONSTRAINT tenants_id_check CHECK (id <> '')
+    -- A finished transaction leaves each of the two settings as the empty string, not NULL.
+    CONSTRAINT tenants_id_check CHECK (id <> ''),
+    CONSTRAINT tenants_slug_check CHECK (slug <> '')
 );
 
 COMMENT ON TABLE tenants IS 'An organisation. Its id is the value of app.current_tenant_id that shows its rows.';
@@ -28,15 +29,44 @@ COMMENT ON COLUMN tenants.measurements_kept_from IS
 -- The only table without FORCE: the owner lists the tenants for maintenance.
 ALTER TABLE tenants ENABLE ROW LEVEL SECURITY;
 
+-- find_tenant names a slug in place of a tenant, and then reads the row of that slug. Only policies for SELECT compare
+-- the slug. On the workers of a Citus cluster every policy is permissive: no other command may gain the row there.
 DO $$
 BEGIN
     IF NOT EXISTS (
         SELECT 1 FROM pg_policies
         WHERE schemaname = current_schema() AND tablename = 'tenants' AND policyname = 'tenant_isolation'
     ) THEN
-        CREATE POLICY tenant_isolation ON tenants AS RESTRICTIVE FOR ALL
+        CREATE POLICY tenant_isolation ON tenants AS RESTRICTIVE FOR SELECT
+        USING (
+            id = current_setting('app.current_tenant_id', true)
+            OR slug = current_setting('app.current_tenant_slug', true)
+        );
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'tenants' AND policyname = 'tenant_isolation_insert'
+    ) THEN
+        CREATE POLICY tenant_isolation_insert ON tenants AS RESTRICTIVE FOR INSERT
+        WITH CHECK (id = current_setting('app.current_tenant_id', true));
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'tenants' AND policyname = 'tenant_isolation_update'
+    ) THEN
+        CREATE POLICY tenant_isolation_update ON tenants AS RESTRICTIVE FOR UPDATE
         USING (id = current_setting('app.current_tenant_id', true))
         WITH CHECK (id = current_setting('app.current_tenant_id', true));
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'tenants' AND policyname = 'tenant_isolation_delete'
+    ) THEN
+        CREATE POLICY tenant_isolation_delete ON tenants AS RESTRICTIVE FOR DELETE
+        USING (id = current_setting('app.current_tenant_id', true));
     END IF;
 
     IF NOT EXISTS (
@@ -47,7 +77,16 @@ BEGIN
         USING (id = current_setting('app.current_tenant_id', true))
         WITH CHECK (id = current_setting('app.current_tenant_id', true));
     END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'tenants' AND policyname = 'tenant_by_slug'
+    ) THEN
+        CREATE POLICY tenant_by_slug ON tenants AS PERMISSIVE FOR SELECT
+        USING (slug = current_setting('app.current_tenant_slug', true));
+    END IF;
 END
 $$;
 
-GRANT SELECT, INSERT, DELETE, UPDATE (events_kept_from, measurements_kept_from) ON tenants TO skilldb_app;
+GRANT SELECT, INSERT, DELETE ON tenants TO skilldb_app;
+GRANT UPDATE (name, slug, is_active, updated_at, events_kept_from, measurements_kept_from) ON tenants TO skilldb_app;

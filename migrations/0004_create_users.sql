@@ -10,16 +10,23 @@ CREATE TABLE IF NOT EXISTS users (
     role TEXT NOT NULL DEFAULT 'member',
     created_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     updated_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
+    deleting_since TIMESTAMPTZ (3),
     CONSTRAINT users_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT users_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
     CONSTRAINT users_email_key UNIQUE (tenant_id, email),
     CONSTRAINT users_role_check CHECK (role IN ('admin', 'member'))
 );
 
+-- list_users of one role. An organisation has few admins among many members.
+CREATE INDEX IF NOT EXISTS users_role_email_idx ON users (tenant_id, role, email);
+
 COMMENT ON TABLE users IS 'A person of an organisation, who rates, views and uses its skills.';
 COMMENT ON COLUMN users.email IS 'Unique within the organisation, compared as written.';
 COMMENT ON COLUMN users.name IS 'As shown to others; NULL if unknown.';
 COMMENT ON COLUMN users.role IS 'What the person may do in the organisation: admin or member.';
+
+COMMENT ON COLUMN users.deleting_since IS
+'When delete_user began to delete the user. Nothing new may name the user from then on. NULL for every other user.';
 
 ALTER TABLE users ENABLE ROW LEVEL SECURITY;
 ALTER TABLE users FORCE ROW LEVEL SECURITY;
@@ -46,5 +53,4 @@ BEGIN
 END
 $$;
 
--- UPDATE on one column, because a row lock needs it (ratings and usage lock the user before the skill).
-GRANT SELECT, INSERT, DELETE, UPDATE (updated_at) ON users TO skilldb_app;
+GRANT SELECT, INSERT, DELETE, UPDATE (email, name, role, updated_at, deleting_since) ON users TO skilldb_app;

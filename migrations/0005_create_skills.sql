@@ -121,7 +121,7 @@ COMMENT ON COLUMN skills.rating_sum IS 'Sum of the ratings (1 to 5 each).';
 COMMENT ON COLUMN skills.average_rating IS
 'Mean rating * 100, rounded half up: 450 is 4.5. NULL without ratings. Written with rating_sum, by mean_rating().';
 COMMENT ON INDEX skills_author_idx IS
-'For skills_author_fk: deleting a user checks whether the user wrote a skill.';
+'For skills_author_fk: deleting a user passes on the skills that the user wrote.';
 
 ALTER TABLE skills ENABLE ROW LEVEL SECURITY;
 ALTER TABLE skills FORCE ROW LEVEL SECURITY;
@@ -155,7 +155,7 @@ GRANT INSERT (
     published_version_id, published_version, created_at, updated_at, edited_at
 ) ON skills TO skilldb_app;
 GRANT UPDATE (
-    name, slug, description, category, tags, status, hours_saved,
+    name, slug, description, category, tags, status, hours_saved, author_id,
     published_version_id, published_version, updated_at, edited_at,
     metrics_updated_at, total_uses, rating_count, rating_sum, average_rating
 ) ON skills TO skilldb_app;

@@ -1,4 +1,4 @@
--- The versions of a skill, which are never changed, and the foreign key from a skill to its published version.
+-- The versions of a skill, whose content is never changed, and the foreign key from a skill to its published version.
 -- Locks: SHARE ROW EXCLUSIVE on tenants and users for the foreign keys, ACCESS EXCLUSIVE on skills for NO FORCE, to the
 -- end of the transaction.
 -- Adding skills_published_version_fk reads skills once. No skill refers to a version yet, so the key needs no separate
@@ -31,7 +31,8 @@ CREATE TABLE IF NOT EXISTS skill_versions (
 CREATE INDEX IF NOT EXISTS skill_versions_created_by_idx ON skill_versions (tenant_id, created_by)
 WHERE created_by IS NOT NULL;
 
-COMMENT ON TABLE skill_versions IS 'A published version of a skill. Rows are never changed.';
+COMMENT ON TABLE skill_versions IS
+'A published version of a skill. Only created_by may change, when that user is deleted.';
 COMMENT ON COLUMN skill_versions.version IS 'Counts from 1 within the skill, without gaps.';
 COMMENT ON COLUMN skill_versions.content_url IS 'Where the content is stored; skilldb does not read it.';
 COMMENT ON COLUMN skill_versions.content_hash IS 'SHA-256 of the content, 64 lower-case hexadecimal digits.';
@@ -39,9 +40,10 @@ COMMENT ON COLUMN skill_versions.content_type IS 'MIME type of the content.';
 COMMENT ON COLUMN skill_versions.name IS 'The name of the skill in this version.';
 COMMENT ON COLUMN skill_versions.description IS 'The description of the skill in this version.';
 COMMENT ON COLUMN skill_versions.metadata IS 'Further data from the publisher as JSON; NULL if none was given.';
-COMMENT ON COLUMN skill_versions.created_by IS 'The user who published it; NULL if unknown.';
+COMMENT ON COLUMN skill_versions.created_by IS
+'The user who published it, or who succeeded that user; NULL if unknown or deleted.';
 COMMENT ON INDEX skill_versions_created_by_idx IS
-'For skill_versions_created_by_fk: deleting a user checks whether the user published a version.';
+'For skill_versions_created_by_fk: deleting a user passes on the versions that the user published.';
 
 ALTER TABLE skill_versions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE skill_versions FORCE ROW LEVEL SECURITY;
@@ -68,8 +70,9 @@ BEGIN
 END
 $$;
 
--- Immutable: no UPDATE, no DELETE. The foreign key deletes versions with their skill.
-GRANT SELECT, INSERT ON skill_versions TO skilldb_app;
+-- Immutable: no DELETE, and UPDATE only for delete_user, which passes a version on to the user's successor. The foreign
+-- key deletes versions with their skill.
+GRANT SELECT, INSERT, UPDATE (created_by) ON skill_versions TO skilldb_app;
 
 DO $$
 BEGIN

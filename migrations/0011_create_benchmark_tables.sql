@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS benchmark_runs (
     id TEXT NOT NULL DEFAULT gen_random_uuid()::TEXT,
     skill_id TEXT NOT NULL,
     skill_version_id TEXT,
-    triggered_by TEXT NOT NULL,
+    triggered_by TEXT,
     status TEXT NOT NULL DEFAULT 'pending',
     worker TEXT,
     models TEXT[] NOT NULL,
@@ -38,13 +38,15 @@ CREATE INDEX IF NOT EXISTS benchmark_runs_skill_created_idx ON benchmark_runs (t
 -- get_model_leaderboard the completed ones. list_benchmark_runs merges one range of this index for each status.
 CREATE INDEX IF NOT EXISTS benchmark_runs_status_idx ON benchmark_runs (tenant_id, status, created_at, id);
 
-CREATE INDEX IF NOT EXISTS benchmark_runs_triggered_by_idx ON benchmark_runs (tenant_id, triggered_by);
+CREATE INDEX IF NOT EXISTS benchmark_runs_triggered_by_idx ON benchmark_runs (tenant_id, triggered_by)
+WHERE triggered_by IS NOT NULL;
 CREATE INDEX IF NOT EXISTS benchmark_runs_skill_version_idx ON benchmark_runs (tenant_id, skill_version_id)
 WHERE skill_version_id IS NOT NULL;
 
 COMMENT ON TABLE benchmark_runs IS 'One comparison of models on a skill.';
 COMMENT ON COLUMN benchmark_runs.skill_version_id IS 'The version that was tested; NULL if the run names none.';
-COMMENT ON COLUMN benchmark_runs.triggered_by IS 'The user who started it.';
+COMMENT ON COLUMN benchmark_runs.triggered_by IS
+'The user who started it, or who succeeded that user; NULL if deleted.';
 COMMENT ON COLUMN benchmark_runs.status IS 'pending, running, completed or failed.';
 COMMENT ON COLUMN benchmark_runs.worker IS
 'The name of the worker that claimed it last; NULL if it is pending, or was started without a name.';
@@ -58,7 +60,7 @@ COMMENT ON COLUMN benchmark_runs.cheapest_cost_microcents IS
 COMMENT ON COLUMN benchmark_runs.started_at IS 'When it started to run; NULL before that.';
 COMMENT ON COLUMN benchmark_runs.completed_at IS 'When it completed or failed; NULL before that.';
 COMMENT ON INDEX benchmark_runs_triggered_by_idx IS
-'For benchmark_runs_triggered_by_fk: deleting a user checks whether the user triggered a run.';
+'For benchmark_runs_triggered_by_fk: deleting a user passes on the runs that the user triggered.';
 COMMENT ON INDEX benchmark_runs_skill_version_idx IS
 'For benchmark_runs_skill_version_fk: deleting a version, with its skill, checks whether a run refers to it.';
 
@@ -164,7 +166,8 @@ $$;
 
 GRANT SELECT, INSERT, DELETE ON benchmark_runs TO skilldb_app;
 GRANT UPDATE (
-    status, worker, best_model, best_quality_score, cheapest_model, cheapest_cost_microcents, started_at, completed_at
+    triggered_by, status, worker, best_model, best_quality_score, cheapest_model, cheapest_cost_microcents, started_at,
+    completed_at
 ) ON benchmark_runs TO skilldb_app;
 
 GRANT SELECT, INSERT, DELETE ON benchmark_results TO skilldb_app;

@@ -17,7 +17,7 @@ from psycopg.abc import PQGen, PQGenConn
 from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool
 
-from skilldb import connection, guards, process, settings
+from skilldb import connection, guards, process, queries, settings
 from skilldb import database_hooks as hooks
 from skilldb.errors import (
     ConnectionLostError,
@@ -32,7 +32,8 @@ from skilldb.errors import (
     translate,
 )
 from skilldb.session import BEGIN, Exchange, Limit, Session
-from skilldb.statement import NOTHING, Statement, answers, require_tenant
+from skilldb.statement import NOTHING, VALUE, Statement, answers, require_tenant
+from skilldb.values import adapter
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -44,6 +45,8 @@ G = TypeVar("G")
 H = TypeVar("H")
 J = TypeVar("J")
 K = TypeVar("K")
+
+_FIND = queries.load("tenants")["find_tenant"]
 
 
 class Conn(process.Inheritance, psycopg.Connection[tuple[Any, ...]]):
@@ -277,17 +280,7 @@ class Tenant(Executor):
     def _execute(self, statements: Sequence[Statement[Any]]) -> Any:
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
-        while True:
-            with _Loan(self._database) as conn:
-                exchange = Exchange(conn, conn.session, [conn.session.begin], self._id, statements, commits=True)
-                try:
-                    return _run(conn, exchange)
-                except SkilldbError as error:
-                    if self._database._is_outdated(conn, exchange):
-                        continue
-                    if isinstance(error, SchemaMismatchError) and not conn.closed:
-                        self._database._refuse_unusable_schema(conn)
-                    raise
+        return self._database._call(self._id, statements)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -344,7 +337,7 @@ class Transaction(Executor):
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
         session = self._conn.session
-        first = [] if self._begun else [BEGIN, session.begin]
+        first = [] if self._begun else [BEGIN(), session.begin()]
         try:
             if self._begun:
                 connection.refuse_ended(self._conn)
@@ -454,7 +447,7 @@ class Database(process.NotPicklable):
         conn.add_notice_handler(conn.session.note)
         (((has_setter, may_set),), *answers) = self._check(conn, *statements)
         if has_setter and not may_set:
-            conn.session.begin = self._settings.begin_hardened
+            conn.session.begin, conn.session.find = self._settings.begin_hardened, self._settings.find_hardened
         return answers
 
     def _check(self, conn: Conn, *statements: Statement[Any]) -> Any:
@@ -549,6 +542,33 @@ class Database(process.NotPicklable):
     def tenant(self, tenant_id: str) -> Tenant:
         """A handle on one organisation. Raises TenantRequiredError for an empty or missing id; sends nothing."""
         return Tenant(self, tenant_id)
+
+    def find_tenant(self, slug: str) -> Tenant | None:
+        """A handle on the organisation of that slug, or None. One round trip; it needs no tenant.
+
+        It also finds an organisation that is switched off: `tenants.get_tenant()` tells. Who may ask for any slug
+        learns which slugs are taken, and nothing else. InvalidValueError: a slug that is no text, or is longer than 255
+        bytes.
+        """
+        adapter("slug", "text")("slug", slug)
+        found = self._call("", [Statement(VALUE, _FIND(slug=slug))], slug)
+        return None if found is None else self.tenant(found)
+
+    def _call(self, tenant_id: str, statements: Sequence[Statement[Any]], slug: str | None = None) -> Any:
+        """The results of one call, for the organisation of that id or, to find it, of that slug."""
+        while True:
+            with _Loan(self) as conn:
+                session = conn.session
+                begin = session.begin() if slug is None else session.find(slug=slug)
+                exchange = Exchange(conn, session, [begin], tenant_id, statements, commits=slug is None)
+                try:
+                    return _run(conn, exchange)
+                except SkilldbError as error:
+                    if self._is_outdated(conn, exchange):
+                        continue
+                    if isinstance(error, SchemaMismatchError) and not conn.closed:
+                        self._refuse_unusable_schema(conn)
+                    raise
 
     def close(self) -> None:
         """Close the pool and its connections. Every later call raises DatabaseClosedError."""

@@ -50,6 +50,8 @@ class Session:
         self.settings = settings
         self.begin = settings.begin
         """The first step of every call."""
+        self.find = settings.find
+        """The first step of find_tenant()."""
         self.limit: Limit | None = None
         """When the present call is given up. None: `answer_timeout` after each wait begins."""
         self.used_at = monotonic()
@@ -94,7 +96,7 @@ class Exchange:
     """Statements of one organisation, sent in one pipeline that ends with one synchronisation point.
 
     On an autocommit connection PostgreSQL runs everything between two synchronisation points as one transaction
-    (documentation, libpq, "Pipeline Mode"). The tenant setting ends with it. `first`: queries that run before the
+    (documentation, libpq, "Pipeline Mode"). The tenant setting ends with it. `first`: steps that run before the
     statements, such as the one that sets the tenant. `commits`: the synchronisation point commits what the statements
     wrote, so that a lost answer leaves the outcome open.
     """
@@ -103,7 +105,7 @@ class Exchange:
         self,
         conn: BaseConnection[Any],
         session: Session,
-        first: Sequence[Query],
+        first: Sequence[Step],
         tenant_id: str,
         statements: Sequence[Statement[Any]],
         *,
@@ -125,8 +127,8 @@ class Exchange:
         self._commits = commits
         self.outcome: Outcome = "not applied"
         """What becomes of the work if the connection is lost now."""
-        for query in first:
-            self._add(Step(query, {}))
+        for step in first:
+            self._add(step)
         for statement in statements:
             for step in statement.steps:
                 self._add(step)
@@ -236,7 +238,7 @@ class Exchange:
 
     def _raise(self, sent: _Sent, answer: PGresult) -> NoReturn:
         session, error = self._session, error_from_result(answer, "utf-8")
-        self.refused_to_begin = sent.step.query is session.begin
+        self.refused_to_begin = sent.step.query in (session.begin, session.find)
         if error.sqlstate in _OUTDATED:
             session.prepared.clear()  # The other statements may be outdated too; each would fail once.
         # If the server ended the step, nothing was committed. An error of a pooler (class 08) or of libpq (no SQLSTATE)

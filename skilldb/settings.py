@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -16,6 +16,8 @@ from skilldb.query import Query
 from skilldb.values import ADAPT
 
 SET_TENANT = b"SELECT pg_catalog.set_config('app.current_tenant_id', %(tenant_id)s, true)"
+
+SET_SLUG = b"SELECT pg_catalog.set_config('app.current_tenant_slug', %(slug)s, true)"
 
 NOTHING_TRUSTED = "pg_catalog, pg_temp"
 """The search_path while it is not yet known who may create objects in the schema."""
@@ -60,6 +62,10 @@ class Settings:
     """The first step of every call: sets the search_path, the tenant and the limits for this transaction."""
     begin_hardened: Query
     """The same in a hardened database, where only the setter may set the tenant; see sql/admin/harden.sql."""
+    find: Query
+    """The first step of find_tenant(): sets a slug in place of the tenant, and the same limits."""
+    find_hardened: Query
+    """The same in a hardened database."""
     begin_checks: tuple[Query, ...]
     """The limits for the checks when opening, with only PostgreSQL's own names in the search_path."""
     prepare_threshold: int | None
@@ -124,21 +130,24 @@ def settings(
             "reconnect_timeout": timeout,
         },
         schema=schema,
-        begin=_begin(search_path(schema), statement_timeout, lock_timeout),
-        begin_hardened=_begin_hardened(search_path(schema), statement_timeout, lock_timeout),
+        begin=_begin("tenant_id", search_path(schema), statement_timeout, lock_timeout),
+        begin_hardened=_begin_hardened("tenant_id", search_path(schema), statement_timeout, lock_timeout),
+        find=_begin("slug", search_path(schema), statement_timeout, lock_timeout),
+        find_hardened=_begin_hardened("slug", search_path(schema), statement_timeout, lock_timeout),
         begin_checks=_begin_checks(statement_timeout, lock_timeout),
         prepare_threshold=prepare_threshold,
         answer_timeout=statement_timeout + timeout if statement_timeout else None,
     )
 
 
-def _begin(path: str, statement_timeout: float, lock_timeout: float) -> Query:
-    """The query that begins each transaction.
+def _begin(names: Literal["tenant_id", "slug"], path: str, statement_timeout: float, lock_timeout: float) -> Query:
+    """The query that begins each transaction. It names an organisation by its id or by its slug, and not by the other.
 
     Set per transaction, not as startup options, which poolers reject or drop. Its own names are qualified, because the
     search_path is pinned only once it has run.
     """
     chosen = PINNED | {
+        "app.current_tenant_slug" if names == "tenant_id" else "app.current_tenant_id": "",
         "search_path": path,
         "statement_timeout": _milliseconds(statement_timeout),
         "lock_timeout": _milliseconds(lock_timeout),
@@ -148,15 +157,19 @@ def _begin(path: str, statement_timeout: float, lock_timeout: float) -> Query:
     }
     pairs = {name: quote(value).strip().replace("%", "%%") for name, value in chosen.items()}
     local = "".join(f", pg_catalog.set_config('{name}', {value}, true)" for name, value in pairs.items())
-    return Query("set_tenant", SET_TENANT + local.encode(), {"tenant_id": "text"})
+    named = SET_TENANT if names == "tenant_id" else SET_SLUG
+    return Query("set_tenant", named + local.encode(), {names: "text"})
 
 
-def _begin_hardened(path: str, statement_timeout: float, lock_timeout: float) -> Query:
+def _begin_hardened(
+    names: Literal["tenant_id", "slug"], path: str, statement_timeout: float, lock_timeout: float
+) -> Query:
     """The same by the setter of a hardened database, which sets the pinned values itself."""
     values = [quote(each).strip().replace("%", "%%") for each in (path, _milliseconds(statement_timeout))]
     values.append(quote(_milliseconds(lock_timeout)))
-    sql = f"SELECT skilldb_hardening.begin_call(%(tenant_id)s, NULL, {', '.join(values)})"
-    return Query("set_tenant", sql.encode(), {"tenant_id": "text"})
+    named = "%(tenant_id)s, ''" if names == "tenant_id" else "'', %(slug)s"
+    sql = f"SELECT skilldb_hardening.begin_call({named}, {', '.join(values)})"
+    return Query("set_tenant", sql.encode(), {names: "text"})
 
 
 def _begin_checks(statement_timeout: float, lock_timeout: float) -> tuple[Query, ...]:

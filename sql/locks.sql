@@ -1,6 +1,7 @@
 -- Row locks that a transaction takes first. Every transaction locks the organisation before users, users before skills,
 -- and rows of each table in id order. Transactions that follow one order cannot deadlock. A missing row raises an error
--- before anything is written.
+-- before anything is written. A user who is being deleted counts as missing: delete_user waits for the transactions
+-- that hold the lock, and none takes it afterwards.
 
 -- name: lock_tenant()
 -- Take this before changing rollups that no skill's lock protects, or the horizon: one fold, repair or move at a time.
@@ -13,6 +14,42 @@ SELECT coalesce(
         FOR NO KEY UPDATE
     ),
     raise_not_found('tenant', %(tenant_id)s)
+) AS id;
+
+-- name: lock_tenant_key()
+-- Take this before changing the slug. lock_skill_key explains the lock.
+SELECT coalesce(
+    (
+        SELECT t.id
+        FROM tenants AS t
+        WHERE t.id = %(tenant_id)s
+        FOR UPDATE
+    ),
+    raise_not_found('tenant', %(tenant_id)s)
+) AS id;
+
+-- name: lock_user(user_id)
+-- Take this before changing a user, but not the user's email. NO KEY lets foreign-key checks and other writers pass.
+SELECT coalesce(
+    (
+        SELECT u.id
+        FROM users AS u
+        WHERE u.tenant_id = %(tenant_id)s AND u.id = %(user_id)s AND u.deleting_since IS NULL
+        FOR NO KEY UPDATE
+    ),
+    raise_not_found('user', %(user_id)s)
+) AS id;
+
+-- name: lock_user_key(user_id)
+-- Take this before changing the email. lock_skill_key explains the lock.
+SELECT coalesce(
+    (
+        SELECT u.id
+        FROM users AS u
+        WHERE u.tenant_id = %(tenant_id)s AND u.id = %(user_id)s AND u.deleting_since IS NULL
+        FOR UPDATE
+    ),
+    raise_not_found('user', %(user_id)s)
 ) AS id;
 
 -- name: lock_skill(skill_id)
@@ -48,7 +85,7 @@ SELECT
         WHEN %(user_id)s::text IS NOT NULL AND (
             SELECT u.id
             FROM users AS u
-            WHERE u.tenant_id = %(tenant_id)s AND u.id = %(user_id)s
+            WHERE u.tenant_id = %(tenant_id)s AND u.id = %(user_id)s AND u.deleting_since IS NULL
             FOR KEY SHARE
         ) IS NULL THEN raise_not_found('user', %(user_id)s)
         WHEN %(skill_id)s::text IS NOT NULL AND (
@@ -64,7 +101,7 @@ SELECT
 WITH locked AS (
     SELECT u.id
     FROM users AS u
-    WHERE u.tenant_id = %(tenant_id)s AND u.id = ANY(%(user_ids)s::text[])
+    WHERE u.tenant_id = %(tenant_id)s AND u.id = ANY(%(user_ids)s::text[]) AND u.deleting_since IS NULL
     ORDER BY u.id
     FOR KEY SHARE
 )
@@ -86,12 +123,42 @@ SELECT
 
 -- name: lock_author(author_id)
 -- Take this before a skill gets this author. SHARE keeps the author from being renamed before the skill is committed:
--- whoever renames the author then finds the skill. A missing user raises no error: the foreign key of the skill does.
+-- whoever renames the author then finds the skill.
 -- Example: author_id = :user_id
-SELECT u.id
-FROM users AS u
-WHERE u.tenant_id = %(tenant_id)s AND u.id = %(author_id)s
-FOR SHARE;
+SELECT coalesce(
+    (
+        SELECT u.id
+        FROM users AS u
+        WHERE u.tenant_id = %(tenant_id)s AND u.id = %(author_id)s AND u.deleting_since IS NULL
+        FOR SHARE
+    ),
+    raise_not_found('user', %(author_id)s)
+) AS id;
+
+-- name: lock_authors(user_ids)
+-- Works like lock_author for many users, in id order. The ids must be distinct.
+WITH locked AS (
+    SELECT u.id
+    FROM users AS u
+    WHERE u.tenant_id = %(tenant_id)s AND u.id = ANY(%(user_ids)s::text[]) AND u.deleting_since IS NULL
+    ORDER BY u.id
+    FOR SHARE
+)
+
+SELECT
+    CASE
+        WHEN (SELECT count(*) FROM locked) < cardinality(%(user_ids)s::text[])
+            THEN raise_not_found(
+                'user',
+                (
+                    SELECT min(w.id) FROM unnest(%(user_ids)s::text[]) AS w (id)
+                    WHERE NOT EXISTS (
+                        SELECT FROM locked
+                        WHERE locked.id = w.id
+                    )
+                )
+            )
+    END AS missing;
 
 -- name: lock_skills_of_author(user_id)
 -- Take this after the author was locked and renamed, before index_skills_of_author.

@@ -3,8 +3,8 @@
 
 -- name: fold_uses(limit)
 -- After lock_tenant. Moves pending uses in one statement, so each is counted exactly once, also after a crash. The
--- uses of a user who was deleted meanwhile count for the tool alone. delete_user never waits for pending uses, so the
--- two cannot deadlock.
+-- uses of a user who was deleted meanwhile, or is being deleted, count for the tool alone. delete_user never waits for
+-- pending uses, so the two cannot deadlock.
 -- Example: limit = 10
 WITH folded AS (
     DELETE FROM pending_uses
@@ -37,7 +37,10 @@ daily AS (
 present AS MATERIALIZED (
     SELECT u.id
     FROM users AS u
-    WHERE u.tenant_id = %(tenant_id)s AND u.id = ANY(ARRAY(SELECT DISTINCT d.user_id FROM daily AS d))
+    WHERE
+        u.tenant_id = %(tenant_id)s
+        AND u.id = ANY(ARRAY(SELECT DISTINCT d.user_id FROM daily AS d))
+        AND u.deleting_since IS NULL
     ORDER BY u.id
     FOR KEY SHARE
 ),
@@ -115,7 +118,7 @@ FROM kept AS k;
 
 -- name: find_use_drift(day)
 -- Only too few uses of a tool or user are drift: deleting a skill deletes its events, and the tool was used all the
--- same. Nothing is drift before the horizon.
+-- same. Nothing is drift before the horizon, and nothing that a user has who is being deleted.
 -- Example: day = '2000-01-01'
 WITH raw AS MATERIALIZED (
     SELECT
@@ -181,7 +184,15 @@ SELECT
     s.actual
 FROM sums AS s
 INNER JOIN tenants AS t ON t.id = %(tenant_id)s AND coalesce(t.events_kept_from <= %(day)s::date, TRUE)
-WHERE s.stored < s.actual OR (s.stored > s.actual AND s.rollup = 'skill_monthly_uses')
+WHERE
+    (s.stored < s.actual OR (s.stored > s.actual AND s.rollup = 'skill_monthly_uses'))
+    AND NOT (
+        s.rollup = 'user_monthly_uses'
+        AND EXISTS (
+            SELECT FROM users AS u
+            WHERE u.tenant_id = %(tenant_id)s AND u.id = s.key AND u.deleting_since IS NOT NULL
+        )
+    )
 ORDER BY s.rollup, s.key;
 
 -- name: find_cost_drift(day)
@@ -243,7 +254,8 @@ ORDER BY coalesce(s.skill_id, r.skill_id), coalesce(s.model_name, r.model_name),
 
 -- name: append_missing_uses(day)
 -- After lock_tenant. What a tool or user lacks is appended, and fold_uses adds it like all others. Uses that are too
--- many stay. find_use_drift explains the reason. Writes nothing before the horizon.
+-- many stay. find_use_drift explains the reason. Writes nothing before the horizon, and nothing for a user who is being
+-- deleted: the lock of the other users makes delete_user wait.
 -- Example: day = '2000-01-01'
 WITH raw AS MATERIALIZED (
     SELECT
@@ -279,19 +291,40 @@ numbers AS (
     SELECT NULL, user_id, -uses
     FROM pending_uses
     WHERE tenant_id = %(tenant_id)s AND day = %(day)s::date
+),
+
+missing AS MATERIALIZED (
+    SELECT
+        tool_name,
+        user_id,
+        sum(uses) AS uses
+    FROM numbers
+    WHERE tool_name IS NOT NULL OR user_id IS NOT NULL
+    GROUP BY tool_name, user_id
+    HAVING sum(uses) > 0
+),
+
+present AS MATERIALIZED (
+    SELECT u.id
+    FROM users AS u
+    WHERE
+        u.tenant_id = %(tenant_id)s
+        AND u.id = ANY(ARRAY(SELECT m.user_id FROM missing AS m))
+        AND u.deleting_since IS NULL
+    ORDER BY u.id
+    FOR KEY SHARE
 )
 
 INSERT INTO pending_uses (tenant_id, day, tool_name, user_id, uses)
 SELECT
     %(tenant_id)s,
     %(day)s::date,
-    tool_name,
-    user_id,
-    sum(uses)
-FROM numbers
-WHERE tool_name IS NOT NULL OR user_id IS NOT NULL
-GROUP BY tool_name, user_id
-HAVING sum(uses) > 0;
+    m.tool_name,
+    m.user_id,
+    m.uses
+FROM missing AS m
+LEFT JOIN present AS p ON p.id = m.user_id
+WHERE m.user_id IS NULL OR p.id IS NOT NULL;
 
 -- name: lock_skills_of_rollups(skill_ids)
 -- Works like lock_skills, except that a missing skill raises no error: its rollups went with it.

@@ -263,6 +263,47 @@ RETURNING
     s.total_uses, s.rating_count, s.average_rating,
     s.total_feedback, s.positive_feedback_pct, s.avg_token_cost_microcents;
 
+-- name: transfer_skills(from_user_id, to_user_id)
+-- After lock_authors. It locks the skills in id order, and changes those alone. The author is no content: updated_at
+-- stays. The words of the skills contain the author's name.
+-- Example: from_user_id = :user_id, to_user_id = :user_id
+WITH locked AS MATERIALIZED (
+    SELECT s.id
+    FROM skills AS s
+    WHERE s.tenant_id = %(tenant_id)s AND s.author_id = %(from_user_id)s
+    ORDER BY s.id
+    FOR NO KEY UPDATE
+),
+
+transferred AS (
+    UPDATE skills
+    SET author_id = %(to_user_id)s
+    WHERE tenant_id = %(tenant_id)s AND id = ANY(ARRAY(SELECT k.id FROM locked AS k))
+    RETURNING id, name, slug, description, category, tags, status
+),
+
+indexed AS (
+    INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, words)
+    SELECT
+        %(tenant_id)s,
+        p.id,
+        p.status,
+        p.category,
+        p.tags,
+        search_document(p.name, p.slug, p.tags, p.description, u.name)
+    FROM transferred AS p
+    LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = %(to_user_id)s
+    ON CONFLICT (tenant_id, skill_id) DO UPDATE
+        SET
+            status = excluded.status,
+            category = excluded.category,
+            tags = excluded.tags,
+            words = excluded.words
+)
+
+SELECT count(*) AS transferred
+FROM transferred;
+
 -- name: publish_skill_version(skill_id, id, content_url, content_hash, content_type, metadata, created_by, created_at)
 -- After lock_skill, so that two publishers get consecutive numbers. Adds no version if the published version already
 -- has this content. The times of a skill's versions never go backwards.

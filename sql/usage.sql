@@ -39,7 +39,7 @@ SELECT
             WHEN %(user_id)s::text IS NOT NULL AND (
                 SELECT u.id
                 FROM users AS u
-                WHERE u.tenant_id = %(tenant_id)s AND u.id = %(user_id)s
+                WHERE u.tenant_id = %(tenant_id)s AND u.id = %(user_id)s AND u.deleting_since IS NULL
                 FOR KEY SHARE
             ) IS NULL THEN NOT EXISTS (
                 SELECT FROM usage_events AS e
@@ -66,7 +66,7 @@ SELECT
 WITH locked AS (
     SELECT t.id
     FROM users AS t
-    WHERE t.tenant_id = %(tenant_id)s AND t.id = ANY(%(user_id)s::text[])
+    WHERE t.tenant_id = %(tenant_id)s AND t.id = ANY(%(user_id)s::text[]) AND t.deleting_since IS NULL
     ORDER BY t.id
     FOR KEY SHARE
 )

@@ -1,24 +1,19 @@
 -- The views of users, and what's new.
 
 -- name: record_skill_view(user_id, skill_id, current_version)
--- A first view locks the user before the skill. The foreign keys alone would lock them in any order.
+-- Locks the user before the skill. The foreign keys of a first view alone would lock them in any order. A later view
+-- locks the user too, or it could count a view of a user whose deletion has begun.
 -- last_viewed_at never goes backwards, although the later of two overlapping views may be written first.
 -- Example: current_version = 1
 INSERT INTO user_skill_views AS v (tenant_id, user_id, skill_id, last_viewed_version)
 VALUES (
     %(tenant_id)s,
     coalesce(
-        CASE
-            WHEN EXISTS (
-                SELECT FROM user_skill_views AS w
-                WHERE w.tenant_id = %(tenant_id)s AND w.user_id = %(user_id)s AND w.skill_id = %(skill_id)s
-            ) THEN %(user_id)s
-            ELSE (
-                SELECT u.id FROM users AS u
-                WHERE u.tenant_id = %(tenant_id)s AND u.id = %(user_id)s
-                FOR KEY SHARE
-            )
-        END,
+        (
+            SELECT u.id FROM users AS u
+            WHERE u.tenant_id = %(tenant_id)s AND u.id = %(user_id)s AND u.deleting_since IS NULL
+            FOR KEY SHARE
+        ),
         raise_not_found('user', %(user_id)s)
     ),
     %(skill_id)s,
@@ -159,8 +154,8 @@ FROM (
         ) AS t ON t.id = v.skill_id
         WHERE
             CASE
-                WHEN t.updated_at < now() - make_interval(hours => 24 * %(days)s::integer) THEN false
-                WHEN t.updated_at > v.last_viewed_at THEN true
+                WHEN t.updated_at < now() - make_interval(hours => 24 * %(days)s::integer) THEN FALSE
+                WHEN t.updated_at > v.last_viewed_at THEN TRUE
                 ELSE t.published_version <> coalesce(v.last_viewed_version, 0)
             END
         ORDER BY t.updated_at DESC, t.id DESC
@@ -244,8 +239,8 @@ SELECT
             ) AS t ON t.id = v.skill_id
             WHERE
                 CASE
-                    WHEN t.updated_at < now() - make_interval(hours => 24 * %(days)s::integer) THEN false
-                    WHEN t.updated_at > v.last_viewed_at THEN true
+                    WHEN t.updated_at < now() - make_interval(hours => 24 * %(days)s::integer) THEN FALSE
+                    WHEN t.updated_at > v.last_viewed_at THEN TRUE
                     ELSE t.published_version <> coalesce(v.last_viewed_version, 0)
                 END
         )
@@ -257,8 +252,8 @@ SELECT
     v.last_viewed_at,
     v.last_viewed_version,
     s.published_version AS current_version,
-    coalesce(s.published_version > coalesce(v.last_viewed_version, 0), false) AS version_rose,
-    coalesce(s.published_version <> coalesce(v.last_viewed_version, 0), false) AS version_changed,
+    coalesce(s.published_version > coalesce(v.last_viewed_version, 0), FALSE) AS version_rose,
+    coalesce(s.published_version <> coalesce(v.last_viewed_version, 0), FALSE) AS version_changed,
     (
         SELECT count(*) FROM skill_feedback AS f
         WHERE f.tenant_id = %(tenant_id)s AND f.skill_id = s.id AND f.created_at > v.last_viewed_at
@@ -281,8 +276,8 @@ WITH changes AS (
         v.last_viewed_at,
         v.last_viewed_version,
         s.published_version AS current_version,
-        coalesce(s.published_version > coalesce(v.last_viewed_version, 0), false) AS version_rose,
-        coalesce(s.published_version <> coalesce(v.last_viewed_version, 0), false) AS version_changed,
+        coalesce(s.published_version > coalesce(v.last_viewed_version, 0), FALSE) AS version_rose,
+        coalesce(s.published_version <> coalesce(v.last_viewed_version, 0), FALSE) AS version_changed,
         (
             SELECT count(*) FROM skill_feedback AS f
             WHERE f.tenant_id = %(tenant_id)s AND f.skill_id = s.id AND f.created_at > v.last_viewed_at
@@ -304,17 +299,11 @@ recorded AS (
     SELECT
         %(tenant_id)s,
         coalesce(
-            CASE
-                WHEN EXISTS (
-                    SELECT FROM user_skill_views AS w
-                    WHERE w.tenant_id = %(tenant_id)s AND w.user_id = %(user_id)s AND w.skill_id = %(skill_id)s
-                ) THEN %(user_id)s
-                ELSE (
-                    SELECT u.id FROM users AS u
-                    WHERE u.tenant_id = %(tenant_id)s AND u.id = %(user_id)s
-                    FOR KEY SHARE
-                )
-            END,
+            (
+                SELECT u.id FROM users AS u
+                WHERE u.tenant_id = %(tenant_id)s AND u.id = %(user_id)s AND u.deleting_since IS NULL
+                FOR KEY SHARE
+            ),
             raise_not_found('user', %(user_id)s)
         ),
         coalesce(max(s.id), raise_not_found('skill', %(skill_id)s)),

@@ -204,7 +204,8 @@ _ISOLATION: dict[isolation.Check, tuple[str, str]] = {
         "at once: ALTER TABLE ... ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
     ),
     isolation.policies: (
-        "each table has tenant_isolation and tenant_access, both with the tenant's predicate in both clauses",
+        "each table has tenant_isolation and tenant_access with the tenant's predicate; tenants also shows, for SELECT "
+        "alone, the row whose slug is named",
         "run: DROP POLICY for an unexpected policy, CREATE POLICY as in the table's migration for a missing one",
     ),
     isolation.foreign_keys: (

@@ -61,7 +61,7 @@ def has_plan(query: Query) -> bool:
 
 
 def is_owners(query: Query) -> bool:
-    """Whether the owner runs the query, without a tenant. A service's query always names the tenant."""
+    """Whether the owner runs the query, without a tenant. A service's query names the tenant, all but find_tenant."""
     return "tenant_id" not in query.types
 
 

@@ -20,7 +20,8 @@ Conn = psycopg.Connection[tuple[Any, ...]]
 Check = Callable[[Conn], list[str]]
 
 APP = "skilldb_app"
-IMMUTABLE = {"skill_versions"}
+IMMUTABLE = {"skill_versions": {"created_by"}}
+"""The tables whose rows keep their content, each with the columns that may change all the same."""
 NEVER_UPDATED = {"tenant_id", "id", "created_at"}
 NEVER_INSERTED = {
     "skills": {
@@ -106,15 +107,28 @@ def row_security(conn: Conn) -> list[str]:
 
 
 def policies(conn: Conn) -> list[str]:
-    """Each table has two policies for all commands and roles, one restrictive, one permissive, with one predicate."""
+    """Each table has two policies for all commands and roles, one restrictive, one permissive, with one predicate.
+
+    Only `tenants` has more: its policies for SELECT also show the row whose slug find_tenant() names.
+    """
     rows = conn.execute(_SQL["list_policies"].sql).fetchall()
     found = []
     for table in tables(conn):
         predicate = f"({table.tenant_column} = current_setting('app.current_tenant_id'::text, true))"
-        expected = [
+        expected: list[tuple[object, ...]] = [
             ("tenant_isolation", False, "*", [0], predicate, predicate),
             ("tenant_access", True, "*", [0], predicate, predicate),
         ]
+        if table.name == "tenants":
+            by_slug = "(slug = current_setting('app.current_tenant_slug'::text, true))"
+            expected = [
+                ("tenant_isolation", False, "r", [0], f"({predicate} OR {by_slug})", None),
+                ("tenant_isolation_insert", False, "a", [0], None, predicate),
+                ("tenant_isolation_update", False, "w", [0], predicate, predicate),
+                ("tenant_isolation_delete", False, "d", [0], predicate, None),
+                ("tenant_access", True, "*", [0], predicate, predicate),
+                ("tenant_by_slug", True, "r", [0], by_slug, None),
+            ]
         actual = [(name, permissive, *rest) for name, permissive, oid, *rest in rows if oid == table.oid]
         found += [f"{table.name}: unexpected policy {policy}" for policy in actual if policy not in expected]
         found += [f"{table.name}: no policy {policy}" for policy in expected if policy not in actual]
@@ -175,7 +189,8 @@ def privileges(conn: Conn) -> list[str]:
             case "relation" if column is not None and privilege == "INSERT":
                 allowed = column not in NEVER_INSERTED.get(name, ())
             case "relation" if column is not None:
-                allowed = privilege == "UPDATE" and column not in NEVER_UPDATED and name not in IMMUTABLE
+                changes = column not in NEVER_UPDATED and column in IMMUTABLE.get(name, {column})
+                allowed = privilege == "UPDATE" and changes
             case "relation" if privilege == "INSERT":
                 allowed = name not in NEVER_INSERTED
             case "relation":

@@ -30,7 +30,7 @@ from skilldb.models.skills import (
     SkillVersion,
     TagCount,
 )
-from skilldb.models.tenants import Tenant
+from skilldb.models.tenants import Tenant, TenantUpdate
 from skilldb.models.tokens import (
     CostTotals,
     DailyCost,
@@ -51,7 +51,7 @@ from skilldb.models.usage import (
     UsageTotals,
     UserUses,
 )
-from skilldb.models.users import User
+from skilldb.models.users import User, UserDeletion, UserUpdate
 from skilldb.models.views import SkillChanges, UserSkillView, ViewedSkill, WhatsNewItem
 
 __all__ = [
@@ -94,14 +94,17 @@ __all__ = [
     "SkillVersion",
     "TagCount",
     "Tenant",
+    "TenantUpdate",
     "TokenMeasurement",
     "ToolUses",
     "TrendingSkill",
     "UsageEvent",
     "UsageTotals",
     "User",
+    "UserDeletion",
     "UserSkillView",
     "UserUses",
+    "UserUpdate",
     "ViewedSkill",
     "WhatsNewItem",
 ]

@@ -23,14 +23,15 @@ class NewBenchmarkRun:
 class BenchmarkRun:
     """A comparison of models on a skill. `status` is pending, running, completed or failed.
 
-    `worker` is the name of the worker that claimed it last. In a completed run, `best_model` has the highest mean
-    quality, `cheapest_model` the lowest mean cost per case. Each is None if no result has a quality or a cost.
+    `triggered_by` is None if that user was deleted. `worker` is the name of the worker that claimed it last. In a
+    completed run, `best_model` has the highest mean quality, `cheapest_model` the lowest mean cost per case. Each is
+    None if no result has a quality or a cost.
     """
 
     id: str
     skill_id: str
     skill_version_id: str | None
-    triggered_by: str
+    triggered_by: str | None
     status: str
     worker: str | None
     models: list[str]

@@ -165,6 +165,21 @@ def update_skill(
     )
 
 
+def transfer_skills(from_user_id: str, to_user_id: str) -> Statement[int]:
+    """Make one user the author of all skills of another. Returns the number of skills.
+
+    `updated_at` stays, because the author is no content. Versions keep who published them. From a user to the same user
+    nothing changes. NotFoundError: no such user.
+    """
+    for name, id in (("from_user_id", from_user_id), ("to_user_id", to_user_id)):
+        adapter(name, "text")(name, id)
+    return Statement(
+        VALUE,
+        _LOCKS["lock_authors"](user_ids={from_user_id, to_user_id}),
+        _SQL["transfer_skills"](from_user_id=from_user_id, to_user_id=to_user_id),
+    )
+
+
 def publish_skill_version(skill_id: str, version: NewSkillVersion) -> Statement[SkillVersion]:
     """Publish content as the skill's next version. Numbers are 1, 2, 3 without a gap, also under concurrency.
 

@@ -86,7 +86,8 @@ WHERE r.ev_class::bigint = ANY(%(tables)s::bigint[]);
 
 -- name: list_grants()
 -- All privileges of the role, including inherited and default ones. A table of another schema is named with its schema.
--- It is left out if its policies have only the tenant's predicate: the doctor of that schema examines it.
+-- It is left out if its policies have only the tenant's predicate, or for SELECT the slug's: the doctor of that schema
+-- examines it.
 -- Objects of extensions are left out: for example everybody may read pg_stat_statements.
 WITH relations AS (
     SELECT
@@ -111,8 +112,15 @@ WITH relations AS (
                 SELECT FROM pg_policy AS p
                 WHERE
                     p.polrelid = c.oid
-                    AND pg_get_expr(p.polqual, p.polrelid)
-                    !~ '^\((tenant_id|id) = current_setting\(''app.current_tenant_id''::text, true\)\)$'
+                    AND regexp_replace(
+                        pg_get_expr(p.polqual, p.polrelid),
+                        CASE p.polcmd
+                            WHEN 'r'
+                                THEN '( OR )?\(slug = current_setting\(''app.current_tenant_slug''::text, true\)\)'
+                            ELSE '^$'
+                        END,
+                        ''
+                    ) !~ '^\(*((tenant_id|id) = current_setting\(''app.current_tenant_id''::text, true\)\)*)?$'
             )
         )
 ),
@@ -233,4 +241,4 @@ FROM pg_db_role_setting AS c
 CROSS JOIN LATERAL unnest(c.setconfig) AS s (setting)
 LEFT JOIN pg_roles AS r ON r.oid = c.setrole
 LEFT JOIN pg_database AS d ON d.oid = c.setdatabase
-WHERE starts_with(s.setting, 'app.current_tenant_id=');
+WHERE starts_with(s.setting, 'app.current_tenant_id=') OR starts_with(s.setting, 'app.current_tenant_slug=');

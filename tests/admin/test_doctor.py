@@ -180,7 +180,7 @@ FAULTS = {
     "no grant on a table": (
         "REVOKE SELECT ON ratings FROM skilldb_app",
         {"queries": "failure"},
-        "metrics.update_skill_rating and 6 more: permission denied for table ratings",
+        "metrics.update_skill_rating and 7 more: permission denied for table ratings",
     ),
     "no grant on a column": (
         "REVOKE UPDATE (total_uses) ON skills FROM skilldb_app",
@@ -191,7 +191,7 @@ FAULTS = {
     "no grant on a function": (
         "REVOKE EXECUTE ON FUNCTION raise_not_found FROM skilldb_app",
         {"queries": "failure"},
-        "benchmarks.lock_benchmark_run and 15 more: permission denied for function raise_not_found",
+        "benchmarks.lock_benchmark_run and 22 more: permission denied for function raise_not_found",
     ),
     "a column gone": (
         "ALTER TABLE ratings DROP COLUMN comment",
@@ -412,7 +412,7 @@ ROLES = {
     "a grant on every table": (
         "CREATE ROLE {role} LOGIN BYPASSRLS; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
         "warning",
-        "{role} has BYPASSRLS, privileges on benchmark_results and 15 more",
+        "{role} has BYPASSRLS, privileges on benchmark_results and 16 more",
     ),
     "a grant on a column": (
         "CREATE ROLE {role}; GRANT SELECT (rating) ON ratings TO {role}",

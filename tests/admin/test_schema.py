@@ -44,7 +44,7 @@ def test_the_file_is_what_the_migrations_make(name: str, addresses: Addresses, p
         ("DROP INDEX skills_author_idx", "-.*skills_author_idx"),
         ("ALTER POLICY tenant_access ON users USING (true)", r"\+.*tenant_access.*USING \(?true"),
         ("ALTER TABLE users NO FORCE ROW LEVEL SECURITY", "-.*(FORCE ROW LEVEL|enabled and forced)"),
-        ("GRANT UPDATE (email) ON users TO skilldb_app", r"\+.*UPDATE.*email"),
+        ("GRANT UPDATE (created_at) ON users TO skilldb_app", r"\+.*UPDATE.*created_at"),
         ("COMMENT ON COLUMN users.name IS 'A pet name'", r"\+.*A pet name"),
         ("ALTER TABLE users ALTER COLUMN role SET DEFAULT 'admin'", r"\+.*'admin'::text"),
         ("DROP FUNCTION raise_not_found", "-.*raise_not_found"),

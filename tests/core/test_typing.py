@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, assert_type
 
 import skilldb
 from skilldb.models import Page, Rating, Skill, SkillChanges, SkillVersion, UserSkillView, WhatsNewItem
-from skilldb.repositories import metrics, ratings, skills, users, views
+from skilldb.repositories import metrics, ratings, skills, views
 from tests.support.api import new_skill, new_user
 from tests.support.server import Addresses
 
@@ -15,7 +15,7 @@ SKILL = skills.get_skill("s1")
 WHATS_NEW = views.get_whats_new_for_user("u1")
 VIEWS = views.get_user_views_for_skills("u1", ["s1"])
 PAGE = skills.list_skills()
-DELETED = users.delete_user("none")
+DELETED = skills.delete_skill("none")
 SEEN = views.record_skill_view("u1", "s1", None)
 USES = metrics.increment_skill_uses("s1")
 AVERAGE = metrics.update_skill_rating("s1")

@@ -54,6 +54,7 @@ from tests.support.isolation import (
     B,
     closed_to_others,
     closed_without_tenant,
+    shown_by_slug,
     undetected,
 )
 from tests.support.server import Addresses, Admin, created
@@ -197,7 +198,8 @@ def test_the_functions_of_the_repositories_are_found() -> None:
     assert ids_of(FUNCTIONS["usage.record_usage_events"]) == ["events.skill_id", "events.user_id", "events.id"]
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+# The slug of an organisation is unique among all: docs/tenancy.md says so.
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "tenants.update_tenant"])
 def test_an_id_of_another_tenant_gives_the_outcome_of_a_missing_one(seeded: Addresses, name: str) -> None:
     function = FUNCTIONS[name]
     paths = ids_of(function)
@@ -353,12 +355,13 @@ class Mutant:
     since: int = 15
 
 
+BY_SLUG = "slug = current_setting('app.current_tenant_slug', true)"
 PREDICATE = "tenant_id = current_setting('app.current_tenant_id', true)"
 
 
 def mutant(on: str, sql: str, *caught_by: Check, since: int = 15) -> Any:
     """`on`: the table, role or other object that is changed. It replaces {on} in the SQL."""
-    sql = sql.replace("{on}", on).replace("{tenant}", PREDICATE)
+    sql = sql.replace("{on}", on).replace("{tenant}", PREDICATE).replace("{slug}", BY_SLUG)
     return pytest.param(Mutant(sql=sql, on=on, caught_by=caught_by, since=since), id=sql[:90])
 
 
@@ -424,6 +427,56 @@ MUTANTS = [
     mutant("ratings", both("USING (tenant_id = current_setting('app.tenant', true))"), policies, closed_to_others),
     mutant("users", both("USING (tenant_id ^@ current_setting('app.current_tenant_id', true))"), policies),
     mutant("skills", "ALTER POLICY tenant_access ON {on} RENAME TO tenant_access_2", policies),
+    # The policies that show the row of a slug.
+    mutant("tenants", "DROP POLICY tenant_by_slug ON {on}", policies, shown_by_slug),
+    mutant("tenants", "ALTER POLICY tenant_by_slug ON {on} USING (true)", policies),
+    mutant(
+        "tenants",
+        "ALTER POLICY tenant_by_slug ON {on} USING (true); ALTER POLICY tenant_isolation ON {on} USING (true)",
+        policies,
+        closed_without_tenant,
+        shown_by_slug,
+    ),
+    mutant(
+        "tenants",
+        "DROP POLICY tenant_by_slug ON {on}; CREATE POLICY tenant_by_slug ON {on} USING ({slug})",
+        policies,
+    ),
+    mutant(
+        "tenants",
+        "DROP POLICY tenant_by_slug ON {on}; CREATE POLICY tenant_by_slug ON {on} USING ({slug});"
+        " DROP POLICY tenant_isolation_delete ON {on}",
+        policies,
+        shown_by_slug,
+    ),
+    mutant(
+        "tenants",
+        "DROP POLICY tenant_by_slug ON {on}; CREATE POLICY tenant_by_slug ON {on} USING ({slug});"
+        " DROP POLICY tenant_isolation_update ON {on}",
+        policies,
+        shown_by_slug,
+    ),
+    mutant(
+        "tenants",
+        "DROP POLICY tenant_by_slug ON {on}; CREATE POLICY tenant_by_slug ON {on} USING ({slug});"
+        " DROP POLICY tenant_isolation_insert ON {on}",
+        policies,
+        shown_by_slug,
+    ),
+    mutant(
+        "tenants",
+        "ALTER POLICY tenant_by_slug ON {on} USING (slug ^@ current_setting('app.current_tenant_slug', true));"
+        " ALTER POLICY tenant_isolation ON {on} USING (true)",
+        policies,
+        shown_by_slug,
+    ),
+    mutant(
+        "skills",
+        "CREATE POLICY by_slug ON {on} FOR SELECT USING ({slug}); "
+        "ALTER POLICY tenant_isolation ON {on} USING ({tenant} OR {slug})",
+        policies,
+        shown_by_slug,
+    ),
     # Foreign keys.
     mutant(
         "ratings",
@@ -485,6 +538,7 @@ MUTANTS = [
     mutant("skills", "GRANT UPDATE (created_at) ON {on} TO skilldb_app", privileges),
     mutant("token_measurements", "GRANT UPDATE ON {on} TO skilldb_app", privileges),
     mutant("skill_versions", "GRANT UPDATE (content_hash) ON {on} TO skilldb_app", privileges),
+    mutant("skill_versions", "GRANT UPDATE ON {on} TO skilldb_app", privileges),
     mutant("skill_versions", "GRANT DELETE ON {on} TO skilldb_app", privileges),
     mutant("skills", "GRANT INSERT ON {on} TO skilldb_app", privileges),
     mutant("skills", "GRANT INSERT (average_rating) ON {on} TO skilldb_app", privileges),
@@ -571,6 +625,7 @@ MUTANTS = [
     mutant("pg_write_all_data", "GRANT {on} TO skilldb_service", roles),
     mutant("skilldb_service", "GRANT skilldb_app TO {on} WITH ADMIN OPTION", roles),
     mutant("skilldb_service", "ALTER ROLE {on} SET app.current_tenant_id = 'acme'", roles),
+    mutant("skilldb_service", "ALTER ROLE {on} SET app.current_tenant_slug = 'acme'", roles),
     mutant("ratings", "ALTER TABLE {on} OWNER TO skilldb_app", roles, privileges),
     mutant(
         "tenants", "GRANT CREATE ON SCHEMA public TO skilldb_app; ALTER TABLE {on} OWNER TO skilldb_app", roles, opening

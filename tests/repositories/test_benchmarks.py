@@ -21,7 +21,6 @@ from skilldb.errors import (
     InvalidTransitionError,
     InvalidValueError,
     NotFoundError,
-    StillReferencedError,
 )
 from skilldb.models import (
     BenchmarkResult,
@@ -34,9 +33,9 @@ from skilldb.models import (
     NewSkillVersion,
     Page,
 )
-from skilldb.repositories import benchmarks, ratings, skills, tenants, users, views
+from skilldb.repositories import benchmarks, skills, tenants, users
 from skilldb.statement import Statement
-from tests.support.api import Api, new_skill, new_user
+from tests.support.api import GONE, Api, new_skill, new_user
 from tests.support.bursts import Race, first_wrong, unexpected
 from tests.support.database import contents, refused, rows
 from tests.support.queries import altered
@@ -877,15 +876,14 @@ def test_the_leaderboard_ranks_one_run_as_comparing_its_models_does(acme: Api) -
 # Deleting
 
 
-def test_a_user_who_triggered_a_run_is_not_deleted_and_keeps_all(addresses: Addresses, acme: Api) -> None:
-    acme.execute(ratings.rate_skill("u1", "s1", 4), views.record_skill_view("u1", "s1", None))
+def test_a_run_passes_to_the_successor_of_the_user_who_triggered_it_or_to_nobody(acme: Api) -> None:
     running(acme, "r1")
-    acme.execute(benchmarks.complete_benchmark_run("r1"))
-    with refused(addresses, StillReferencedError, "user_id='u1'", "benchmark_runs", cause=pg.ForeignKeyViolation):
-        acme.execute(users.delete_user("u1"))
-    assert acme.execute(users.delete_user("u2")) is True
-    assert acme.execute(skills.delete_skill("s1")) is True
-    assert acme.execute(users.delete_user("u1")) is True
+    before = acme.execute(benchmarks.complete_benchmark_run("r1"))
+    assert before.triggered_by == "u1"
+    for user, successor in (("u1", "u2"), ("u2", None)):
+        assert acme.execute(users.delete_user(user, successor_id=successor)) == GONE
+        after = acme.execute(benchmarks.get_latest_benchmark_run("s1"))
+        assert {**asdict(after), "results": None} == {**asdict(before), "triggered_by": successor, "results": None}
 
 
 def test_runs_and_results_go_with_their_skill(addresses: Addresses, acme: Api, api: Callable[[str], Api]) -> None:

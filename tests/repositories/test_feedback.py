@@ -29,10 +29,11 @@ from skilldb.models import (
     NewTokenMeasurement,
     Page,
     SkillFeedback,
+    UserDeletion,
 )
-from skilldb.repositories import feedback, metrics, skills, tenants, tokens, users
+from skilldb.repositories import feedback, metrics, ratings, skills, tenants, tokens, users
 from skilldb.statement import Statement
-from tests.support.api import Api, new_skill, new_user
+from tests.support.api import GONE, Api, new_skill, new_user
 from tests.support.bursts import Race, assert_found_out, first_wrong, unexpected
 from tests.support.database import contents, refused, rows
 from tests.support.queries import altered
@@ -748,7 +749,7 @@ def test_feedback_and_reviews_of_a_deleted_user_stay_and_count_without_the_name(
     for id, reviewer in (("f1", "u2"), ("f2", "u1")):
         acme.execute(feedback.review_feedback(id, "accepted", reviewer, notes="because"))
     before = {f.id: f for f in acme.execute(feedback.list_feedback("s1")).items}
-    assert acme.execute(users.delete_user("u1")) is True
+    assert acme.execute(users.delete_user("u1")) == GONE
     assert {f.id: f for f in acme.execute(feedback.list_feedback("s1")).items} == {
         "f1": replace(before["f1"], user_id=None, user_name=None),
         "f2": replace(before["f2"], reviewed_by=None, reviewer_name=None),
@@ -887,7 +888,7 @@ def writing_bursts(
     submit: Callable[[NewSkillFeedback], Statement[SkillFeedback]] = feedback.submit_feedback,
     record: Callable[[NewTokenMeasurement], Statement[Any]] = tokens.record_token_measurement,
     record_batch: Callable[[list[NewTokenMeasurement]], Statement[int]] = tokens.record_token_measurements,
-    delete_user: Callable[[str], Statement[bool]] = users.delete_user,
+    delete_user: Callable[[str], Statement[UserDeletion]] = users.delete_user,
 ) -> Iterator[list[str]]:
     for n in count():
         dice = random.Random(n)
@@ -925,12 +926,13 @@ def writing_bursts(
             if isinstance(o, NotFoundError) and str(o) not in {f"user '{user}' does not exist" for user in leaving}
         ]
         wrong += [f"drift: {drift}" for drift in race.acme.execute(metrics.find_metric_drift())]
-        if not wrong and outcomes[6:] != [True, True]:
+        if not wrong and outcomes[6:] != [GONE, GONE]:
             wrong.append(f"drift: deleting said {outcomes[6:]}")
         yield wrong
         for user in leaving:
             new_user(race.acme, user)
             race.acme.execute(
+                *(ratings.rate_skill(user, skill, 3) for skill in SKILLS),  # Their skills are locked by the deletion.
                 feedback.submit_feedback(replace(item(), user_id=user, reviewed_by=None)),
                 tokens.record_token_measurement(replace(measurement(), user_id=user)),
             )
@@ -960,7 +962,7 @@ def batch_without_a_lock_of_the_users(batch: list[NewTokenMeasurement]) -> State
     return Statement(right.reader, *right.steps[1:])
 
 
-def deleting_a_user_who_is_not_locked(user_id: str) -> Statement[bool]:
+def deleting_a_user_who_is_not_locked(user_id: str) -> Statement[UserDeletion]:
     right = users.delete_user(user_id)
     return Statement(right.reader, *right.steps[1:])
 

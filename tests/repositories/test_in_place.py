@@ -56,10 +56,16 @@ BEFORE: dict[str, Callable[[int], Statement[Any]]] = {
     "record_skill_view": lambda n: views.record_skill_view("u1", "s1", 1),
     "open_skill": lambda n: views.open_skill("u1", "s1"),
 }
-# These change no counter but updated_at, which skills_updated_idx holds.
-NOT_IN_PLACE = {"update_skill", "publish_skill_version", "publish_existing_version"}
 # A merge moves rows from skill to skill, which indexes hold.
-NOT_IN_PLACE |= {"move_views", "add_counters", "archive_merged_skill"}
+NOT_IN_PLACE = {"move_views", "add_counters", "archive_merged_skill"}
+# These change no counter but updated_at, which skills_updated_idx holds, or the author, which skills_author_idx holds.
+NOT_IN_PLACE |= {
+    "update_skill",
+    "publish_skill_version",
+    "publish_existing_version",
+    "pass_on_skills",
+    "transfer_skills",
+}
 
 
 def updated_table(query: Query) -> str | None:

@@ -12,7 +12,7 @@ import pytest
 from skilldb.errors import InvalidValueError, NotFoundError
 from skilldb.models import DailyCost, NewTokenMeasurement, NewUsageEvent, RollupDrift
 from skilldb.repositories import metrics, retention, rollups, skills, tokens, usage, users
-from tests.support.api import Api, new_skill, new_user
+from tests.support.api import GONE, Api, new_skill, new_user
 from tests.support.database import contents, refused, rows
 from tests.support.server import Addresses
 
@@ -172,7 +172,7 @@ def test_a_deleted_user_is_in_no_rollup_and_the_tool_keeps_the_uses(addresses: A
     acme.execute(usage.record_usage_events([event(), event(user_id="u2")]))
     fold_all(acme)
     acme.execute(usage.record_usage_event(event()))
-    assert acme.execute(users.delete_user("u1"))
+    assert acme.execute(users.delete_user("u1")) == GONE
     assert "u1" not in str(contents(addresses.admin))
     fold_all(acme)
     assert by_day(addresses, "user_monthly_uses") == {("u2", TODAY): 1}

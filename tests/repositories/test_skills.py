@@ -144,7 +144,7 @@ def test_a_skill_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> N
         new_skill(acme, "s2", slug="s1")
     with refused(addresses, AlreadyExistsError, "id 's1' is already taken", cause=pg.UniqueViolation):
         new_skill(acme, "s1", slug="free")
-    with refused(addresses, NotFoundError, "user 'nobody' does not exist", cause=pg.ForeignKeyViolation):
+    with refused(addresses, NotFoundError, "user 'nobody' does not exist", cause=pg.NoDataFound):
         new_skill(acme, "s2", author_id="nobody")
     with refused(addresses, InvalidValueError, "status 'secret'", cause=pg.CheckViolation):
         new_skill(acme, "s2", status="secret")
@@ -711,7 +711,7 @@ def test_another_tenant_sees_and_changes_nothing_of_a_skill(
     for statement in (skills.update_skill("s1", {"name": "x"}), skills.publish_skill_version("s1", version("b"))):
         with refused(addresses, NotFoundError, "skill 's1' does not exist", cause=pg.NoDataFound):
             globex.execute(statement)
-    with refused(addresses, NotFoundError, "user 'u1' does not exist", cause=pg.ForeignKeyViolation):
+    with refused(addresses, NotFoundError, "user 'u1' does not exist", cause=pg.NoDataFound):
         new_skill(globex, "s1", author_id="u1")
     assert contents(addresses.admin) == before
     new_skill(globex, "s1")

@@ -97,6 +97,8 @@ FIRST = {
     "usage_events": ["created_at"],
     "users": ["created_at", "updated_at"],
 }
+# A user who has one of these is refused by the functions of the other call. test_tenants_users.py looks at it.
+LEFT_OUT = {"users.deleting_since"}
 SECOND = {
     "benchmark_results": ["created_at"],
     "benchmark_runs": ["created_at", "started_at", "completed_at"],
@@ -114,7 +116,7 @@ def test_all_times_of_one_call_are_equal(addresses: Addresses, api: str) -> None
             all_of_one_call(tenant(f"t{n}"))
     found = times(addresses)
     calls = [{f"{table}.{column}" for table in call for column in call[table]} for call in (FIRST, SECOND)]
-    assert {name for name, _, _ in found} == calls[0] | calls[1]
+    assert {name for name, _, _ in found} == calls[0] | calls[1] | LEFT_OUT
     for call in calls:
         assert len({(of, value) for name, of, value in found if name in call}) == ROUNDS
 

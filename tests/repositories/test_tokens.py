@@ -34,7 +34,7 @@ from skilldb.prices import Price
 from skilldb.repositories import metrics, retention, skills, tokens, users
 from skilldb.settings import SET_TENANT
 from skilldb.statement import Statement
-from tests.support.api import Api, ask, new_skill, new_user
+from tests.support.api import GONE, Api, ask, new_skill, new_user
 from tests.support.database import contents, refused, rows
 from tests.support.server import Addresses
 
@@ -719,7 +719,7 @@ def test_another_tenant_sees_and_changes_no_measurement(
 def test_measurements_of_a_deleted_user_stay_and_count_without_the_name(addresses: Addresses, acme: Api) -> None:
     for number, user in enumerate(("u1", "u2", None), 1):
         acme.execute(tokens.record_token_measurement(measured(number, id=f"m{number}", user_id=user)))
-    assert acme.execute(users.delete_user("u1")) is True
+    assert acme.execute(users.delete_user("u1")) == GONE
     kept = "SELECT id, user_id, estimated_cost_microcents FROM token_measurements ORDER BY id"
     assert rows(addresses.admin, kept) == [("m1", None, 1), ("m2", "u2", 2), ("m3", None, 3)]
     assert average(acme, "s1") == 2

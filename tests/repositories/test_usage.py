@@ -28,7 +28,7 @@ from skilldb.models import (
 )
 from skilldb.repositories import metrics, ratings, retention, rollups, skills, usage, users
 from skilldb.statement import Statement
-from tests.support.api import Api, new_skill, new_user
+from tests.support.api import GONE, Api, new_skill, new_user
 from tests.support.database import contents, refused, rows
 from tests.support.server import Addresses
 
@@ -89,7 +89,7 @@ def test_an_event_needs_only_a_tool_and_happened_now(addresses: Addresses, acme:
 def test_a_batch_is_repeated_whole_when_its_user_was_deleted_meanwhile(acme: Api) -> None:
     batch = [event(id=ID, user_id="u1"), event(None, id=str(uuid4()), user_id=None)]
     assert acme.execute(usage.record_usage_events(batch)) == 2
-    assert acme.execute(users.delete_user("u1"))
+    assert acme.execute(users.delete_user("u1")) == GONE
     assert acme.execute(usage.record_usage_events(batch)) == 0
     assert acme.execute(usage.record_usage_events([*batch, event(None)])) == 1
 

@@ -256,8 +256,8 @@ ERRORS = {
     ),
     "a deletion that leaves the ratings counted": Sabotage(
         query="users.withdraw_ratings_of_user",
-        was="r.user_id = %(user_id)s",
-        becomes="false AND r.user_id = %(user_id)s",
+        was="s.id = w.skill_id",
+        becomes="false AND s.id = w.skill_id",
     ),
 }
 

@@ -11,9 +11,12 @@ import pytest
 
 import skilldb
 from skilldb import queries
-from skilldb.models import NewSkill, NewSkillFeedback, NewTokenMeasurement, NewUsageEvent, Skill, User
+from skilldb.models import NewSkill, NewSkillFeedback, NewTokenMeasurement, NewUsageEvent, Skill, User, UserDeletion
 from skilldb.repositories import feedback, ratings, skills, tenants, tokens, usage, users
 from skilldb.statement import VALUE, Statement
+
+GONE = UserDeletion(found=True, done=True)
+UNKNOWN = UserDeletion(found=False, done=True)
 
 APIS = pytest.mark.parametrize("api", ["blocking", "async"])
 
@@ -80,6 +83,14 @@ def new_skill(tenant: skilldb.Tenant | Api, id: str, **more: Any) -> Skill:
     given = {"name": id.title(), "slug": id, "description": f"What {id} does", "category": "testing"} | more
     skill: Skill = tenant.execute(skills.create_skill(NewSkill(id=id, **given)))
     return skill
+
+
+def delete_whole_user(tenant: skilldb.Tenant | Api, id: str, **more: Any) -> int:
+    """Call delete_user until the user is gone. Returns the number of calls."""
+    for number in range(1, 1000):
+        if tenant.execute(users.delete_user(id, **more)).done:
+            return number
+    raise AssertionError(f"the user {id} is still there")
 
 
 def fill(tenant: skilldb.Tenant | Api, skill: str) -> None:

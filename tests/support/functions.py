@@ -83,6 +83,10 @@ def names_a_row(path: str) -> bool:
 IDENTITY = {"id", "slug", "email"}
 
 
+# An id that must differ from the function's other id.
+OTHERS = {"successor_id"}
+
+
 # Required parameters that are neither ids nor fit for any value of their type.
 KNOWN = {"status": None, "feedback_type": "suggestion", "content_hash": "0" * 64}
 # Optional parameters without which the ids of the same call are refused.
@@ -101,6 +105,8 @@ def naming(choose: Callable[[str], str]) -> Leaf:
     """Ids, each chosen by its path, and what else is required."""
 
     def leaf(path: str, hint: Any, required: bool) -> Any:
+        if path in OTHERS:
+            return LEFT_OUT
         if names_a_row(path):
             return choose(path)
         if not required:

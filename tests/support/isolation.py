@@ -135,16 +135,23 @@ def row(table: Table, *, tenant: str, id: str, parent: str, number: int = 1) -> 
             values[column.name] = parent
         elif column.name == "id":
             values[column.name] = id
+        elif column.name == "slug":
+            values[column.name] = slug_of(id)
         elif column.name == "content_hash":
             values[column.name] = "0" * 64
         elif column.required:
             assert column.type in samples, f"{table.name}.{column.name}: no sample of type {column.type}"
             values[column.name] = column.choice or samples[column.type]
     if table.name == "tenants":
-        values |= {"name": tenant, "slug": tenant}
+        values |= {"name": tenant, "slug": slug_of(tenant)}
     if table.name == "skill_feedback":  # Only implemented feedback may refer to implemented_version_id.
         values["status"] = "implemented"
     return values
+
+
+def slug_of(tenant: str) -> str:
+    """The slug of the row of tenants."""
+    return f"slug of {tenant}"
 
 
 def rows_of(conn: Conn, tenant: str) -> dict[str, list[str]]:
@@ -319,4 +326,64 @@ def _undetected(conn: Conn, table: Table) -> Iterator[str]:
         yield f"{table.name}: {taken} on inserting an id that B has too"
 
 
-BEHAVIOUR: tuple[Check, ...] = (closed_without_tenant, closed_to_others, undetected)
+def shown_by_slug(conn: Conn) -> list[str]:
+    """Who names a slug in place of a tenant reads the row of that slug, and nothing else. It can lock or write nothing.
+
+    So does a call of A that names B's slug as well, except for A's own rows.
+    """
+    found: list[str] = []
+    with _naming(conn, "", slug_of(B)):
+        for table in tables(conn):
+            expected = 1 if table.name == "tenants" else 0
+            found += _only_read(conn, table, {slug_of(B)} if expected else set(), expected)
+    for tenant in ("", A):
+        for slug in ("", "slug of", slug_of(NOWHERE), slug_of(A)[:-1], "%", slug_of(A).upper()):
+            with _naming(conn, tenant, slug):
+                for table in tables(conn):
+                    seen = attempt(conn, sql.SQL("SELECT FROM {}").format(table.identifier))
+                    if seen != Outcome(rowcount=1 if tenant else 0):
+                        found.append(f"{table.name}: {seen} seen with the tenant {tenant!r} and the slug {slug!r}")
+    with _naming(conn, A, slug_of(B)):
+        for table in tables(conn):
+            if table.name == "tenants":
+                found += _only_read(conn, table, {slug_of(A), slug_of(B)}, 2, own=1)
+            else:
+                seen = attempt(conn, sql.SQL("SELECT FROM {}").format(table.identifier))
+                found += [] if seen == Outcome(rowcount=1) else [f"{table.name}: {seen} seen beside a slug"]
+    return found
+
+
+@contextmanager
+def _naming(conn: Conn, tenant: str, slug: str) -> Iterator[None]:
+    with acting_for(conn, tenant):
+        conn.execute("SELECT set_config('app.current_tenant_slug', %s, true)", [slug])
+        yield
+
+
+def _only_read(conn: Conn, table: Table, slugs: set[str], rows: int, own: int = 0) -> Iterator[str]:
+    """The rows are read, and of them only those of the tenant that is set are locked or written."""
+    seen = attempt(conn, sql.SQL("SELECT FROM {}").format(table.identifier))
+    if seen != Outcome(rowcount=rows):
+        yield f"{table.name}: {seen} seen by a slug, not {rows} rows"
+    if slugs and {slug for (slug,) in conn.execute("SELECT slug FROM tenants")} != slugs:
+        yield f"{table.name}: other rows than {slugs} seen by a slug"
+    for lock in ("KEY SHARE", "SHARE", "NO KEY UPDATE", "UPDATE"):
+        locked = attempt(conn, sql.SQL("SELECT FROM {} FOR {}").format(table.identifier, sql.SQL(lock)))
+        if locked != Outcome(rowcount=own) and locked.sqlstate != "42501":
+            yield f"{table.name}: {locked} locked FOR {lock} by a slug"
+    if (update := _update(table)) and (updated := attempt(conn, update)) != Outcome(rowcount=own):
+        yield f"{table.name}: {updated} updated by a slug"
+    deleted = attempt(
+        conn,
+        sql.SQL("DELETE FROM {} WHERE {} <> %(a)s").format(table.identifier, sql.Identifier(table.tenant_column)),
+        {"a": A},
+    )
+    if deleted.sqlstate != "42501" and deleted != Outcome():
+        yield f"{table.name}: {deleted} deleted by a slug"
+    values = row(table, tenant=B, id=NEW, parent=B) | ({"id": NEW} if table.name == "tenants" else {})
+    inserted = attempt(conn, insertion(table, values), values)
+    if inserted.sqlstate != "42501":
+        yield f"{table.name}: {inserted} on insert by a slug"
+
+
+BEHAVIOUR: tuple[Check, ...] = (closed_without_tenant, closed_to_others, undetected, shown_by_slug)

@@ -28,7 +28,6 @@ from skilldb.errors import (
     NotFoundError,
     PermissionDeniedError,
     SkilldbError,
-    StillReferencedError,
 )
 from skilldb.models import (
     ActiveUser,
@@ -70,19 +69,23 @@ from skilldb.models import (
     SkillVersion,
     TagCount,
     Tenant,
+    TenantUpdate,
     TokenMeasurement,
     ToolUses,
     TrendingSkill,
     UsageEvent,
     UsageTotals,
     User,
+    UserDeletion,
     UserSkillView,
+    UserUpdate,
     UserUses,
     ViewedSkill,
     WhatsNewItem,
 )
 from skilldb.paging import TIME, Sort
 from skilldb.prices import DEFAULT_PRICES
+from skilldb.repositories.users import EMAIL
 
 Row = TypeVar("Row")
 
@@ -297,21 +300,48 @@ class Organisation:
 
     # Organisations and people.
 
-    def create_tenant(self, name: str, slug: str, *, id: str | None = None) -> Tenant:
+    def create_tenant(
+        self, name: str, slug: str, *, id: str | None = None, created_at: datetime | None = None
+    ) -> Tenant:
         refuse(
             *unlike(id=self.id if id is None else id, slug=slug),
+            (slug == "", InvalidValueError, "slug"),
             (id not in (None, self.id), PermissionDeniedError, "tenants"),
             (self.tenant is not None, AlreadyExistsError, f"id {self.id!r}"),
             (slug in self.slugs, AlreadyExistsError, f"slug {slug!r}"),
         )
         self.slugs.add(slug)
-        self.tenant = Tenant(id=self.id, name=name, slug=slug, is_active=True, created_at=self.now, updated_at=self.now)
+        at = to_millisecond(created_at or self.now)
+        self.tenant = Tenant(id=self.id, name=name, slug=slug, is_active=True, created_at=at, updated_at=at)
         return self.tenant
 
     def get_tenant(self) -> Tenant | None:
         return self.tenant
 
-    def create_user(self, email: str, *, name: str | None = None, role: str = "member", id: str | None = None) -> User:
+    def update_tenant(self, changes: TenantUpdate) -> Tenant:
+        slug = changes.get("slug")
+        refuse(
+            *unlike(slug=slug),
+            (slug == "", InvalidValueError, "slug"),
+            self.no_tenant(),
+            (slug in self.slugs and self.tenant is not None and slug != self.tenant.slug, AlreadyExistsError, "slug"),
+        )
+        assert self.tenant is not None
+        new = replace(self.tenant, **changes)
+        self.slugs.remove(self.tenant.slug)
+        self.slugs.add(new.slug)
+        self.tenant = new if new == self.tenant else replace(new, updated_at=max(new.updated_at, self.now))
+        return self.tenant
+
+    def create_user(
+        self,
+        email: str,
+        *,
+        name: str | None = None,
+        role: str = "member",
+        id: str | None = None,
+        created_at: datetime | None = None,
+    ) -> User:
         refuse(
             *unlike(id=id),
             (role not in ("admin", "member"), InvalidValueError, "role"),
@@ -319,23 +349,61 @@ class Organisation:
             (any(user.email == email for user in self.users.values()), AlreadyExistsError, "email"),
             self.no_tenant(),
         )
-        user = User(id=self.named(id), email=email, name=name, role=role, created_at=self.now, updated_at=self.now)
+        at = to_millisecond(created_at or self.now)
+        user = User(id=self.named(id), email=email, name=name, role=role, created_at=at, updated_at=at)
         self.users[user.id] = user
         return user
 
     def get_user(self, user_id: str) -> User | None:
         return self.users.get(user_id)
 
-    def delete_user(self, user_id: str) -> bool:
+    def get_user_by_email(self, email: str) -> User | None:
+        return next((user for user in self.users.values() if user.email == email), None)
+
+    def list_users(self, *, role: str | None = None, limit: int = 50, after: str | None = None) -> Page[User]:
+        try:
+            email, _ = paging.decode(after, EMAIL)
+        except InvalidValueError:
+            raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
+        refuse((not 1 <= limit < 2**63 - 1, InvalidValueError, "limit"))
+        found = [user for user in self.users.values() if role in (None, user.role)]
+        found = sorted((u for u in found if email is None or u.email > email), key=lambda u: u.email)
+        more = paging.encode(found[limit - 1].email, found[limit - 1].id, EMAIL) if len(found) > limit else None
+        return Page(items=found[:limit], after=more)
+
+    def update_user(self, user_id: str, changes: UserUpdate) -> User:
+        other = self.get_user_by_email(changes["email"]) if "email" in changes else None
+        refuse(
+            self.no_user(user_id),
+            (changes.get("role", "member") not in ("admin", "member"), InvalidValueError, "role"),
+            (other is not None and other.id != user_id, AlreadyExistsError, "email"),
+        )
+        new = replace(self.users[user_id], **changes)
+        moved = replace(new, updated_at=max(new.updated_at, self.now))
+        self.users[user_id] = new if new == self.users[user_id] else moved
+        return self.users[user_id]
+
+    def delete_user(self, user_id: str, *, successor_id: str | None = None, limit: int = 1_000) -> UserDeletion:
+        """With a low limit, any of the rows may be left. The model does not cover that."""
+        refuse(
+            (not 1 <= limit < 2**63, InvalidValueError, "limit"),
+            (successor_id == user_id, InvalidValueError, "successor_id"),
+            self.no_user(successor_id),
+        )
         if user_id not in self.users:
-            return False
-        needed = [skill.author_id for skill in self.skills.values()]
-        needed += [version.created_by for version in self.versions.values()]
-        needed += [run.triggered_by for run in self.runs.values()]
-        refuse((user_id in needed, StillReferencedError, "user_id"))
-        for user, skill in [key for key in self.ratings if key[0] == user_id]:
-            del self.ratings[user, skill]
-            self.count(skill)
+            return UserDeletion(found=False, done=True)
+        for id, skill in self.skills.items():
+            if skill.author_id == user_id:
+                self.skills[id] = replace(skill, author_id=successor_id)
+        for id, version in self.versions.items():
+            if version.created_by == user_id:
+                self.versions[id] = replace(version, created_by=successor_id)
+        for id, run in self.runs.items():
+            if run.triggered_by == user_id:
+                self.runs[id] = replace(run, triggered_by=successor_id)
+        for user, rated in [key for key in self.ratings if key[0] == user_id]:
+            del self.ratings[user, rated]
+            self.count(rated)
         self.views = {key: view for key, view in self.views.items() if key[0] != user_id}
         for event in self.events.values():
             event.user_id = None if event.user_id == user_id else event.user_id
@@ -351,7 +419,7 @@ class Organisation:
         for user, day in [key for key in self.user_uses if key[0] == user_id]:
             del self.user_uses[user, day]
         del self.users[user_id]
-        return True
+        return UserDeletion(found=True, done=True)
 
     # Skills.
 
@@ -610,6 +678,13 @@ class Organisation:
             new = replace(new, updated_at=changed_at)
         self.skills[skill_id] = new
         return self.skill(skill_id)
+
+    def transfer_skills(self, from_user_id: str, to_user_id: str) -> int:
+        refuse(self.no_user(from_user_id), self.no_user(to_user_id))
+        theirs = [id for id, skill in self.skills.items() if skill.author_id == from_user_id]
+        for id in theirs:
+            self.skills[id] = replace(self.skills[id], author_id=to_user_id)
+        return len(theirs)
 
     def publish_skill_version(self, skill_id: str, version: NewSkillVersion) -> SkillVersion:
         refuse(*unlike(id=version.id), self.no_user(version.created_by), self.no_skill(skill_id))

@@ -65,6 +65,20 @@ WAYS = (
         "tenant. They do not stop SQL that an attacker writes. Attackers cannot write SQL through skilldb: values are "
         "sent as parameters, and no function takes a tenant or SQL.",
     ),
+    remains(
+        "set the slug setting",
+        "SET app.current_tenant_slug = 'globex'",
+        "SELECT id FROM tenants WHERE id <> 'acme'",
+        shows="globex",
+        why="Two policies of tenants for SELECT show the row whose slug is named, for Database.find_tenant(). They "
+        "show no row of another table. Every other call sets the slug to nothing.",
+    ),
+    harmless(
+        "set the slug setting, and read other tables",
+        "SET app.current_tenant_slug = 'globex'",
+        SECRETS,
+        why="only the policies of tenants compare the slug",
+    ),
     refused(
         "SET row_security = off",
         "SET row_security = off",
