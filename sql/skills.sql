@@ -279,26 +279,15 @@ transferred AS (
     UPDATE skills
     SET author_id = %(to_user_id)s
     WHERE tenant_id = %(tenant_id)s AND id = ANY(ARRAY(SELECT k.id FROM locked AS k))
-    RETURNING id, name, slug, description, category, tags, status
+    RETURNING id, name, slug, description, tags
 ),
 
 indexed AS (
-    INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, words)
-    SELECT
-        %(tenant_id)s,
-        p.id,
-        p.status,
-        p.category,
-        p.tags,
-        search_document(p.name, p.slug, p.tags, p.description, u.name)
+    UPDATE skill_search AS w
+    SET words = search_document(p.name, p.slug, p.tags, p.description, u.name)
     FROM transferred AS p
     LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = %(to_user_id)s
-    ON CONFLICT (tenant_id, skill_id) DO UPDATE
-        SET
-            status = excluded.status,
-            category = excluded.category,
-            tags = excluded.tags,
-            words = excluded.words
+    WHERE w.tenant_id = %(tenant_id)s AND w.skill_id = p.id
 )
 
 SELECT count(*) AS transferred

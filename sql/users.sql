@@ -208,25 +208,14 @@ passed AS (
     UPDATE skills
     SET author_id = %(successor_id)s
     WHERE tenant_id = %(tenant_id)s AND id = ANY(ARRAY(SELECT k.id FROM locked AS k))
-    RETURNING id, name, slug, description, category, tags, status
+    RETURNING id, name, slug, description, tags
 )
 
-INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, words)
-SELECT
-    %(tenant_id)s,
-    p.id,
-    p.status,
-    p.category,
-    p.tags,
-    search_document(p.name, p.slug, p.tags, p.description, u.name)
+UPDATE skill_search AS w
+SET words = search_document(p.name, p.slug, p.tags, p.description, u.name)
 FROM passed AS p
 LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = %(successor_id)s
-ON CONFLICT (tenant_id, skill_id) DO UPDATE
-    SET
-        status = excluded.status,
-        category = excluded.category,
-        tags = excluded.tags,
-        words = excluded.words;
+WHERE w.tenant_id = %(tenant_id)s AND w.skill_id = p.id;
 
 -- name: pass_on_versions(user_id, successor_id, limit)
 -- ORDER BY a column that is equal in all rows, here and below: the rows come as the index has them, without a sort.
