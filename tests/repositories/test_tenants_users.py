@@ -417,11 +417,12 @@ def working(acme: Api, addresses: Addresses, user: str) -> None:
 
 def authors(acme: Api, user: str) -> tuple[str | None, str | None, str | None]:
     """Who wrote the skill of the user, published the version and triggered the run."""
-    skill, (version,), run = acme.execute(
+    skill, versions, run = acme.execute(
         skills.get_skill(f"of {user}"),
         skills.list_skill_versions("s1"),
         benchmarks.get_latest_benchmark_run("s1"),
     )
+    (version,) = versions.items
     return skill.author_id, version.created_by, run.triggered_by
 
 
@@ -559,6 +560,9 @@ NAMING: dict[str, Callable[[], Statement[Any]]] = {
     "submit_feedback": lambda: feedback.submit_feedback(
         NewSkillFeedback(skill_id="s1", feedback_type="thumbs_up", user_id="u1")
     ),
+    "submit_feedback, reviewed": lambda: feedback.submit_feedback(
+        NewSkillFeedback(skill_id="s1", feedback_type="suggestion", status="accepted", reviewed_by="u1")
+    ),
     "review_feedback": lambda: feedback.review_feedback("f1", "accepted", "u1"),
     "record_usage_event": lambda: usage.record_usage_event(NewUsageEvent(tool_name="t", user_id="u1")),
     "record_usage_events": lambda: usage.record_usage_events([NewUsageEvent(tool_name="t", user_id="u1")]),
@@ -605,7 +609,9 @@ def test_every_function_that_takes_a_user_is_tried() -> None:
 
         def note(path: str) -> str:
             paths.append(path.rpartition(".")[2])
-            return "a" if not path.endswith("event.id") and not path.endswith("events.id") else str(UUID(int=0))
+            if path in ("event.id", "events.id"):
+                return str(UUID(int=0))
+            return "b" if path == "target_skill_id" else "a"
 
         statement = function(**arguments(function, naming(note)))
         names_a_user = any(path in USERS or path.endswith("user_id") for path in paths)
