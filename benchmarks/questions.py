@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from skilldb.repositories import (
     ratings,
     retention,
     rollups,
+    search,
     skills,
     tenants,
     tokens,
@@ -49,8 +51,10 @@ FROM (
 INNER JOIN words USING (w)
 GROUP BY s;
 
-INSERT INTO users (tenant_id, id, email, name, created_at)
-SELECT 'ask-{n}', 'u' || u, 'u' || u || '@ask-{n}.example', 'User ' || u, now() - interval '400 days'
+INSERT INTO users (tenant_id, id, email, name, role, created_at)
+SELECT
+    'ask-{n}', 'u' || u, 'u' || u || '@ask.example', 'User ' || u, CASE WHEN u % 20 = 0 THEN 'admin' ELSE 'member' END,
+    now() - interval '400 days'
 FROM generate_series(1, {n} / 10) AS u;
 
 INSERT INTO skills (
@@ -70,6 +74,12 @@ SELECT
     'ask-{n}', 's' || s || '-' || v, 's' || s, v, s || '/' || v, repeat('0', 64), 'text/markdown', 'Skill', 'It',
     now() - interval '301 days'
 FROM generate_series(1, {n}) AS g (s), generate_series(1, 2) AS h (v);
+
+INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, name_key, words)
+SELECT
+    tenant_id, id, status, category, tags, search_name_key(name),
+    search_document(name, slug, tags, description, 'User ' || substr(author_id, 2))
+FROM skills WHERE tenant_id = 'ask-{n}';
 
 UPDATE skills SET published_version = 2, published_version_id = id || '-2' WHERE tenant_id = 'ask-{n}';
 
@@ -152,58 +162,178 @@ column shows it. Reports read the rollups of months and days, so they grow with 
 """
 
 
+def _word(number: int) -> str:
+    """A word of the descriptions. Word 0 is in nine of ten skills, word 20 in one of ten, word 200 in one of 40."""
+    digest = hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest()
+    return digest[: 3 + number % 6].translate(str.maketrans("0123456789", "ghijklmnop"))
+
+
 def _when(days: int) -> datetime:
     return datetime.now(UTC) - timedelta(days=days)
 
 
-MODULES = (benchmarks, feedback, metrics, ratings, retention, rollups, skills, tenants, tokens, usage, users, views)
-
-# By subject: the question, and the call that answers it.
-QUESTIONS: Mapping[str, Mapping[str, Build]] = {
-    "Organisations and people": {
-        "Which organisation is this?": tenants.get_tenant,
-        "Who is this user?": lambda: users.get_user("u1"),
-    },
-    "Skills and versions": {
-        "What is this skill?": lambda: skills.get_skill("s1"),
-        "Which skill has this slug?": lambda: skills.get_skill_by_slug("skill-1"),
-        "Which skills changed last?": skills.list_skills,
-        "Which skills of a category changed last?": lambda: skills.list_skills(category="category 1"),
-        "What is this version?": lambda: skills.get_skill_version("s1-1"),
-        "Which number has this version?": lambda: skills.get_version_number("s1-1"),
-        "Which versions has a skill?": lambda: skills.list_skill_versions("s1"),
-    },
-    "Ratings and feedback": {
-        "Who rated a skill, and how?": lambda: ratings.list_ratings("s1"),
-        "What do people say about a skill?": lambda: feedback.list_feedback("s1"),
-        "How much feedback came since a time?": lambda: feedback.count_feedback_since("s1", _when(30)),
-        "Which examples can a skill learn from?": lambda: feedback.list_training_examples("s1"),
-    },
-    "Use and cost": {
-        "How often was a skill used each day?": lambda: usage.count_uses_by_day("s1"),
-        "Which skills are used most?": usage.get_top_skills,
-        "How often were all tools and skills used each day?": usage.get_usage_trend,
-        "What does a skill cost?": lambda: tokens.get_skill_cost_stats("s1"),
-        "What did a skill cost each day?": lambda: tokens.get_cost_trend("s1"),
-    },
-    "Benchmark runs": {
-        "How did the last run of a skill end?": lambda: benchmarks.get_latest_benchmark_run("s1"),
-        "Which model is best in a run?": lambda: benchmarks.compare_models("b2"),
-    },
-    "Views": {
-        "When did a user view a skill?": lambda: views.get_user_view("u1", "s32"),
-        "Which of these skills has a user viewed?": lambda: views.get_user_views_for_skills("u1", ["s32", "s39"]),
-        "Which skills did a user view last?": lambda: views.list_recently_viewed("u1"),
-        "What's new for a user?": lambda: views.get_whats_new_for_user("u1"),
-        "What changed on a skill since the last view?": lambda: views.detect_changes("u1", "s32"),
-    },
-    "Maintenance": {
-        "Which counters differ from their rows?": metrics.find_metric_drift,
-        "Which day has rows to compare?": lambda: rollups.get_next_day(_when(30).date()),
-        "Which rollups of uses differ on a day?": lambda: rollups.find_use_drift(_when(3).date()),
-        "Which rollups of cost differ on a day?": lambda: rollups.find_cost_drift(_when(3).date()),
-        "How many rows would pruning delete?": lambda: retention.count_prunable(event_days=80, measurement_days=80),
-    },
+# By subject: the question, the function that answers it, and the call.
+QUESTIONS: Mapping[str, Sequence[tuple[str, str, Build]]] = {
+    "Organisations and people": [
+        ("Which organisation is this?", "tenants.get_tenant", tenants.get_tenant),
+        ("Who is this user?", "users.get_user", lambda: users.get_user("u1")),
+        ("Who has this email?", "users.get_user_by_email", lambda: users.get_user_by_email("u1@ask.example")),
+        ("Who belongs to the organisation?", "users.list_users", users.list_users),
+        ("Who are its admins?", "users.list_users", lambda: users.list_users(role="admin")),
+    ],
+    "Skills and versions": [
+        ("What is this skill?", "skills.get_skill", lambda: skills.get_skill("s1")),
+        ("Which skill has this slug?", "skills.get_skill_by_slug", lambda: skills.get_skill_by_slug("skill-1")),
+        ("What are these 20 skills?", "skills.get_skills", lambda: skills.get_skills(f"s{n}" for n in range(1, 21))),
+        ("Which skills changed last?", "skills.list_skills", skills.list_skills),
+        (
+            "Which skills of two categories changed last?",
+            "skills.list_skills",
+            lambda: skills.list_skills(category=["category 1", "category 3"]),
+        ),
+        ("Which skills are there, by name?", "skills.list_skills", lambda: skills.list_skills(sort="name")),
+        ("Which skills are used most, ever?", "skills.list_skills", lambda: skills.list_skills(sort="uses")),
+        ("Which skills are rated best?", "skills.list_skills", lambda: skills.list_skills(sort="rating")),
+        ("Which skills save most hours?", "skills.list_skills", lambda: skills.list_skills(sort="hours_saved")),
+        ("Which skills are by this author?", "skills.list_skills", lambda: skills.list_skills(author_id="u1")),
+        ("Which skills have a word?", "search.search_skills", lambda: search.search_skills(_word(200))),
+        (
+            "Which skills have two usual words?",
+            "search.search_skills",
+            lambda: search.search_skills(f"{_word(20)} {_word(21)}"),
+        ),
+        (
+            "Which skills have a word with this beginning?",
+            "search.search_skills",
+            lambda: search.search_skills(_word(205)[:3]),
+        ),
+        ("Which skills have the commonest word?", "search.search_skills", lambda: search.search_skills(_word(0))),
+        ("Which skills are similar?", "search.list_similar_skills", lambda: search.list_similar_skills("s1")),
+        ("Which categories are there?", "search.list_categories", search.list_categories),
+        ("Which tags are there?", "search.list_tags", search.list_tags),
+        ("What is this version?", "skills.get_skill_version", lambda: skills.get_skill_version("s1-1")),
+        ("Which number has this version?", "skills.get_version_number", lambda: skills.get_version_number("s1-1")),
+        ("Which versions has a skill?", "skills.list_skill_versions", lambda: skills.list_skill_versions("s1")),
+    ],
+    "Ratings and feedback": [
+        ("How did a user rate a skill?", "ratings.get_rating", lambda: ratings.get_rating("u1", "s1")),
+        ("Who rated a skill, and how?", "ratings.list_ratings", lambda: ratings.list_ratings("s1")),
+        (
+            "How did the others rate it?",
+            "ratings.list_ratings",
+            lambda: ratings.list_ratings("s1", except_user_id="u1"),
+        ),
+        ("What is this feedback item?", "feedback.get_feedback", lambda: feedback.get_feedback("f1")),
+        ("What do people say about a skill?", "feedback.list_feedback", lambda: feedback.list_feedback("s1")),
+        ("What must be reviewed next?", "feedback.list_feedback_queue", feedback.list_feedback_queue),
+        (
+            "Which bug reports must be reviewed next?",
+            "feedback.list_feedback_queue",
+            lambda: feedback.list_feedback_queue(feedback_type="bug_report"),
+        ),
+        ("What did a user say?", "feedback.list_user_feedback", lambda: feedback.list_user_feedback("u1")),
+        ("How is a skill received?", "feedback.get_feedback_stats", lambda: feedback.get_feedback_stats("s1")),
+        (
+            "How much feedback came since a time?",
+            "feedback.count_feedback_since",
+            lambda: feedback.count_feedback_since("s1", _when(30)),
+        ),
+        (
+            "Which examples can a skill learn from?",
+            "feedback.list_training_examples",
+            lambda: feedback.list_training_examples("s1"),
+        ),
+    ],
+    "Use": [
+        ("How much was used in 30 days?", "usage.get_usage_totals", usage.get_usage_totals),
+        ("How much was used each day?", "usage.get_usage_trend", usage.get_usage_trend),
+        ("How much was used each week?", "usage.get_usage_trend", lambda: usage.get_usage_trend(90, by="week")),
+        ("How often was a skill used each day?", "usage.count_uses_by_day", lambda: usage.count_uses_by_day("s1")),
+        ("How many people use a skill?", "usage.count_skill_users", lambda: usage.count_skill_users("s1")),
+        ("Which skills are used most?", "usage.get_top_skills", usage.get_top_skills),
+        ("Which skills are used more than before?", "usage.get_trending_skills", usage.get_trending_skills),
+        ("Who uses most?", "usage.get_top_users", usage.get_top_users),
+        ("Which tools are used most?", "usage.get_top_tools", usage.get_top_tools),
+        ("Who was active last?", "usage.list_active_users", usage.list_active_users),
+        (
+            "Which events were there? (export, 1,000 a page)",
+            "usage.list_usage_events",
+            lambda: usage.list_usage_events(since=_when(30)),
+        ),
+    ],
+    "Cost": [
+        ("What did everything cost in 30 days?", "tokens.get_cost_totals", tokens.get_cost_totals),
+        ("What did everything cost each day?", "tokens.get_total_cost_trend", tokens.get_total_cost_trend),
+        ("Which skills cost most?", "tokens.get_cost_by_skill", tokens.get_cost_by_skill),
+        ("Which models cost most?", "tokens.get_cost_by_model", tokens.get_cost_by_model),
+        ("What does a skill cost?", "tokens.get_skill_cost_stats", lambda: tokens.get_skill_cost_stats("s1")),
+        ("What did a skill cost each day?", "tokens.get_cost_trend", lambda: tokens.get_cost_trend("s1")),
+        (
+            "Which measurements were there? (export, 1,000 a page)",
+            "tokens.list_measurements",
+            lambda: tokens.list_measurements(since=_when(30)),
+        ),
+    ],
+    "Benchmark runs": [
+        ("How did this run end?", "benchmarks.get_benchmark_run", lambda: benchmarks.get_benchmark_run("b2")),
+        (
+            "How did the last run of a skill end?",
+            "benchmarks.get_latest_benchmark_run",
+            lambda: benchmarks.get_latest_benchmark_run("s1"),
+        ),
+        ("Which runs are the newest?", "benchmarks.list_benchmark_runs", benchmarks.list_benchmark_runs),
+        (
+            "Which runs wait for a worker?",
+            "benchmarks.list_benchmark_runs",
+            lambda: benchmarks.list_benchmark_runs(status="pending"),
+        ),
+        ("Which model is best in a run?", "benchmarks.compare_models", lambda: benchmarks.compare_models("b2")),
+        (
+            "Which model is best over all skills?",
+            "benchmarks.get_model_leaderboard",
+            benchmarks.get_model_leaderboard,
+        ),
+    ],
+    "Views": [
+        ("When did a user view a skill?", "views.get_user_view", lambda: views.get_user_view("u1", "s39")),
+        (
+            "Which of these skills has a user viewed?",
+            "views.get_user_views_for_skills",
+            lambda: views.get_user_views_for_skills("u1", ["s39", "s46"]),
+        ),
+        ("Which skills did a user view last?", "views.list_recently_viewed", lambda: views.list_recently_viewed("u1")),
+        ("What's new for a user?", "views.get_whats_new_for_user", lambda: views.get_whats_new_for_user("u1")),
+        ("How many skills are new for a user?", "views.count_whats_new", lambda: views.count_whats_new("u1")),
+        (
+            "What changed on a skill since the last view?",
+            "views.detect_changes",
+            lambda: views.detect_changes("u1", "s39"),
+        ),
+    ],
+    "Maintenance": [
+        ("Which counters differ from their rows?", "metrics.find_metric_drift", metrics.find_metric_drift),
+        ("Which skills would a search miss?", "search.find_search_drift", search.find_search_drift),
+        (
+            "Which day has rows to compare?",
+            "rollups.get_next_day",
+            lambda: rollups.get_next_day(_when(30).date()),
+        ),
+        (
+            "Which rollups of uses differ on a day?",
+            "rollups.find_use_drift",
+            lambda: rollups.find_use_drift(_when(3).date()),
+        ),
+        (
+            "Which rollups of cost differ on a day?",
+            "rollups.find_cost_drift",
+            lambda: rollups.find_cost_drift(_when(3).date()),
+        ),
+        (
+            "How many rows would pruning delete?",
+            "retention.count_prunable",
+            lambda: retention.count_prunable(event_days=80, measurement_days=80),
+        ),
+    ],
 }
 
 
@@ -223,24 +353,17 @@ def run(bench: Bench) -> Topic:
                 [
                     [
                         question,
-                        f"`{_name(build())}`",
+                        f"`{function}`",
                         ", ".join(f"`{index}`" for index in _indexes(bench, f"ask-{sizes[-1]}", build())) or "none",
                         *_times(bench, asked, build),
                     ]
-                    for question, build in questions.items()
+                    for question, function, build in questions
                 ],
                 texts=3,
             )
             for subject, questions in QUESTIONS.items()
         ]
     return Topic("Questions and their cost", TEXT.format(rounds=ROUNDS), [], tables, page="queries.md")
-
-
-def _name(statement: Statement[Any]) -> str:
-    """The function that built the statement: `skills.get_skill`. Its last query has its name."""
-    name = statement.steps[-1].query.name
-    (module,) = [module for module in MODULES if hasattr(module, name)]
-    return f"{module.__name__.rpartition('.')[2]}.{name}"
 
 
 def _load(bench: Bench, size: int, tenant: skilldb.Tenant) -> None:

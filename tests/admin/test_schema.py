@@ -117,3 +117,9 @@ def test_a_line_of_the_diagram_says_how_many_rows_stand_at_each_end(addresses: A
 def test_what_a_comment_holds_is_no_markup(addresses: Addresses) -> None:
     change(addresses, "COMMENT ON COLUMN users.name IS 'a | b, <i> *c* $d$\n`e` \\'")
     assert r"| a \| b, \<i> \*c\* \$d\$ \`e\` \\ |" in now("docs/schema.md", addresses)
+
+
+def test_the_indexes_that_serve_the_questions_of_the_original_plan_are_there(addresses: Addresses) -> None:
+    named = set(re.findall(r"`(\w+_idx)`", schema.PLANNED))
+    assert len(named) == 4
+    assert named <= {name for (name,) in rows(addresses.admin, "SELECT indexname::text FROM pg_indexes")}

@@ -26,7 +26,10 @@ def called(text: str) -> set[str]:
     }
 
 
-def forgotten(functions: Iterable[str], model: type, tests: Iterable[str], readme: str) -> list[str]:
+READS = ("get_", "list_", "count_", "search_", "find_", "compare_", "detect_")
+
+
+def forgotten(functions: Iterable[str], model: type, tests: Iterable[str], readme: str, questions: str) -> list[str]:
     """A sentence for each step that a function lacks, with what to do."""
     found = []
     calls = set().union(*map(called, tests))
@@ -38,6 +41,8 @@ def forgotten(functions: Iterable[str], model: type, tests: Iterable[str], readm
             found.append(f"{name} has no model: write Organisation.{function} in tests/support/model.py (step 5)")
         if f"`{function}`" not in readme:
             found.append(f"{name} is not in README: add it to the table of repositories (step 6)")
+        if function.startswith(READS) and f'"{name}"' not in questions:
+            found.append(f"{name} answers no question: add one to benchmarks/questions.py (step 6)")
     return found
 
 
@@ -73,7 +78,8 @@ def without_values(functions: Mapping[str, Function]) -> list[str]:
 def test_every_function_took_every_step() -> None:
     tests = [path.read_text() for path in (CHECKOUT / "tests" / "repositories").glob("test_*.py")]
     readme = (CHECKOUT / "README.md").read_text()
-    assert forgotten(FUNCTIONS, Organisation, tests, readme) == []
+    questions = (CHECKOUT / "benchmarks" / "questions.py").read_text()
+    assert forgotten(FUNCTIONS, Organisation, tests, readme, questions) == []
 
 
 def test_every_parameter_has_values() -> None:
@@ -105,12 +111,16 @@ def test_a_forgotten_step_is_named() -> None:
         "other.skills.forget_skill()",
         "f = skills.forget_skill",
     ):
-        assert forgotten(["skills.forget_skill"], Organisation, [no_call], "`forget`") == [
+        assert forgotten(["skills.forget_skill"], Organisation, [no_call], "`forget`", "") == [
             "skills.forget_skill has no test: call it in tests/repositories/test_skills.py (step 4)",
             "skills.forget_skill has no model: write Organisation.forget_skill in tests/support/model.py (step 5)",
             "skills.forget_skill is not in README: add it to the table of repositories (step 6)",
         ]
-    assert forgotten(["skills.get_skill"], Organisation, ["", "ask(skills.get_skill('s'))"], "`get_skill`") == []
+    answered = (Organisation, ["", "ask(skills.get_skill('s'))"], "`get_skill`")
+    assert forgotten(["skills.get_skill"], *answered, '"skills.get_skill"') == []
+    assert forgotten(["skills.get_skill"], *answered, '"skills.get_skills"') == [
+        "skills.get_skill answers no question: add one to benchmarks/questions.py (step 6)"
+    ]
 
 
 def forget_skill(skill_id: str, moment: datetime, *, at: time, quick: bool = True) -> Statement[int]:
