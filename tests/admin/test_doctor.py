@@ -180,7 +180,7 @@ FAULTS = {
     "no grant on a table": (
         "REVOKE SELECT ON ratings FROM skilldb_app",
         {"queries": "failure"},
-        "metrics.update_skill_rating and 7 more: permission denied for table ratings",
+        "metrics.update_skill_rating and N more: permission denied for table ratings",
     ),
     "no grant on a column": (
         "REVOKE UPDATE (total_uses) ON skills FROM skilldb_app",
@@ -191,7 +191,7 @@ FAULTS = {
     "no grant on a function": (
         "REVOKE EXECUTE ON FUNCTION raise_not_found FROM skilldb_app",
         {"queries": "failure"},
-        "benchmarks.lock_benchmark_run and 22 more: permission denied for function raise_not_found",
+        "benchmarks.lock_benchmark_run and N more: permission denied for function raise_not_found",
     ),
     "a column gone": (
         "ALTER TABLE ratings DROP COLUMN comment",
@@ -256,7 +256,7 @@ def test_a_fault_is_named_by_its_check_and_by_no_other(
     change(addresses, *statements.split(";"))
     found = bad(addresses)
     assert {finding.check: finding.level for finding in found} == checks
-    assert any(named in finding.found for finding in found), found
+    assert any(named in re.sub(r"\d+ more:", "N more:", finding.found) for finding in found), found
     # Each query runs on its own: a failing one does not affect the next.
     refused = [finding.found for finding in found if finding.check == "queries"]
     assert [text for text in refused if not re.search("permission denied|column .* does not exist", text)] == []

@@ -135,8 +135,8 @@ PRELUDE: Sequence[Operation] = [
     ("benchmarks.start_benchmark_run", {"run_id": A}),
 ]
 
-# Choose deletions less often than other operations, or the organisations would stay empty.
-DRAWN = tuple(name for name in FUNCTIONS for _ in range(1 if ".delete_" in name else 3))
+# Choose creations more often than other operations and deletions less often, or the organisations would stay empty.
+DRAWN = tuple(name for name in FUNCTIONS for _ in range(9 if ".create_" in name else 1 if ".delete_" in name else 3))
 ACTORS = (*NAMES, *NAMES[:2])  # The third organisation does not exist at the start.
 
 CLOCK: Statement[datetime] = Statement(VALUE, queries.parse("-- name: clock()\nSELECT now();", "test")["clock"]())
