@@ -20,13 +20,16 @@ IMPORT_TENANT = "imported"
 
 @app.command("import")
 def import_(
-    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder of */SKILL.md.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(exists=True, file_okay=False, help="A folder with skills at any depth to 6."),
+    ],
     tenant: Annotated[
         str | None, typer.Option(help=f"The organisation's id. Default: {IMPORT_TENANT}, created if it is missing.")
     ] = None,
     schema: Schema = None,
 ) -> None:
-    """Import a folder of */SKILL.md as skills and versions. Exit status 1: one failed."""
+    """Import the SKILL.md files of a folder as skills and versions. Exit status 1: one failed."""
     with skilldb.connect(service_dsn(), schema=schema) as db:
         handle = db.tenant(IMPORT_TENANT if tenant is None else tenant)
         if handle.execute(tenants.get_tenant()) is None:
@@ -39,7 +42,7 @@ def import_(
         report = import_skills(handle, folder)
     if not report:
         raise SkilldbError(
-            f"there is no */SKILL.md in {folder}. Name a folder that contains a folder with a SKILL.md for each skill."
+            f"there is no SKILL.md in {folder}, nor six folders below it. Name a folder that contains the skills."
         )
     for item in report:
         if item.reason is not None:
