@@ -376,6 +376,40 @@ COMMENT ON COLUMN public.skill_monthly_uses.month IS 'The first day of the month
 
 COMMENT ON COLUMN public.skill_monthly_uses.uses_to_day IS 'The uses from the first of the month to the end of each day. The subscript is the day, up to 31 in every month.';
 
+CREATE TABLE public.skill_sources (
+    tenant_id text NOT NULL,
+    skill_id text NOT NULL,
+    source text NOT NULL,
+    path text NOT NULL,
+    content_hash text NOT NULL,
+    imported jsonb NOT NULL,
+    commit_hash text,
+    committed_at timestamp(3) with time zone,
+    created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
+    imported_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
+    CONSTRAINT skill_sources_content_hash_check CHECK ((content_hash ~ '^[0-9a-f]{64}$'::text))
+);
+
+ALTER TABLE ONLY public.skill_sources FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.skill_sources IS 'Where an imported skill comes from. A skill that nobody imported has no row.';
+
+COMMENT ON COLUMN public.skill_sources.source IS 'The name of the source: a repository''s address, a folder, or a given name.';
+
+COMMENT ON COLUMN public.skill_sources.path IS 'The skill''s folder within the source; empty for the source itself.';
+
+COMMENT ON COLUMN public.skill_sources.content_hash IS 'The content_hash that the source had at the last import that wrote.';
+
+COMMENT ON COLUMN public.skill_sources.imported IS 'The columns of skills that imports wrote, and their values. What the source has not changed since, people may change.';
+
+COMMENT ON COLUMN public.skill_sources.commit_hash IS 'The commit of the last import that wrote; NULL without a repository.';
+
+COMMENT ON COLUMN public.skill_sources.committed_at IS 'The time of that commit.';
+
+COMMENT ON COLUMN public.skill_sources.created_at IS 'The first import of the skill.';
+
+COMMENT ON COLUMN public.skill_sources.imported_at IS 'The last import that wrote.';
+
 CREATE TABLE public.skill_versions (
     tenant_id text NOT NULL,
     id text DEFAULT (gen_random_uuid())::text NOT NULL,
@@ -681,6 +715,9 @@ ALTER TABLE ONLY public.skill_feedback
 ALTER TABLE ONLY public.skill_monthly_uses
     ADD CONSTRAINT skill_monthly_uses_pkey PRIMARY KEY (tenant_id, skill_id, month);
 
+ALTER TABLE ONLY public.skill_sources
+    ADD CONSTRAINT skill_sources_pkey PRIMARY KEY (tenant_id, skill_id);
+
 ALTER TABLE ONLY public.skill_versions
     ADD CONSTRAINT skill_versions_pkey PRIMARY KEY (tenant_id, id);
 
@@ -748,6 +785,8 @@ CREATE INDEX skill_feedback_skill_version_idx ON public.skill_feedback USING btr
 COMMENT ON INDEX public.skill_feedback_skill_version_idx IS 'For skill_feedback_skill_version_fk: deleting a version, with its skill, checks whether a feedback item refers to it.';
 
 CREATE INDEX skill_monthly_uses_month_idx ON public.skill_monthly_uses USING btree (tenant_id, month);
+
+CREATE INDEX skill_sources_source_idx ON public.skill_sources USING btree (tenant_id, source, created_at, skill_id);
 
 CREATE INDEX skill_versions_created_by_idx ON public.skill_versions USING btree (tenant_id, created_by) WHERE (created_by IS NOT NULL);
 
@@ -840,6 +879,12 @@ ALTER TABLE ONLY public.skill_monthly_uses
 ALTER TABLE ONLY public.skill_monthly_uses
     ADD CONSTRAINT skill_monthly_uses_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
+ALTER TABLE ONLY public.skill_sources
+    ADD CONSTRAINT skill_sources_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.skill_sources
+    ADD CONSTRAINT skill_sources_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
 ALTER TABLE ONLY public.skill_versions
     ADD CONSTRAINT skill_versions_created_by_fk FOREIGN KEY (tenant_id, created_by) REFERENCES public.users(tenant_id, id);
 
@@ -911,6 +956,8 @@ ALTER TABLE public.skill_feedback ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.skill_monthly_uses ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.skill_sources ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.skill_versions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.skills ENABLE ROW LEVEL SECURITY;
@@ -928,6 +975,8 @@ CREATE POLICY tenant_access ON public.skill_daily_costs USING ((tenant_id = curr
 CREATE POLICY tenant_access ON public.skill_feedback USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_access ON public.skill_monthly_uses USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.skill_sources USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_access ON public.skill_versions USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
@@ -960,6 +1009,8 @@ CREATE POLICY tenant_isolation ON public.skill_daily_costs AS RESTRICTIVE USING 
 CREATE POLICY tenant_isolation ON public.skill_feedback AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_isolation ON public.skill_monthly_uses AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.skill_sources AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_isolation ON public.skill_versions AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
@@ -1114,6 +1165,22 @@ GRANT UPDATE(review_notes) ON TABLE public.skill_feedback TO skilldb_app;
 GRANT SELECT,INSERT,DELETE ON TABLE public.skill_monthly_uses TO skilldb_app;
 
 GRANT UPDATE(uses_to_day) ON TABLE public.skill_monthly_uses TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.skill_sources TO skilldb_app;
+
+GRANT UPDATE(source) ON TABLE public.skill_sources TO skilldb_app;
+
+GRANT UPDATE(path) ON TABLE public.skill_sources TO skilldb_app;
+
+GRANT UPDATE(content_hash) ON TABLE public.skill_sources TO skilldb_app;
+
+GRANT UPDATE(imported) ON TABLE public.skill_sources TO skilldb_app;
+
+GRANT UPDATE(commit_hash) ON TABLE public.skill_sources TO skilldb_app;
+
+GRANT UPDATE(committed_at) ON TABLE public.skill_sources TO skilldb_app;
+
+GRANT UPDATE(imported_at) ON TABLE public.skill_sources TO skilldb_app;
 
 GRANT SELECT,INSERT ON TABLE public.skill_versions TO skilldb_app;
 

@@ -10,6 +10,7 @@ from skilldb.models.benchmarks import (
 )
 from skilldb.models.common import Page
 from skilldb.models.feedback import FeedbackWithUsers, NewSkillFeedback, SkillFeedback
+from skilldb.models.imports import EarlierVersion, ImportedSkill, ImportOutcome, SkillImport, SlugOwner
 from skilldb.models.metrics import MetricDrift, RollupDrift
 from skilldb.models.ratings import Rating
 from skilldb.models.retention import Horizon, PrunableRows
@@ -26,8 +27,11 @@ __all__ = [
     "BenchmarkRunWithResults",
     "DailyCost",
     "DailyUses",
+    "EarlierVersion",
     "FeedbackWithUsers",
     "Horizon",
+    "ImportOutcome",
+    "ImportedSkill",
     "MetricDrift",
     "ModelComparison",
     "NewBenchmarkResult",
@@ -45,9 +49,11 @@ __all__ = [
     "SkillChanges",
     "SkillCostStats",
     "SkillFeedback",
+    "SkillImport",
     "SkillUpdate",
     "SkillUses",
     "SkillVersion",
+    "SlugOwner",
     "Tenant",
     "TokenMeasurement",
     "User",

@@ -57,7 +57,7 @@ BEFORE: dict[str, Callable[[int], Statement[Any]]] = {
     "open_skill": lambda n: views.open_skill("u1", "s1"),
 }
 # These change no counter but updated_at, which skills_updated_idx holds.
-NOT_IN_PLACE = {"update_skill", "publish_skill_version"}
+NOT_IN_PLACE = {"update_skill", "publish_skill_version", "update_imported_skills", "publish_imported_versions"}
 
 
 def updated_table(query: Query) -> str | None:

@@ -102,7 +102,10 @@ def hostile(hint: Any) -> tuple[Any, ...]:
 def fits(path: str, hint: Any, value: Any) -> bool:
     """Whether the value has the parameter's type and PostgreSQL can store it."""
     if isinstance(value, list | tuple) and hint is list:
-        return all(fits(path, str, item) or (item is None and "skill_ids" in path) for item in value)
+        return all(
+            fits(path, str, item) or (item is None and path in ("skill_ids", "slugs", "content_hashes"))
+            for item in value
+        )
     if path in ("event.id", "events.id"):
         try:
             return bool(UUID(value))
@@ -138,6 +141,7 @@ def _is_json(value: Any) -> bool:
     return "\\u0000" not in text and "\\ud800" not in text
 
 
+LISTED = ("tags", "models", "skill_ids", "slugs", "content_hashes")
 free = count(16)
 
 
@@ -178,7 +182,7 @@ def parameters(name: str) -> dict[str, Any]:
 
     def note(path: str, hint: Any, required: bool) -> Any:
         if not path.endswith("prices"):
-            found[path] = list if path.rpartition(".")[2] in ("tags", "models", "skill_ids") else hint
+            found[path] = list if path.rpartition(".")[2] in LISTED else hint
         return fit(path, hint, required)
 
     arguments(FUNCTIONS[name], note)
@@ -290,7 +294,10 @@ def test_what_is_given_is_stored_and_read_back_or_refused_by_its_name(
     )
 
 
-READ_HERE = ("after", "event.id", "events.id")
+READ_HERE = (
+    *("after", "event.id", "events.id"),
+    *("source", "items.path", "items.status", "items.content_hash"),
+)
 
 
 @pytest.mark.torture

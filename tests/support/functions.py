@@ -84,7 +84,7 @@ IDENTITY = {"id", "slug", "email"}
 
 
 # Required parameters that are neither ids nor fit for any value of their type.
-KNOWN = {"status": "accepted", "feedback_type": "suggestion", "content_hash": "0" * 64}
+KNOWN = {"status": "accepted", "feedback_type": "suggestion", "content_hash": "0" * 64, "category": "data"}
 SAMPLES: dict[Any, Any] = {
     str: "text",
     int: 1,

@@ -120,6 +120,16 @@ _STATEMENTS = (
     ) AS v
     WHERE v.tenant_id = s.tenant_id AND v.skill_id = s.id
     """,
+    # Every third skill is imported, from one of two sources.
+    """
+    INSERT INTO skill_sources (tenant_id, skill_id, source, path, content_hash, imported, created_at)
+    SELECT
+        s.tenant_id, s.id, 'source ' || v.version % 2, 'skills/' || s.slug, v.content_hash,
+        jsonb_build_object('name', s.name, 'description', s.description), s.created_at + interval '1 second' * random()
+    FROM skills AS s
+    INNER JOIN skill_versions AS v ON v.tenant_id = s.tenant_id AND v.id = s.published_version_id
+    WHERE s.id LIKE '%0' OR s.id LIKE '%3' OR s.id LIKE '%7'
+    """,
     # User u has viewed a share of the skills that falls with the root of u. Each pair occurs once.
     """
     INSERT INTO user_skill_views (

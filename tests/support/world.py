@@ -45,12 +45,17 @@ SLUGS = ("sql", "go", "ops", "law")
 
 # By the last name of a path. The simplest value comes first: a failing run is reduced to it.
 REQUIRED: Mapping[str, Sequence[Any]] = {
+    "id": IDS,
     "slug": SLUGS,
+    "slugs": SLUGS,
+    "source": ("words of a source", "another source"),
+    "path": ("skills/a", "skills/b"),
     "email": ("ann@example.com", "bob@example.com", "cy@example.com", "di@example.com"),
     "status": ("accepted", "dismissed", "implemented", "pending", "accepted", "unknown"),
     "feedback_type": (*FEEDBACK_TYPES, *FEEDBACK_TYPES, "training_example", "unknown"),
     "category": ("data", "law"),
     "content_hash": ("0" * 64, "1" * 64, "2" * 64, "3" * 64, "none"),
+    "content_hashes": ("0" * 64, "1" * 64, "2" * 64),
     "models": ("gpt-4o", "gpt-4o-mini", "llama"),
     "model_name": ("gpt-4o", "gpt-4o-mini", "llama"),
     "rating": (1, 2, 3, 4, 5, 0, 6),
@@ -63,6 +68,7 @@ OPTIONAL: Mapping[str, Sequence[Any]] = {
     "role": (LEFT_OUT, "admin", "owner"),
     "status": (LEFT_OUT, LEFT_OUT, None, "published", "draft", "archived", "pending", "accepted", "unknown"),
     "by": (LEFT_OUT, 2, 0),
+    "expected_version_id": (*(LEFT_OUT,) * 4, *ID[:4]),
     "limit": (LEFT_OUT, LEFT_OUT, 1, 2, 0),
     "days": (LEFT_OUT, 1, 3, 50, 0),
     "event_days": (LEFT_OUT, 30, 400, 2, 1),
@@ -75,6 +81,7 @@ OPTIONAL: Mapping[str, Sequence[Any]] = {
     "hours_saved_estimate": (LEFT_OUT, LEFT_OUT, 0, 8, -1),
     "matches_expected": (LEFT_OUT, True, False),
     "created_at": (LEFT_OUT, LEFT_OUT, timedelta(days=-2), timedelta(days=-40)),
+    "committed_at": (LEFT_OUT, LEFT_OUT, timedelta(days=-2), timedelta(days=-40)),
     "metadata": (LEFT_OUT, {}, {"a": [1, {"b": "é"}]}),
     "prices": (LEFT_OUT,),
 }
@@ -118,7 +125,7 @@ CLOCK: Statement[datetime] = Statement(VALUE, queries.parse("-- name: clock()\nS
 def pool(path: str, hint: Any, required: bool) -> Sequence[Any]:
     """The values to choose from for a parameter."""
     name = path.rpartition(".")[2]
-    if name.endswith(("_id", "_ids", "_by")):
+    if name.endswith(("_id", "_ids", "_by")) and name not in OPTIONAL:
         return ID if required else (LEFT_OUT, LEFT_OUT, *ID)
     if required and name in REQUIRED:
         return REQUIRED[name]
