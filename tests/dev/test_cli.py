@@ -129,7 +129,10 @@ def test_the_demo_shows_use_whats_new_and_isolation_and_can_be_repeated() -> Non
 
 @pytest.mark.skipif(not SNAPSHOTS.is_dir(), reason="the snapshots of real skills are not beside the checkout")
 def test_three_snapshots_of_real_skills_become_skills_and_versions() -> None:
-    reports = [run("import", SNAPSHOTS / day) for day in ("2026-01-20", "2026-03-10", "2026-05-05", "2026-05-05")]
+    reports = [
+        run("import", SNAPSHOTS / day, "--source", "snapshots")
+        for day in ("2026-01-20", "2026-03-10", "2026-05-05", "2026-05-05")
+    ]
     assert [report.exit_code for report in reports] == [0, 0, 0, 0]
     assert [counts(report) for report in reports] == [[5, 0, 0, 0], [2, 1, 4, 0], [1, 1, 6, 0], [0, 0, 8, 0]]
     with skilldb.connect() as db:
@@ -139,7 +142,7 @@ def test_three_snapshots_of_real_skills_become_skills_and_versions() -> None:
         assert skill.name == "vercel-react-best-practices"
         (newest, *_) = tenant.execute(skills.list_skill_versions(skill.id))
     assert newest.content_type == "text/markdown"
-    assert newest.content_url == "react-best-practices/SKILL.md"
+    assert newest.content_url == f"react-best-practices/SKILL.md#sha256={newest.content_hash}"
     assert newest.metadata is not None
     assert newest.metadata["license"] == "MIT"
 
