@@ -262,6 +262,24 @@ COMMENT ON COLUMN public.ratings.hours_saved_estimate IS 'Hours that one use sav
 
 COMMENT ON COLUMN public.ratings.updated_at IS 'When the user last rated.';
 
+CREATE TABLE public.skill_contents (
+    tenant_id text NOT NULL,
+    hash text NOT NULL,
+    body text NOT NULL,
+    is_binary boolean NOT NULL,
+    created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL
+);
+
+ALTER TABLE ONLY public.skill_contents FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.skill_contents IS 'The files of imported versions, each content once within the organisation. Rows are never changed.';
+
+COMMENT ON COLUMN public.skill_contents.hash IS 'SHA-256 of the content. The content_hash of a version is that of its manifest, whose lines name its files.';
+
+COMMENT ON COLUMN public.skill_contents.body IS 'The content: text, or base64 of what is no text.';
+
+COMMENT ON COLUMN public.skill_contents.is_binary IS 'Whether body is base64.';
+
 CREATE TABLE public.skill_daily_costs (
     tenant_id text NOT NULL,
     skill_id text NOT NULL,
@@ -706,6 +724,9 @@ ALTER TABLE ONLY public.ratings
 ALTER TABLE ONLY public.ratings
     ADD CONSTRAINT ratings_user_skill_key UNIQUE (tenant_id, user_id, skill_id);
 
+ALTER TABLE ONLY public.skill_contents
+    ADD CONSTRAINT skill_contents_pkey PRIMARY KEY (tenant_id, hash);
+
 ALTER TABLE ONLY public.skill_daily_costs
     ADD CONSTRAINT skill_daily_costs_pkey PRIMARY KEY (tenant_id, skill_id, day, model_name);
 
@@ -852,6 +873,9 @@ ALTER TABLE ONLY public.ratings
 ALTER TABLE ONLY public.ratings
     ADD CONSTRAINT ratings_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES public.users(tenant_id, id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.skill_contents
+    ADD CONSTRAINT skill_contents_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
 ALTER TABLE ONLY public.skill_daily_costs
     ADD CONSTRAINT skill_daily_costs_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
 
@@ -950,6 +974,8 @@ ALTER TABLE public.pending_uses ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.ratings ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.skill_contents ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.skill_daily_costs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.skill_feedback ENABLE ROW LEVEL SECURITY;
@@ -969,6 +995,8 @@ CREATE POLICY tenant_access ON public.benchmark_runs USING ((tenant_id = current
 CREATE POLICY tenant_access ON public.pending_uses USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_access ON public.ratings USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.skill_contents USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_access ON public.skill_daily_costs USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
@@ -1003,6 +1031,8 @@ CREATE POLICY tenant_isolation ON public.benchmark_runs AS RESTRICTIVE USING ((t
 CREATE POLICY tenant_isolation ON public.pending_uses AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_isolation ON public.ratings AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.skill_contents AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_isolation ON public.skill_daily_costs AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
@@ -1131,6 +1161,8 @@ GRANT UPDATE(comment) ON TABLE public.ratings TO skilldb_app;
 GRANT UPDATE(hours_saved_estimate) ON TABLE public.ratings TO skilldb_app;
 
 GRANT UPDATE(updated_at) ON TABLE public.ratings TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.skill_contents TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.skill_daily_costs TO skilldb_app;
 

@@ -229,11 +229,20 @@ ORDER BY o.created_at DESC, o.skill_id DESC
 LIMIT %(limit)s::bigint + 1;
 
 -- name: find_slug_owners(slugs)
+-- LATERAL with LIMIT 1 forces one index probe per skill.
 -- Example: 5 rows of slugs = :slug
 SELECT
     s.slug, s.id AS skill_id, s.published_version_id, o.source, o.path
 FROM skills AS s
-LEFT JOIN skill_sources AS o ON o.tenant_id = %(tenant_id)s AND o.skill_id = s.id
+LEFT JOIN LATERAL (
+    SELECT
+        r.source,
+        r.path
+    FROM skill_sources AS r
+    WHERE r.tenant_id = %(tenant_id)s AND r.skill_id = s.id
+    ORDER BY r.skill_id
+    LIMIT 1
+) AS o ON TRUE
 WHERE s.tenant_id = %(tenant_id)s AND s.slug = ANY(%(slugs)s::text[])
 ORDER BY s.slug;
 
@@ -251,3 +260,119 @@ FROM (
 INNER JOIN skill_versions AS v
     ON v.tenant_id = %(tenant_id)s AND v.skill_id = w.skill_id AND v.content_hash = w.content_hash
 ORDER BY v.skill_id, v.version;
+
+-- name: store_contents(hash, body, is_binary)
+-- In the order of hashes, so that two calls that store the same contents wait for each other in one order.
+-- Example: 1 rows of hash = '0000000000000000000000000000000000000000000000000000000000000000', body = 'example',
+-- is_binary = FALSE
+WITH stored AS (
+    INSERT INTO skill_contents (tenant_id, hash, body, is_binary)
+    SELECT
+        %(tenant_id)s,
+        w.hash,
+        w.body,
+        w.is_binary
+    FROM
+        unnest(%(hash)s::text[], %(body)s::text[], %(is_binary)s::boolean[])
+            AS w (hash, body, is_binary)
+    ORDER BY w.hash
+    ON CONFLICT (tenant_id, hash) DO NOTHING
+    RETURNING hash
+)
+
+SELECT count(*) AS stored
+FROM stored;
+
+-- name: find_missing_contents(hashes)
+-- Example: 5 rows of hashes = '0000000000000000000000000000000000000000000000000000000000000000'
+SELECT w.hash
+FROM (
+    SELECT DISTINCT u.hash
+    FROM unnest(%(hashes)s::text[]) AS u (hash)
+    WHERE u.hash IS NOT NULL
+) AS w
+WHERE
+    NOT EXISTS (
+        SELECT FROM skill_contents AS c
+        WHERE c.tenant_id = %(tenant_id)s AND c.hash = w.hash
+    );
+
+-- name: get_version_content(version_id)
+-- A line of a manifest is a hash, two spaces and a path.
+WITH file AS MATERIALIZED (
+    SELECT
+        left(l.line, 64) AS hash,
+        substr(l.line, 67) AS path
+    FROM skill_versions AS v
+    INNER JOIN skill_contents AS m ON m.tenant_id = %(tenant_id)s AND m.hash = v.content_hash
+    CROSS JOIN LATERAL regexp_split_to_table(m.body, chr(10)) AS l (line)
+    WHERE v.tenant_id = %(tenant_id)s AND v.id = %(version_id)s
+)
+
+SELECT
+    f.path, c.body, c.is_binary
+FROM file AS f
+CROSS JOIN
+    LATERAL (
+        SELECT
+            s.body,
+            s.is_binary
+        FROM skill_contents AS s
+        WHERE s.tenant_id = %(tenant_id)s AND s.hash = f.hash
+        ORDER BY s.hash
+        LIMIT 1
+    ) AS c
+WHERE f.path <> '';
+
+-- name: diff_versions(version_id, to_version_id)
+-- The files that are not the same in both versions.
+-- Example: to_version_id = :version_id
+WITH file AS MATERIALIZED (
+    SELECT
+        v.id = %(to_version_id)s AS is_new,
+        left(l.line, 64) AS hash,
+        substr(l.line, 67) AS path
+    FROM skill_versions AS v
+    INNER JOIN skill_contents AS m ON m.tenant_id = %(tenant_id)s AND m.hash = v.content_hash
+    CROSS JOIN LATERAL regexp_split_to_table(m.body, chr(10)) AS l (line)
+    WHERE v.tenant_id = %(tenant_id)s AND v.id IN (%(version_id)s, %(to_version_id)s)
+),
+
+changed AS (
+    SELECT
+        f.path,
+        min(f.hash) FILTER (WHERE NOT f.is_new) AS old_hash,
+        min(f.hash) FILTER (WHERE f.is_new) AS new_hash
+    FROM file AS f
+    WHERE f.path <> '' AND %(version_id)s <> %(to_version_id)s
+    GROUP BY f.path
+    HAVING
+        min(f.hash) FILTER (WHERE NOT f.is_new)
+        IS DISTINCT FROM min(f.hash) FILTER (WHERE f.is_new)
+)
+
+SELECT
+    h.path,
+    o.body AS old_body,
+    n.body AS new_body,
+    coalesce(o.is_binary, FALSE) OR coalesce(n.is_binary, FALSE) AS is_binary
+FROM changed AS h
+LEFT JOIN LATERAL (
+    SELECT
+        s.body,
+        s.is_binary
+    FROM skill_contents AS s
+    WHERE s.tenant_id = %(tenant_id)s AND s.hash = h.old_hash
+    ORDER BY s.hash
+    LIMIT 1
+) AS o ON TRUE
+LEFT JOIN LATERAL (
+    SELECT
+        t.body,
+        t.is_binary
+    FROM skill_contents AS t
+    WHERE t.tenant_id = %(tenant_id)s AND t.hash = h.new_hash
+    ORDER BY t.hash
+    LIMIT 1
+) AS n ON TRUE
+WHERE o.body IS NOT NULL OR n.body IS NOT NULL;

@@ -15,6 +15,7 @@ from skilldb.database import Database, Tenant
 from skilldb.models import (
     NewBenchmarkResult,
     NewBenchmarkRun,
+    NewContent,
     NewSkill,
     NewSkillFeedback,
     NewSkillVersion,
@@ -297,7 +298,11 @@ class _Seeder:
             )
             for skill, version in zip(found, versions, strict=True)
         ]
-        return [imports.import_skills(source, items)]
+        texts = [f"---\nname: {item.name}\ndescription: {item.description}\n---\n" for item in items]
+        return [
+            imports.import_skills(source, items),
+            imports.store_contents([NewContent(body=text) for text in texts]),
+        ]
 
     def _views(self) -> list[tuple[str, str]]:
         """Pairs of viewer and skill: each viewer views some five to twelve skills."""

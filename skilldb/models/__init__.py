@@ -10,7 +10,16 @@ from skilldb.models.benchmarks import (
 )
 from skilldb.models.common import Page
 from skilldb.models.feedback import FeedbackWithUsers, NewSkillFeedback, SkillFeedback
-from skilldb.models.imports import EarlierVersion, ImportedSkill, ImportOutcome, SkillImport, SlugOwner
+from skilldb.models.imports import (
+    EarlierVersion,
+    FileChange,
+    ImportedSkill,
+    ImportOutcome,
+    NewContent,
+    SkillImport,
+    SlugOwner,
+    StoredFile,
+)
 from skilldb.models.metrics import MetricDrift, RollupDrift
 from skilldb.models.ratings import Rating
 from skilldb.models.retention import Horizon, PrunableRows
@@ -29,6 +38,7 @@ __all__ = [
     "DailyUses",
     "EarlierVersion",
     "FeedbackWithUsers",
+    "FileChange",
     "Horizon",
     "ImportOutcome",
     "ImportedSkill",
@@ -36,6 +46,7 @@ __all__ = [
     "ModelComparison",
     "NewBenchmarkResult",
     "NewBenchmarkRun",
+    "NewContent",
     "NewSkill",
     "NewSkillFeedback",
     "NewSkillVersion",
@@ -54,6 +65,7 @@ __all__ = [
     "SkillUses",
     "SkillVersion",
     "SlugOwner",
+    "StoredFile",
     "Tenant",
     "TokenMeasurement",
     "User",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,3 +85,57 @@ class EarlierVersion:
     skill_id: str
     content_hash: str
     version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewContent:
+    """The content of a file: text, or base64 of what is no text."""
+
+    body: str
+    is_binary: bool = False
+
+    @classmethod
+    def of(cls, content: bytes) -> NewContent:
+        """The content as text if it is UTF-8 without NUL bytes, which PostgreSQL does not store."""
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            text = "\0"
+        return cls(body=base64.b64encode(content).decode(), is_binary=True) if "\0" in text else cls(body=text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """A file of a version: its path within the skill's folder, and its content, as text or as base64."""
+
+    path: str
+    body: str
+    is_binary: bool
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of the file."""
+        return base64.b64decode(self.body) if self.is_binary else self.body.encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileChange:
+    """A file that differs between two versions. `old_body` is None if it was added, `new_body` if it was removed.
+
+    The bodies are text, unless `is_binary`: then one or both are base64.
+    """
+
+    path: str
+    old_body: str | None
+    new_body: str | None
+    is_binary: bool
+
+    def unified(self) -> str:
+        """The change as a unified diff; of a binary file one line that says so."""
+        if self.is_binary:
+            return f"Binary file {self.path} differs\n"
+        old, new = ((body or "").splitlines(keepends=True) for body in (self.old_body, self.new_body))
+        before = "/dev/null" if self.old_body is None else f"a/{self.path}"
+        after = "/dev/null" if self.new_body is None else f"b/{self.path}"
+        lines = difflib.unified_diff(old, new, before, after)
+        return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)

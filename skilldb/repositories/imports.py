@@ -1,14 +1,27 @@
 """Statements that import skills in bulk, and tell which skill comes from which source."""
 
+import base64
+import binascii
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from skilldb import paging, queries
 from skilldb.errors import InvalidValueError, shown
-from skilldb.models import EarlierVersion, ImportedSkill, ImportOutcome, Page, SkillImport, SlugOwner
-from skilldb.statement import Reader, Statement, many
+from skilldb.models import (
+    EarlierVersion,
+    FileChange,
+    ImportedSkill,
+    ImportOutcome,
+    NewContent,
+    Page,
+    SkillImport,
+    SlugOwner,
+    StoredFile,
+)
+from skilldb.statement import VALUE, Instances, Reader, Statement, many
 from skilldb.values import MAX_ID_BYTES, adapter
 
 _SQL = queries.load("imports")
@@ -19,6 +32,7 @@ MAX_PATH_BYTES = 1_024
 
 _STATUSES = ("draft", "pending_review", "published", "archived")
 _HASH = re.compile(r"[0-9a-f]{64}", flags=re.ASCII)
+_File = TypeVar("_File", StoredFile, FileChange)
 _text = adapter("name", "text")
 _new_id = adapter("id", "text", creates=True)
 _tags = adapter("tags", "text[]")
@@ -144,3 +158,59 @@ def find_earlier_versions(skill_ids: Iterable[str], content_hashes: Iterable[str
             f"content_hashes must have as many elements as skill_ids, {len(ids)}, not {len(hashes)}"
         )
     return Statement(many(EarlierVersion), _SQL["find_earlier_versions"](skill_ids=ids, content_hashes=hashes))
+
+
+def store_contents(contents: Iterable[NewContent]) -> Statement[int]:
+    """Keep the contents of files in the database, each once. Returns the number of those that were not there before.
+
+    The content of a version is its manifest and the files that it names; see get_version_content. InvalidValueError:
+    a `body` that is not base64, although `is_binary` says so.
+    """
+    wanted = {_hash(content): content for content in contents}
+    if not wanted:
+        return Statement(Reader(VALUE.rows, len))
+    return Statement(
+        VALUE,
+        _SQL["store_contents"](
+            hash=list(wanted),
+            body=[content.body for content in wanted.values()],
+            is_binary=[content.is_binary for content in wanted.values()],
+        ),
+    )
+
+
+def _hash(content: NewContent) -> str:
+    body = _text("body", content.body)
+    if not adapter("is_binary", "boolean")("is_binary", content.is_binary):
+        return hashlib.sha256(body.encode()).hexdigest()
+    try:
+        return hashlib.sha256(base64.b64decode(body.encode(), validate=True)).hexdigest()
+    except binascii.Error:
+        raise InvalidValueError(f"body must be base64: {shown(body)}") from None
+
+
+def find_missing_contents(hashes: Iterable[str]) -> Statement[list[str]]:
+    """Those of the hashes whose content is not in the database, each once, ordered."""
+    return Statement(Reader(VALUE.rows, sorted), _SQL["find_missing_contents"](hashes=hashes))
+
+
+def _by_path(model: type[_File]) -> Reader[list[_File]]:
+    """Rows in the order of paths: databases sort texts in different ways."""
+    return Reader(Instances(model), lambda rows: sorted(rows, key=lambda row: row.path))
+
+
+def get_version_content(version_id: str) -> Statement[list[StoredFile]]:
+    """The files of a version, ordered by path. Empty if there is no such version, or its content was not stored.
+
+    `content_hash` is the SHA-256 of a manifest, which is stored like a file. Its lines are the SHA-256 of a file, two
+    spaces and the file's path, as sha256sum prints them.
+    """
+    return Statement(_by_path(StoredFile), _SQL["get_version_content"](version_id=version_id))
+
+
+def diff_versions(version_id: str, to_version_id: str) -> Statement[list[FileChange]]:
+    """The files that differ between two versions, ordered by path; FileChange.unified() shows the lines.
+
+    A version whose content was not stored has no files.
+    """
+    return Statement(_by_path(FileChange), _SQL["diff_versions"](version_id=version_id, to_version_id=to_version_id))

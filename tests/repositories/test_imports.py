@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -10,10 +11,18 @@ import pytest
 from psycopg import errors as pg
 
 from skilldb.errors import AlreadyExistsError, InvalidValueError, NotFoundError
-from skilldb.models import EarlierVersion, ImportedSkill, ImportOutcome, NewSkillVersion, SkillImport, SlugOwner
+from skilldb.models import (
+    EarlierVersion,
+    ImportedSkill,
+    ImportOutcome,
+    NewContent,
+    NewSkillVersion,
+    SkillImport,
+    SlugOwner,
+)
 from skilldb.repositories import imports, skills
 from tests.support.api import Api, new_skill, new_user
-from tests.support.database import contents, refused
+from tests.support.database import contents, refused, rows
 from tests.support.server import Addresses
 
 AT = datetime(2026, 5, 5, 12, tzinfo=UTC)
@@ -218,3 +227,67 @@ def test_versions_with_a_content_are_found(acme: Api) -> None:
     ]
     with pytest.raises(InvalidValueError, match="as many elements"):
         imports.find_earlier_versions(["a"], [])
+
+
+# Contents
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def stored(tenant: Api, id: str, version: int, files: dict[str, bytes], expected: str | None = None) -> None:
+    """Import a version of the skill with these files, and store them."""
+    manifest = "".join(f"{sha(files[path])}  {path}\n" for path in sorted(files)).encode()
+    item = given(id, version, content_hash=sha(manifest), expected_version_id=expected)
+    tenant.execute(
+        imports.import_skills("here", [item]),
+        imports.store_contents([NewContent.of(content) for content in (manifest, *files.values())]),
+    )
+
+
+def test_contents_are_stored_once_and_read_back(addresses: Addresses, acme: Api) -> None:
+    files = {"SKILL.md": b"---\nname: \xc3\xa9\n", "b/x.bin": b"\0\xff", "a.txt": b"", "twice": b"\0\xff"}
+    stored(acme, "a", 1, files)
+    found = acme.execute(imports.get_version_content("a-1"))
+    assert [each.path for each in found] == ["SKILL.md", "a.txt", "b/x.bin", "twice"]
+    assert {each.path: each.content for each in found} == files
+    assert [each.is_binary for each in found] == [False, False, True, True]
+    assert rows(addresses.admin, "SELECT count(*) FROM skill_contents") == [(4,)]
+    again = [NewContent.of(b"\0\xff"), NewContent.of(b"new"), NewContent.of(b"new")]
+    assert acme.execute(imports.store_contents(again), imports.store_contents([])) == (1, 0)
+    hashes = [sha(b"new"), sha(b"z"), sha(b"z"), sha(b"y")]
+    assert acme.execute(imports.find_missing_contents(hashes)) == sorted({sha(b"z"), sha(b"y")})
+
+
+def test_a_version_whose_content_is_not_stored_has_no_files(acme: Api) -> None:
+    run(acme, given("a"))
+    assert acme.execute(imports.get_version_content("a-1"), imports.get_version_content("none")) == ([], [])
+
+
+def test_the_difference_of_two_versions(acme: Api) -> None:
+    stored(acme, "a", 1, {"SKILL.md": b"one\ntwo\n", "gone": b"g", "bin": b"\0", "same": b"s"})
+    stored(acme, "a", 2, {"SKILL.md": b"one\n2\n", "new": b"n\n", "bin": b"\1\xff", "same": b"s"}, "a-1")
+    changes = acme.execute(imports.diff_versions("a-1", "a-2"))
+    assert [each.path for each in changes] == ["SKILL.md", "bin", "gone", "new"]
+    text, binary, gone, new = (each.unified() for each in changes)
+    assert text == "--- a/SKILL.md\n+++ b/SKILL.md\n@@ -1,2 +1,2 @@\n one\n-two\n+2\n"
+    assert binary == "Binary file bin differs\n"
+    assert gone.startswith("--- a/gone\n+++ /dev/null\n")
+    assert gone.endswith("-g\n\\ No newline at end of file\n")
+    assert new == "--- /dev/null\n+++ b/new\n@@ -0,0 +1 @@\n+n\n"
+    assert acme.execute(imports.diff_versions("a-1", "a-1"), imports.diff_versions("x", "y")) == ([], [])
+
+
+def test_contents_of_another_organisation_are_not_read(acme: Api, api: Callable[[str], Api]) -> None:
+    stored(acme, "a", 1, {"SKILL.md": b"secret"})
+    globex = api("globex")
+    manifest = f"{sha(b'secret')}  SKILL.md\n".encode()
+    run(globex, given("a", content_hash=sha(manifest)))
+    assert globex.execute(imports.get_version_content("a-1")) == []
+    assert globex.execute(imports.find_missing_contents([sha(b"secret")])) == [sha(b"secret")]
+
+
+def test_a_body_that_is_no_base64_is_refused(addresses: Addresses, acme: Api) -> None:
+    with refused(addresses, InvalidValueError, "body must be base64"):
+        acme.execute(imports.store_contents([NewContent(body="a", is_binary=True)]))

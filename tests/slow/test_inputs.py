@@ -102,10 +102,7 @@ def hostile(hint: Any) -> tuple[Any, ...]:
 def fits(path: str, hint: Any, value: Any) -> bool:
     """Whether the value has the parameter's type and PostgreSQL can store it."""
     if isinstance(value, list | tuple) and hint is list:
-        return all(
-            fits(path, str, item) or (item is None and path in ("skill_ids", "slugs", "content_hashes"))
-            for item in value
-        )
+        return all(fits(path, str, item) or (item is None and path in LISTED and path != "models") for item in value)
     if path in ("event.id", "events.id"):
         try:
             return bool(UUID(value))
@@ -141,7 +138,7 @@ def _is_json(value: Any) -> bool:
     return "\\u0000" not in text and "\\ud800" not in text
 
 
-LISTED = ("tags", "models", "skill_ids", "slugs", "content_hashes")
+LISTED = ("tags", "models", "skill_ids", "slugs", "content_hashes", "hashes")
 free = count(16)
 
 
@@ -166,6 +163,7 @@ def fit(path: str, hint: Any, required: bool) -> Any:
         "event_days": 30,
         "measurement_days": 30,
         "matches_expected": True,
+        "is_binary": False,
     }
     if name in known:
         return None if path == "id" and required is False and hint is None else known[name]

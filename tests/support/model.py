@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from hashlib import sha256
 from math import floor
 from typing import Any, TypeVar
 from unittest.mock import ANY
@@ -36,6 +38,7 @@ from skilldb.models import (
     DailyUses,
     EarlierVersion,
     FeedbackWithUsers,
+    FileChange,
     Horizon,
     ImportedSkill,
     ImportOutcome,
@@ -43,6 +46,7 @@ from skilldb.models import (
     ModelComparison,
     NewBenchmarkResult,
     NewBenchmarkRun,
+    NewContent,
     NewSkill,
     NewSkillFeedback,
     NewSkillVersion,
@@ -61,6 +65,7 @@ from skilldb.models import (
     SkillUses,
     SkillVersion,
     SlugOwner,
+    StoredFile,
     Tenant,
     TokenMeasurement,
     User,
@@ -173,6 +178,7 @@ class Organisation:
         self.edited: dict[str, datetime] = {}
         self.versions: dict[str, SkillVersion] = {}
         self.sources: dict[str, ImportedSkill] = {}
+        self.contents: dict[str, NewContent] = {}
         self.ratings: dict[tuple[str, str], Rating] = {}
         self.views: dict[tuple[str, str], UserSkillView] = {}
         self.events: dict[str, Event] = {}
@@ -575,6 +581,49 @@ class Organisation:
             EarlierVersion(skill_id=row.skill_id, content_hash=row.content_hash, version=row.version)
             for row in sorted(self.versions.values(), key=lambda row: (row.skill_id, row.version))
             if (row.skill_id, row.content_hash) in wanted
+        ]
+
+    def store_contents(self, contents: Iterable[NewContent]) -> int:
+        contents = list(contents)
+        new = {}
+        for content in contents:
+            try:
+                body = b64decode(content.body.encode(), validate=True) if content.is_binary else content.body.encode()
+            except ValueError:
+                raise Refused((InvalidValueError, "body")) from None
+            new[sha256(body).hexdigest()] = content
+        new = {hash: content for hash, content in new.items() if hash not in self.contents}
+        refuse(*[self.no_tenant()] * bool(new))
+        self.contents |= new
+        return len(new)
+
+    def find_missing_contents(self, hashes: Iterable[str]) -> list[str]:
+        return sorted({hash for hash in hashes if hash and hash not in self.contents})
+
+    def files(self, version_id: str) -> dict[str, NewContent]:
+        """The files of a version by path."""
+        version = self.versions.get(version_id)
+        manifest = self.contents.get(version.content_hash) if version else None
+        lines = [(line[:64], line[66:]) for line in manifest.body.split("\n")] if manifest else []
+        return {path: self.contents[hash] for hash, path in lines if path and hash in self.contents}
+
+    def get_version_content(self, version_id: str) -> list[StoredFile]:
+        return [
+            StoredFile(path=path, body=content.body, is_binary=content.is_binary)
+            for path, content in sorted(self.files(version_id).items())
+        ]
+
+    def diff_versions(self, version_id: str, to_version_id: str) -> list[FileChange]:
+        old, new = self.files(version_id), self.files(to_version_id)
+        return [
+            FileChange(
+                path=path,
+                old_body=old[path].body if path in old else None,
+                new_body=new[path].body if path in new else None,
+                is_binary=any(files[path].is_binary for files in (old, new) if path in files),
+            )
+            for path in sorted(old.keys() | new.keys())
+            if old.get(path) != new.get(path)
         ]
 
     # Counters.
