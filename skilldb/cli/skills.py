@@ -1,4 +1,4 @@
-"""The command that imports skills."""
+"""The commands that import and export skills."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -18,9 +19,10 @@ from rich.table import Table
 import skilldb
 from skilldb.cli.shared import Json, Schema, app, err, out, service_dsn
 from skilldb.errors import InvalidValueError, NotFoundError, SkilldbError
-from skilldb.importer import folders, sources
+from skilldb.importer import archives, exporting, folders, past, sources
 from skilldb.importer.finding import shown
 from skilldb.importer.folders import FAULTS, OUTCOMES, Imported, Options
+from skilldb.importer.sources import Origin
 from skilldb.repositories import tenants
 
 IMPORT_TENANT = "imported"
@@ -30,7 +32,9 @@ ALWAYS = OUTCOMES[:4]
 
 @app.command("import")
 def import_(
-    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder with skills, to depth 6.")],
+    folder: Annotated[
+        Path, typer.Argument(exists=True, metavar="DIR", help="A folder with skills to depth 6, or a .skill archive.")
+    ],
     tenant: Annotated[
         str | None, typer.Option(help=f"The organisation's id. Default: {IMPORT_TENANT}, created if it is missing.")
     ] = None,
@@ -51,6 +55,10 @@ def import_(
     author: Annotated[
         str | None, typer.Option(metavar="USER", help="The id of the user whom new skills have as their author.")
     ] = None,
+    store: Annotated[bool, typer.Option("--store", help="Keep the content of the skills in the database.")] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Import each commit of the repository, oldest first.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what has a warning.")] = False,
     archive_missing: Annotated[
         bool, typer.Option("--archive-missing", help="Archive skills that vanished from the source.")
@@ -77,19 +85,59 @@ def import_(
         archive_limit=archive_limit,
         confirm=_confirm,
         dry_run=dry_run,
+        store=store,
     )
-    origin = sources.origin(folder, source)
+    origin = sources.origin(folder, source) if folder.is_dir() else Origin(name=source or str(folder.resolve()))
     if len(origin.name.encode()) > 255:
         raise InvalidValueError("the source's name has more than 255 bytes. Give it a shorter one: --source NAME")
-    with skilldb.connect(service_dsn(), schema=schema) as db, _progress() as show:
+    if history and (origin.commit is None or dry_run):
+        raise InvalidValueError("--history needs a git repository, and goes without --dry-run")
+    with ExitStack() as stack:
+        if not folder.is_dir():
+            into = Path(stack.enter_context(TemporaryDirectory(prefix="skilldb-")))
+            archives.extract(folder, into)
+            folder = into
+        db = stack.enter_context(skilldb.connect(service_dsn(), schema=schema))
+        show = stack.enter_context(_progress())
         handle = _tenant(db, tenant, dry_run)
-        report = folders.import_folder(handle, folder, origin, options, show)
+        if history and handle is not None:
+            report = past.import_history(handle, origin, options, show)
+        else:
+            report = folders.import_folder(handle, folder, origin, options, show)
     if not report:
         raise SkilldbError(
             f"there is no SKILL.md in {folder}, nor six folders below it. Name a folder that contains the skills."
         )
     _print(report, as_json)
     if any(item.outcome in FAULTS for item in report):
+        raise typer.Exit(1)
+
+
+@app.command("export")
+def export_(
+    folder: Annotated[Path, typer.Argument(file_okay=False, metavar="DIR", help="An empty or new folder.")],
+    tenant: Annotated[str, typer.Option(help="The organisation's id.")] = IMPORT_TENANT,
+    source: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only the skills of this source, each to its path there.")
+    ] = None,
+    schema: Schema = None,
+) -> None:
+    """Write the published version of each skill into a folder, if its content is stored (`import --store`).
+
+    Import the folder with the same --source, and all skills are unchanged. Exit status 1: a skill was not written.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise SkilldbError(f"{folder} is not empty. Name a new folder, so that nothing is overwritten.")
+    with skilldb.connect(service_dsn(), schema=schema) as db:
+        handle = db.tenant(tenant)
+        if handle.execute(tenants.get_tenant()) is None:
+            raise NotFoundError(f"tenant {tenant!r} does not exist")
+        done = list(exporting.export(handle, folder, source))
+    failed = [each for each in done if each.reason is not None]
+    for each in failed:
+        out.print(f"{shown(each.path or each.slug)}: {shown(each.reason or '')}", markup=False, soft_wrap=True)
+    out.print(f"{len(done) - len(failed)} skills written, {len(failed)} not.")
+    if failed:
         raise typer.Exit(1)
 
 

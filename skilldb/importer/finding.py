@@ -120,8 +120,11 @@ def _reason(error: OSError) -> str:
     return f"it cannot be read: {error.strerror}"
 
 
-def read(root: Path, skill: SkillFolder, keep: Content | None = None) -> ReadSkill:
-    """Read a skill and the files beside it. UnreadableError: it is refused. `keep` takes what the files hold."""
+def read(root: Path, skill: SkillFolder, keep: Content | None = None, *, for_git: bool = False) -> ReadSkill:
+    """Read a skill and the files beside it. UnreadableError: it is refused. `keep` takes what the files hold.
+
+    The ids that git would give the files are computed `for_git` only.
+    """
     warnings: list[str] = []
     path = f"{skill.path}/{skill.file_name}".lstrip("/")
     _check_path(path)
@@ -140,9 +143,10 @@ def read(root: Path, skill: SkillFolder, keep: Content | None = None) -> ReadSki
             raise UnreadableError(f"it has more than {MAX_FILES:,} files")
         hashed = file.text.encode() if name == _NAME else _text_ends(found)
         hashes[name] = hashlib.sha256(hashed).hexdigest()
-        blobs[skill.file_name if name == _NAME else name] = frozenset(
-            blob for each in {found, hashed} for blob in _blobs(each)
-        )
+        if for_git:
+            blobs[skill.file_name if name == _NAME else name] = frozenset(
+                blob for each in {found, hashed} for blob in _blobs(each)
+            )
         if keep is not None:
             keep.files[name] = hashed
     manifest = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))

@@ -9,26 +9,26 @@ import unicodedata
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from skilldb.database import Tenant
 from skilldb.errors import DatabaseUnavailableError, DeadlockError, SerializationError, SkilldbError
 from skilldb.importer import finding
-from skilldb.importer.finding import ReadSkill, SkillFolder, Unread, shown
+from skilldb.importer.finding import Content, ReadSkill, SkillFolder, Unread, shown
 from skilldb.importer.reading import UnreadableError
 from skilldb.importer.sources import Origin
-from skilldb.models import ImportedSkill, SkillImport, SlugOwner
+from skilldb.models import ImportedSkill, NewContent, SkillImport, SlugOwner
 from skilldb.repositories import imports, skills
 from skilldb.statement import Statement
 
 CATEGORY = "imported"
 """The category of a new skill whose front matter has none."""
-BATCH = 500
-"""The most skills that one transaction writes."""
+BATCH, BATCH_BYTES = 500, 8 << 20
+"""The most skills that one transaction writes, and about the most bytes of their contents."""
 PAGE = 5_000
-KEPT_CHARACTERS = 32 << 20
+KEPT_CHARACTERS = 64 << 20
 """The most text of skills that is kept in memory between reading and writing. The others are read again."""
 ATTEMPTS = 5
 
@@ -51,6 +51,7 @@ class Options:
     - `adopt`: take over skills that this source did not create. `allow_older`: go back to older content.
     - `strict`: warnings are failures. `dry_run`: decide, and write nothing.
     - `category`: that of every skill. `author_id`: the user that new skills refer to.
+    - `store`: keep the content in the database.
     - `archive_missing`: archive what vanished from the source, at most `archive_limit` skills, or more if `confirm`
       of their number is true.
     """
@@ -60,6 +61,7 @@ class Options:
     allow_older: bool = False
     strict: bool = False
     dry_run: bool = False
+    store: bool = False
     category: str | None = None
     author_id: str | None = None
     archive_missing: bool = False
@@ -162,6 +164,7 @@ class _Import:
             plan, used = self._plan(rows, pending, older)
             if attempt == 0:
                 yield from self._missing(rows, used, older)
+                self._store_unchanged(plan)
             yield from plan.reports
             pending = []
             for write, outcome in self._write(plan.writes):
@@ -187,7 +190,7 @@ class _Import:
                 self._fail(path, _slug(path), each.reason)
                 continue
             try:
-                read = finding.read(self.root, each)
+                read = self._read_folder(each)
                 slug = _slug(each.path) or _slug_of_name(read.file.name)
                 warnings = list(read.warnings)
                 if each.path and read.file.name != slug:
@@ -201,7 +204,7 @@ class _Import:
             except UnreadableError as error:
                 self._fail(path, _slug(path), str(error))
                 continue
-            self.kept += len(read.file.text) + len(read.manifest)
+            self.kept += _size(read)
             self.candidates.append(
                 _Candidate(
                     folder=each,
@@ -219,7 +222,11 @@ class _Import:
 
     def _content(self, candidate: _Candidate) -> ReadSkill:
         """What the candidate holds, read again if it was not kept."""
-        return candidate.read or finding.read(self.root, candidate.folder)
+        return candidate.read or self._read_folder(candidate.folder)
+
+    def _read_folder(self, folder: SkillFolder) -> ReadSkill:
+        read = finding.read(self.root, folder, for_git=self.origin.commit is not None)
+        return replace(read, file=replace(read.file, text=read.file.text[: read.file.text.find("\n---")]))
 
     # What the database knows
 
@@ -521,15 +528,61 @@ class _Import:
         """Each write, and its outcome or the report of its failure."""
         # Also in the order of ids within a batch: import_skills sorts them itself, but renames come one by one.
         ordered = sorted(writes, key=lambda write: (write.slug is None, write.item.id))
-        done = 0
-        for start in range(0, len(ordered), BATCH):
-            batch = ordered[start : start + BATCH]
-            self.progress("writing", done, len(ordered))
-            yield from self._write_batch(batch)
-            done += len(batch)
-        self.progress("writing", done, len(ordered))
+        batch: list[_Write] = []
+        contents: list[list[NewContent]] = []
+        size = 0
+        for number, write in enumerate(ordered):
+            self.progress("writing", number - len(batch), len(ordered))
+            held = []
+            if self.options.store:
+                try:
+                    held = self._contents(write.candidate, write.item.content_hash)
+                except UnreadableError as error:
+                    yield write, _report(write.candidate, "failed", str(error))
+                    continue
+            batch.append(write)
+            contents.append(held)
+            size += sum(len(content.body) for content in held)
+            if len(batch) == BATCH or size >= BATCH_BYTES:
+                yield from self._write_batch(batch, contents)
+                batch, contents, size = [], [], 0
+        if batch:
+            yield from self._write_batch(batch, contents)
+        self.progress("writing", len(ordered), len(ordered))
 
-    def _write_batch(self, batch: Sequence[_Write]) -> Iterator[tuple[_Write, str | Imported]]:
+    def _contents(self, candidate: _Candidate, content_hash: str) -> list[NewContent]:
+        """The files of the candidate and its manifest. UnreadableError: they are no longer those of the hash."""
+        kept = Content()
+        read = finding.read(self.root, candidate.folder, kept)
+        if read.content_hash != content_hash:
+            raise UnreadableError("it was changed during the import: import again")
+        return [NewContent.of(read.manifest.encode()), *(NewContent.of(content) for content in kept.files.values())]
+
+    def _store_unchanged(self, plan: _Plan) -> None:
+        """Store what is unchanged, but was imported without its content."""
+        if not self.options.store or self.options.dry_run or self.tenant is None:
+            return
+        paths = {each.path for each in plan.reports if each.outcome == "unchanged"}
+        known = {each.content_hash: each for each in self.candidates if each.path in paths}
+        hashes = list(known)
+        for start in range(0, len(hashes), PAGE):
+            contents: list[NewContent] = []
+            size = 0
+            for hash in self.tenant.execute(imports.find_missing_contents(hashes[start : start + PAGE])):
+                try:
+                    contents += self._contents(known[hash], hash)
+                except UnreadableError:  # The next import tells.
+                    continue
+                size += sum(len(content.body) for content in contents)
+                if size >= BATCH_BYTES:
+                    self._execute(imports.store_contents(contents))
+                    contents, size = [], 0
+            if contents:
+                self._execute(imports.store_contents(contents))
+
+    def _write_batch(
+        self, batch: Sequence[_Write], contents: Sequence[Sequence[NewContent]]
+    ) -> Iterator[tuple[_Write, str | Imported]]:
         """Write the batch whole. If the database refuses it, write each half, down to the skill that is refused."""
         if self.options.dry_run:
             yield from ((write, "written") for write in batch)
@@ -539,7 +592,8 @@ class _Import:
             renames = [
                 skills.update_skill(write.item.id, {"slug": write.slug}) for write in batch if write.slug is not None
             ]
-            outcomes = self._execute(*renames, statement)
+            held = imports.store_contents([content for each in contents for content in each])
+            outcomes = self._execute(*renames, held, statement)
         except DatabaseUnavailableError:
             raise
         except SkilldbError as error:
@@ -548,8 +602,8 @@ class _Import:
                 yield batch[0], _report(batch[0].candidate, "failed", reason)
                 return
             middle = len(batch) // 2
-            yield from self._write_batch(batch[:middle])
-            yield from self._write_batch(batch[middle:])
+            yield from self._write_batch(batch[:middle], contents[:middle])
+            yield from self._write_batch(batch[middle:], contents[middle:])
             return
         for write, each in zip(batch, outcomes, strict=True):
             yield write, each.outcome
@@ -565,6 +619,11 @@ class _Import:
                 if attempt == ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
+
+
+def _size(read: ReadSkill) -> int:
+    """About how many characters are kept of a skill: its front matter, manifest and ids of files."""
+    return len(read.file.text) + 3 * len(read.manifest) + 500
 
 
 def _moved(

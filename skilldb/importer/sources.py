@@ -35,7 +35,7 @@ class Origin:
     """The source of a folder.
 
     `prefix` is the folder's path within the source: empty, or with a slash at its end. `top` is the folder of the
-    repository; `commit` and `top` are None without one.
+    repository; `commit` and `top` are None without one. `checkout` is where the files stand, if not in `top`.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Origin:
     url: str | None = None
     top: Path | None = None
     commit: Commit | None = None
+    checkout: Path | None = None
 
     def content_url(self, path: str, file_name: str, read: ReadSkill) -> str:
         """An address of this very version: of its commit, if the skill is there as committed, else with its hash."""
@@ -54,14 +55,15 @@ class Origin:
     def _is_committed(self, path: str, read: ReadSkill) -> bool:
         """Whether the skill's files are those of the commit, and the commit has no others."""
         assert self.commit is not None
-        assert self.top is not None
+        checkout = self.checkout or self.top
+        assert checkout is not None
         below = f"{path}/" if path else ""
         if any(self.commit.blobs.get(f"{below}{name}", "") not in ids for name, ids in read.blobs.items()):
             return False
         names = self.commit.paths
         at = bisect_left(names, below)
         while at < len(names) and names[at].startswith(below):
-            if not os.path.lexists(self.top / names[at]):
+            if not os.path.lexists(checkout / names[at]):
                 return False
             at += 1
         return True

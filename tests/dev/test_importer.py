@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
+import subprocess
+import zipfile
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
@@ -14,9 +21,11 @@ from typer.testing import CliRunner, Result
 
 import skilldb
 from skilldb import cli
+from skilldb.errors import SkilldbError
+from skilldb.importer import archives, sources
 from skilldb.models import NewSkill, Skill, SkillVersion
-from skilldb.repositories import skills, tenants, users
-from tests.support.database import contents
+from skilldb.repositories import imports, skills, tenants, users
+from tests.support.database import contents, rows
 from tests.support.server import CHECKOUT, Addresses
 
 CASES = CHECKOUT / "tests" / "support" / "importer_cases"
@@ -389,3 +398,237 @@ def test_what_only_the_database_refuses_fails_alone(addresses: Addresses, tmp_pa
     assert Counter(each["outcome"] for each in found.values()) == {"new": 7, "failed": 2}
     assert found["s3"]["reason"].startswith("name ")
     assert stored().keys() == {f"s{number}" for number in range(9)} - {"s3", "s7"}
+
+
+# Contents
+
+
+def test_stored_contents_are_exported_and_import_as_unchanged(addresses: Addresses, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    for case in ("01-nested", "05-lenient-yaml", "06-scalars"):
+        shutil.copytree(CASES / case, here / case)
+    shutil.copytree(CASES / "08-line-ends" / "crlf", here / "crlf")
+    write(here, "files/with-files")
+    (here / "files/with-files/a").mkdir()
+    (here / "files/with-files/a/x.bin").write_bytes(b"\0\xff\r\n")
+    (here / "files/with-files/a/x.txt").write_bytes(b"a\r\nb")
+    found = outcomes(here, "--store")
+    assert set(found.values()) == {"new"}
+    result = CliRunner().invoke(cli.app, ["export", str(tmp_path / "there"), "--source", "here"])
+    assert result.exit_code == 0, result.output
+    assert f"{len(found)} skills written, 0 not" in result.output
+    assert (tmp_path / "there/files/with-files/a/x.bin").read_bytes() == b"\0\xff\r\n"
+    before = contents(addresses.admin)
+    assert outcomes(tmp_path / "there", "--store") == dict.fromkeys(found, "unchanged")
+    assert contents(addresses.admin) == before
+    again = CliRunner().invoke(cli.app, ["export", str(tmp_path / "there")])
+    assert "is not empty" in str(again.exception)
+
+
+def test_what_was_imported_without_its_content_is_stored_by_the_next_import(tmp_path: Path) -> None:
+    write(tmp_path / "x", "a")
+    write(tmp_path / "x", "b")
+    outcomes(tmp_path / "x")
+    export = CliRunner().invoke(cli.app, ["export", str(tmp_path / "y")])
+    assert export.exit_code == 1
+    assert "a: its content is not stored: import it with --store" in export.output
+    assert set(outcomes(tmp_path / "x", "--store").values()) == {"unchanged"}
+    assert CliRunner().invoke(cli.app, ["export", str(tmp_path / "y")]).exit_code == 0
+    assert (tmp_path / "y/a/SKILL.md").read_text() == (tmp_path / "x/a/SKILL.md").read_text()
+
+
+def test_every_version_can_be_read_again_and_compared(tmp_path: Path) -> None:
+    for description in ("one", "two"):
+        write(tmp_path, "a", description)
+        outcomes(tmp_path, "--store")
+    with skilldb.connect() as db:
+        tenant = db.tenant("imported")
+        new, old = tenant.execute(skills.list_skill_versions(stored()["a"].id))
+        (file,), (change,) = tenant.execute(imports.get_version_content(old.id), imports.diff_versions(old.id, new.id))
+    assert "description: one" in file.body
+    assert "-description: one\n+description: two\n" in change.unified()
+
+
+@pytest.mark.parametrize("path", ["../out", "/tmp/out", "a/../../out"])
+def test_an_export_writes_nothing_outside_its_folder(tmp_path: Path, path: str) -> None:
+    write(tmp_path / "x", "a")
+    outcomes(tmp_path / "x", "--store")
+    with skilldb.connect() as db:
+        db.tenant("imported").execute(skills.update_skill(stored()["a"].id, {"slug": path}))
+    result = CliRunner().invoke(cli.app, ["export", str(tmp_path / "y" / "z")])
+    assert result.exit_code == 1
+    assert "leads out of the folder" in result.output
+    assert not list((tmp_path / "y").rglob("*"))
+
+
+# Archives
+
+
+def archive(folder: Path, files: dict[str, bytes | str]) -> Path:
+    with zipfile.ZipFile(folder / "x.skill", "w", zipfile.ZIP_DEFLATED) as made:
+        for name, content in files.items():
+            made.writestr(name, content)
+    return folder / "x.skill"
+
+
+TEXT = "---\nname: a\ndescription: d\n---\n"
+
+
+def test_an_archive_is_imported_like_its_folder(addresses: Addresses, tmp_path: Path) -> None:
+    made = archive(tmp_path, {"a/SKILL.md": TEXT, "a/scripts/run.py": "print(1)\n", "__MACOSX/a/SKILL.md": TEXT})
+    assert outcomes(made) == {"a": "new"}
+    write(tmp_path / "x", "a")
+    (tmp_path / "x/a/SKILL.md").write_text(TEXT)
+    (tmp_path / "x/a/scripts").mkdir()
+    (tmp_path / "x/a/scripts/run.py").write_text("print(1)\n")
+    assert unchanged(addresses, tmp_path / "x")
+    assert newest("a").content_url.startswith("a/SKILL.md#sha256=")
+
+
+def test_hostile_archives_are_refused_in_one_line(addresses: Addresses, tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("a/SKILL.md")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    hostile: dict[str, tuple[dict[str, bytes | str], str]] = {
+        "out": ({"../SKILL.md": TEXT}, "leads out"),
+        "absolute": ({"/a/SKILL.md": TEXT}, "leads out"),
+        "inner": ({"a/../../SKILL.md": TEXT}, "leads out"),
+        "backslash": ({"a\\..\\SKILL.md": TEXT}, "leads out"),
+        "bomb": ({"a/SKILL.md": TEXT, "a/x": b"\0" * (3 << 20)}, "200 times as big"),
+        "twice": ({"a/SKILL.md": TEXT, "A/skill.md": TEXT}, "there twice"),
+        "deep": ({"/".join("abcdefghijklmnopqrstuvw") + "/SKILL.md": TEXT}, "too long"),
+        "many": ({f"a/{number}": "" for number in range(10_001)}, "more than 10,000 files"),
+        "large": ({f"a/{number}": Random(number).randbytes(1 << 20) * 26 for number in range(4)}, "100 MiB"),
+    }
+    with skilldb.connect() as db:
+        db.tenant("acme").execute(tenants.create_tenant("Acme", "acme"))
+    before = contents(addresses.admin)
+    for name, (files, reason) in hostile.items():
+        result = run(archive(tmp_path, files), "--tenant", "acme")
+        assert reason in str(result.exception), name
+        assert str(result.exception).isprintable()
+    with zipfile.ZipFile(tmp_path / "x.skill", "w") as made:
+        made.writestr(link, "/etc/passwd")
+    assert "no SKILL.md" in str(run(tmp_path / "x.skill", "--tenant", "acme").exception)
+    (tmp_path / "x.skill").write_bytes(b"no zip")
+    assert "not a zip file" in str(run(tmp_path / "x.skill", "--tenant", "acme").exception)
+    whole = archive(tmp_path, {"a/SKILL.md": TEXT + "x" * 1000}).read_bytes()
+    random = Random(1)
+    for _ in range(200):
+        damaged = bytearray(whole)
+        for _ in range(random.randint(1, 4)):
+            damaged[random.randrange(len(damaged))] = random.randrange(256)
+        (tmp_path / "x.skill").write_bytes(damaged)
+        with suppress(SkilldbError), TemporaryDirectory() as into:
+            archives.extract(tmp_path / "x.skill", Path(into))
+    assert contents(addresses.admin) == before
+
+
+# Repositories
+
+
+def git(folder: Path, *arguments: str, at: int = 0) -> str:
+    date = f"2026-01-{1 + at:02}T12:00:00Z"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"}
+    environment |= {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environment |= {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=60)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with three commits: a skill, a change of it with a second one, and the first one gone."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "remote", "add", "origin", "https://user:secret@github.com/owner/name.git")
+    write(folder, "skills/a", "one")
+    commit(folder, 0)
+    write(folder, "skills/a", "two")
+    write(folder, "skills/b", "b")
+    commit(folder, 1)
+    shutil.rmtree(folder / "skills/a")
+    commit(folder, 2)
+    return folder
+
+
+def commit(folder: Path, at: int) -> str:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", f"commit {at}", at=at)
+    return git(folder, "rev-parse", "HEAD")
+
+
+def plain(folder: Path, *options: str) -> dict[str, str]:
+    """The outcomes of an import whose source is found."""
+    return {each["path"]: each["outcome"] for each in json.loads(run(folder, "--json", *options).stdout)}
+
+
+def test_a_repository_is_a_source_with_its_commit(addresses: Addresses, repository: Path) -> None:
+    assert plain(repository / "skills") == {"skills/b": "new"}
+    head = git(repository, "rev-parse", "HEAD")
+    assert newest("b").content_url == f"https://github.com/owner/name/blob/{head}/skills/b/SKILL.md"
+    assert rows(addresses.admin, "SELECT source, path, commit_hash FROM skill_sources") == [
+        ("https://github.com/owner/name", "skills/b", head)
+    ]
+    assert plain(repository) == {"skills/b": "unchanged"}
+    write(repository, "skills/b", "not committed")
+    assert plain(repository) == {"skills/b": "new version"}
+    assert newest("b").content_url.startswith("skills/b/SKILL.md#sha256=")
+
+
+def test_an_older_checkout_does_not_undo_a_newer_one(repository: Path) -> None:
+    git(repository, "checkout", "--quiet", "HEAD~1")
+    assert plain(repository) == {"skills/a": "new", "skills/b": "new"}
+    git(repository, "checkout", "--quiet", "main~2")
+    assert plain(repository, "--archive-missing") == {"skills/a": "older"}
+    assert stored()["a"].description == "two"
+    assert stored()["b"].status == "published"
+    git(repository, "checkout", "--quiet", "main")
+    assert plain(repository, "--archive-missing") == {"skills/a": "archived", "skills/b": "unchanged"}
+
+
+def test_the_history_is_imported_oldest_first_and_once(addresses: Addresses, repository: Path) -> None:
+    hashes = git(repository, "rev-list", "--reverse", "HEAD").split()
+    result = run(repository, "--history", "--json", "--archive-missing", "--store")
+    found = [(each["path"], each["outcome"]) for each in json.loads(result.stdout)]
+    assert found == [
+        ("skills/a", "new"),
+        ("skills/a", "new version"),
+        ("skills/b", "new"),
+        ("skills/a", "archived"),
+        ("skills/b", "unchanged"),
+    ]
+    with skilldb.connect() as db:
+        new, old = db.tenant("imported").execute(skills.list_skill_versions(stored()["a"].id))
+    base = "https://github.com/owner/name/blob"
+    assert old.content_url == f"{base}/{hashes[0]}/skills/a/SKILL.md"
+    assert new.content_url == f"{base}/{hashes[1]}/skills/a/SKILL.md"
+    before = contents(addresses.admin)
+    assert run(repository, "--history", "--json").exit_code == 0
+    assert contents(addresses.admin) == before
+    assert "needs a git repository" in str(run(CASES, "--history", "--source", "x", "--dry-run").exception)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://user:token@GitHub.com/o/n.git", "https://github.com/o/n"),
+        ("git@github.com:o/n.git", "https://github.com/o/n"),
+        ("ssh://git@github.com:22/o/n", "https://github.com/o/n"),
+        ("https://github.com/o/n/", "https://github.com/o/n"),
+        ("/srv/git/n.git", "/srv/git/n"),
+    ],
+)
+def test_the_address_of_a_repository_has_no_password_and_one_form(url: str, name: str) -> None:
+    assert sources.cleaned(url) == name
+
+
+def test_a_repositorys_settings_run_no_program(repository: Path, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    for key in ("core.fsmonitor", "core.pager", "filter.x.clean", "filter.x.smudge", "diff.external"):
+        git(repository, "config", key, f"touch {ran}")
+    (repository / ".gitattributes").write_text("* filter=x\n")
+    plain(repository)
+    run(repository, "--history")
+    assert not ran.exists()
