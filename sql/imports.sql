@@ -46,10 +46,11 @@ WHERE
 ORDER BY w.slug, w.position
 ON CONFLICT (tenant_id, slug) DO NOTHING;
 
--- name: update_imported_skills(id, columns, expected_version_id)
+-- name: update_imported_skills(source, id, columns, expected_version_id)
 -- After create_imported_skills. A column keeps its value if the source has not changed it since the last import: people
 -- may have. A skill whose published version is not the expected one keeps everything.
--- Example: 5 rows of id = :skill_ids, columns = '{"description": "Another example"}', expected_version_id = NULL
+-- Example: 5 rows of source = 'example', id = :skill_ids,
+-- columns = '{"description": "Another example"}', expected_version_id = NULL
 WITH edit AS (
     SELECT
         old.id,
@@ -63,7 +64,8 @@ WITH edit AS (
         unnest(%(id)s::text[], %(columns)s::jsonb[], %(expected_version_id)s::text[])
             AS w (id, columns, expected_version_id)
     INNER JOIN skills AS old ON old.tenant_id = %(tenant_id)s AND old.id = w.id
-    LEFT JOIN skill_sources AS o ON o.tenant_id = %(tenant_id)s AND o.skill_id = w.id
+    LEFT JOIN skill_sources AS o
+        ON o.tenant_id = %(tenant_id)s AND o.skill_id = w.id AND o.source = %(source)s
     CROSS JOIN
         LATERAL (
             SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}') AS changes
@@ -158,7 +160,10 @@ noted AS (
             source = excluded.source,
             path = excluded.path,
             content_hash = excluded.content_hash,
-            imported = skill_sources.imported || excluded.imported,
+            imported = CASE
+                WHEN skill_sources.source = excluded.source THEN skill_sources.imported || excluded.imported
+                ELSE excluded.imported
+            END,
             commit_hash = excluded.commit_hash,
             committed_at = excluded.committed_at,
             imported_at = date_trunc('milliseconds', now())

@@ -71,7 +71,7 @@ def import_skills(source: str, items: Iterable[SkillImport]) -> Statement[list[I
             author_id=[item.author_id for item in items],
             expected_version_id=expected,
         ),
-        _SQL["update_imported_skills"](id=ids, columns=columns, expected_version_id=expected),
+        _SQL["update_imported_skills"](source=source, id=ids, columns=columns, expected_version_id=expected),
         # Steps that follow each change of a skill, such as writing its words for a search, belong here.
         _SQL["publish_imported_versions"](
             source=source,

@@ -142,7 +142,14 @@ def test_another_source_takes_a_skill_over_with_all_columns(acme: Api) -> None:
     assert run(acme, taken, source="there") == ["written"]
     assert acme.execute(skills.get_skill("a")).description == "What b does"
     assert listed(acme) == []
-    assert [each.path for each in listed(acme, "there")] == ["skills/a"]
+    (found,) = listed(acme, "there")
+    assert found.path == "skills/a"
+    assert found.imported == {"name": "A", "description": "What b does", "category": "imported"}
+    acme.execute(skills.update_skill("a", {"name": "By hand"}))
+    assert run(acme, given("a", version_id="a-3", expected_version_id="a-1", status="draft")) == ["written"]
+    assert acme.execute(skills.get_skill("a")).name == "A"
+    assert run(acme, given("a", version_id="a-4", expected_version_id="a-1"), source="there") == ["written"]
+    assert "status" not in listed(acme, "there")[0].imported
 
 
 def test_what_changed_meanwhile_is_skipped(addresses: Addresses, acme: Api) -> None:

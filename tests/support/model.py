@@ -505,7 +505,7 @@ class Organisation:
                 if (value := getattr(item, name)) is not None
             }
             old = self.sources.get(item.id)
-            before = old.imported if old else {}
+            before = old.imported if old and old.source == source else {}
             changes: Any = {n: v for n, v in columns.items() if n not in before or before[n] != v}
             self.update_skill(item.id, changes)
             if item in added:
