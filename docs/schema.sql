@@ -99,6 +99,97 @@ $$;
 
 COMMENT ON FUNCTION public.raise_not_found(kind text, id text) IS 'Always raises SQLSTATE P0002, naming what was not found. Returns text so that an expression can call it.';
 
+CREATE FUNCTION public.search_words(content text) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    words TEXT COLLATE "C" := content;
+BEGIN
+    IF octet_length(words) > length(words) THEN
+        -- NFKD makes a character of its own of each accent. Accents, vowel signs of Arabic and Hebrew, and invisible
+        -- characters are deleted. NFC puts together again what is left, such as the syllables of Korean.
+        words := normalize(
+            regexp_replace(
+                normalize(words, NFKD),
+                '[\u00ad\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u061c'
+                '\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed\u1ab0-\u1aff\u1dc0-\u1dff'
+                '\u200c-\u200f\u202a-\u202e\u2060-\u206f\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f\ufeff]+',
+                '',
+                'g'
+            ),
+            NFC
+        );
+        -- Small letters. Those of Latin that are no letter with an accent are written as people type them.
+        IF words ~ '[\u00c6-\u0292\u1e9e]' THEN
+            words := replace(replace(words, 'Þ', 'th'), 'þ', 'th');
+            words := replace(replace(words, 'Æ', 'ae'), 'æ', 'ae');
+            words := replace(replace(words, 'Œ', 'oe'), 'œ', 'oe');
+            words := replace(replace(words, 'ẞ', 'ss'), 'ß', 'ss');
+            words := translate(
+                words,
+                'ØøĐđÐðĦħıŁłŊŋŦŧƏəƎǝƁɓƊɗƐɛƔɣƘƙƆɔƳƴƝɲƑƒ', 'ooddddhhillnnttəəəəbbddeeggkkooyynnff'
+            );
+        END IF;
+        IF words ~ '[\u0370-\u03ff]' THEN
+            words := translate(words, 'ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩς', 'αβγδεζηθικλμνξοπρστυφχψωσ');
+        END IF;
+        IF words ~ '[\u0400-\u052f]' THEN
+            words := translate(
+                words,
+                'АБВГДЕЖЗИКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯЂЄЅІЈЉЊЋЏҐҒҔҖҘҚҜҞҠҢҤҦҨҪҬҮҰҲҴҶҸҺҼҾӀӘӠӨ',
+                'абвгдежзиклмнопрстуфхцчшщъыьэюяђєѕіјљњћџґғҕҗҙқҝҟҡңҥҧҩҫҭүұҳҵҷҹһҽҿӏәӡө'
+            );
+        END IF;
+        IF words ~ '[\u0531-\u0556]' THEN
+            words := translate(
+                words, 'ԱԲԳԴԵԶԷԸԹԺԻԼԽԾԿՀՁՂՃՄՅՆՇՈՉՊՋՌՍՎՏՐՑՒՓՔՕՖ', 'աբգդեզէըթժիլխծկհձղճմյնշոչպջռսվտրցւփքօֆ'
+            );
+        END IF;
+        -- Punctuation, signs and symbols separate words.
+        words := regexp_replace(
+            words,
+            '[\u0080-\u00a9\u00ab-\u00b4\u00b6-\u00b9\u00bb-\u00bf\u00d7\u00f7\u02c2-\u02df\u02e5-\u02ff\u055a-\u055f'
+            '\u0589\u058a\u058d-\u058f\u05be\u05c0\u05c3\u05c6\u05f3\u05f4\u0600-\u060f\u061b-\u061f\u066a-\u066d\u06d4'
+            '\u06dd\u06de\u06e9\u0964\u0965\u0970\u0e3f\u0e4f\u0e5a\u0e5b\u104a-\u104f\u1680\u17d4-\u17d6\u17d8-\u17db'
+            '\u2000-\u206f\u20a0-\u20cf\u2100-\u2bff\u2e00-\u2fff\u3000-\u3004\u3008-\u3020\u3030\u303d-\u303f\u30a0'
+            '\u30fb\ufd3e-\ufd4f\ufdfc-\ufdff\ufe10-\ufe1f\ufe30-\ufe6f\ufff0-\uffff\U0001f000-\U0001faff]+',
+            ' ',
+            'g'
+        );
+        -- Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese write words without spaces, or with endings. Each
+        -- character is a word here, and a search for several is one for a phrase.
+        words := regexp_replace(
+            words,
+            '[\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u2e80-\u2eff\u3005-\u3007\u3021-\u302f\u3031-\u303c'
+            '\u3041-\u312f\u3131-\u318f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff'
+            '\U00020000-\U0003ffff]',
+            ' \& ',
+            'g'
+        );
+    END IF;
+    -- A plus or number sign counts at the end of a word, as in C++ and C#.
+    words := regexp_replace(
+        lower(words), '((?<![a-z0-9+#])[+#]+|[+#]+(?=[a-z0-9])|[^a-z0-9+#\u0080-\U0010ffff]+)+', ' ', 'g'
+    );
+    RETURN string_to_array(btrim(words), ' ');
+END
+$$;
+
+COMMENT ON FUNCTION public.search_words(content text) IS 'The words of a text in their order, without accents and in small letters. A search compares nothing else.';
+
+CREATE FUNCTION public.search_document(skill_name text, skill_slug text, skill_tags text[], skill_description text, author_name text) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT (COALESCE(string_agg(format('''%s'':%s%s'::text, "left"(w.word, 100), (w.number + w.part), w.weight), ' '::text), ''::text))::tsvector AS "coalesce" FROM (SELECT u.word, f.part, f.weight, row_number() OVER (ORDER BY f.part, u.number) AS number FROM ((SELECT 1 AS part, 'A'::text AS weight, "left"(search_document.skill_name, 1000) AS content UNION ALL SELECT 2, 'A'::text, search_document.skill_slug AS skill_slug UNION ALL SELECT (2 + t.number), 'B'::text, "left"(t.tag, 200) AS "left" FROM unnest((search_document.skill_tags)[1:100]) WITH ORDINALITY t(tag, number) UNION ALL SELECT 103, 'C'::text, "left"(search_document.skill_description, 10000) AS "left" UNION ALL SELECT 104, 'D'::text, "left"(search_document.author_name, 1000) AS "left") f CROSS JOIN LATERAL unnest(public.search_words(f.content)) WITH ORDINALITY u(word, number))) w);
+
+COMMENT ON FUNCTION public.search_document(skill_name text, skill_slug text, skill_tags text[], skill_description text, author_name text) IS 'The words of a skill: of its name and slug (weight A), tags (B), description (C) and author''s name (D).';
+
+CREATE FUNCTION public.search_term(term text[], prefix boolean, weights text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT (('('::text || string_agg(format('''%s'':%s%s'::text, "left"(w.word, 100), CASE WHEN (search_term.prefix AND (w.number = cardinality(search_term.term))) THEN '*'::text ELSE ''::text END, search_term.weights), ' <-> '::text ORDER BY w.number)) || ')'::text) FROM unnest(search_term.term) WITH ORDINALITY w(word, number));
+
+COMMENT ON FUNCTION public.search_term(term text[], prefix boolean, weights text) IS 'The text of a tsquery: these words one after the other, the last one as a prefix or not, in fields of these weights.';
+
 CREATE FUNCTION public.uses_between(uses_to_day bigint[], month date, first_day date, last_day date) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (COALESCE((uses_to_day)[LEAST(((last_day - month) + 1), 31)], (0)::bigint) - COALESCE((uses_to_day)[LEAST((first_day - month), 31)], (0)::bigint));
@@ -393,6 +484,28 @@ COMMENT ON TABLE public.skill_monthly_uses IS 'The recorded uses of a skill on e
 COMMENT ON COLUMN public.skill_monthly_uses.month IS 'The first day of the month.';
 
 COMMENT ON COLUMN public.skill_monthly_uses.uses_to_day IS 'The uses from the first of the month to the end of each day. The subscript is the day, up to 31 in every month.';
+
+CREATE TABLE public.skill_search (
+    tenant_id text NOT NULL,
+    skill_id text NOT NULL,
+    status text NOT NULL,
+    category text NOT NULL,
+    tags text[] NOT NULL,
+    words tsvector NOT NULL
+)
+WITH (toast_tuple_target='8160');
+
+ALTER TABLE ONLY public.skill_search FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.skill_search IS 'What search_skills reads of a skill. Written by index_skills in the transaction that changes the skill or its author.';
+
+COMMENT ON COLUMN public.skill_search.status IS 'As in skills: a search then reads skills only for the rows of its page.';
+
+COMMENT ON COLUMN public.skill_search.category IS 'As in skills.';
+
+COMMENT ON COLUMN public.skill_search.tags IS 'As in skills.';
+
+COMMENT ON COLUMN public.skill_search.words IS 'The words of the skill, by search_document().';
 
 CREATE TABLE public.skill_sources (
     tenant_id text NOT NULL,
@@ -736,6 +849,9 @@ ALTER TABLE ONLY public.skill_feedback
 ALTER TABLE ONLY public.skill_monthly_uses
     ADD CONSTRAINT skill_monthly_uses_pkey PRIMARY KEY (tenant_id, skill_id, month);
 
+ALTER TABLE ONLY public.skill_search
+    ADD CONSTRAINT skill_search_pkey PRIMARY KEY (tenant_id, skill_id);
+
 ALTER TABLE ONLY public.skill_sources
     ADD CONSTRAINT skill_sources_pkey PRIMARY KEY (tenant_id, skill_id);
 
@@ -903,6 +1019,12 @@ ALTER TABLE ONLY public.skill_monthly_uses
 ALTER TABLE ONLY public.skill_monthly_uses
     ADD CONSTRAINT skill_monthly_uses_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
+ALTER TABLE ONLY public.skill_search
+    ADD CONSTRAINT skill_search_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.skill_search
+    ADD CONSTRAINT skill_search_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
 ALTER TABLE ONLY public.skill_sources
     ADD CONSTRAINT skill_sources_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
 
@@ -982,6 +1104,8 @@ ALTER TABLE public.skill_feedback ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.skill_monthly_uses ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.skill_search ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.skill_sources ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.skill_versions ENABLE ROW LEVEL SECURITY;
@@ -1003,6 +1127,8 @@ CREATE POLICY tenant_access ON public.skill_daily_costs USING ((tenant_id = curr
 CREATE POLICY tenant_access ON public.skill_feedback USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_access ON public.skill_monthly_uses USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.skill_search USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_access ON public.skill_sources USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
@@ -1039,6 +1165,8 @@ CREATE POLICY tenant_isolation ON public.skill_daily_costs AS RESTRICTIVE USING 
 CREATE POLICY tenant_isolation ON public.skill_feedback AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_isolation ON public.skill_monthly_uses AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.skill_search AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_isolation ON public.skill_sources AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
@@ -1094,6 +1222,15 @@ GRANT ALL ON FUNCTION public.raise_invalid_value(kind text, value text, reason t
 
 REVOKE ALL ON FUNCTION public.raise_not_found(kind text, id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.raise_not_found(kind text, id text) TO skilldb_app;
+
+REVOKE ALL ON FUNCTION public.search_words(content text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.search_words(content text) TO skilldb_app;
+
+REVOKE ALL ON FUNCTION public.search_document(skill_name text, skill_slug text, skill_tags text[], skill_description text, author_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.search_document(skill_name text, skill_slug text, skill_tags text[], skill_description text, author_name text) TO skilldb_app;
+
+REVOKE ALL ON FUNCTION public.search_term(term text[], prefix boolean, weights text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.search_term(term text[], prefix boolean, weights text) TO skilldb_app;
 
 REVOKE ALL ON FUNCTION public.uses_between(uses_to_day bigint[], month date, first_day date, last_day date) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.uses_between(uses_to_day bigint[], month date, first_day date, last_day date) TO skilldb_app;
@@ -1197,6 +1334,16 @@ GRANT UPDATE(review_notes) ON TABLE public.skill_feedback TO skilldb_app;
 GRANT SELECT,INSERT,DELETE ON TABLE public.skill_monthly_uses TO skilldb_app;
 
 GRANT UPDATE(uses_to_day) ON TABLE public.skill_monthly_uses TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.skill_search TO skilldb_app;
+
+GRANT UPDATE(status) ON TABLE public.skill_search TO skilldb_app;
+
+GRANT UPDATE(category) ON TABLE public.skill_search TO skilldb_app;
+
+GRANT UPDATE(tags) ON TABLE public.skill_search TO skilldb_app;
+
+GRANT UPDATE(words) ON TABLE public.skill_search TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.skill_sources TO skilldb_app;
 

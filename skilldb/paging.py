@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from skilldb.errors import InvalidValueError, shown
 from skilldb.models import Page
@@ -14,33 +16,67 @@ from skilldb.statement import Instances, Reader
 from skilldb.values import bounded
 
 Row = TypeVar("Row")
+Value = datetime | int | str
 
 
-def encode(time: datetime, id: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """An order of rows: by a value of this type, and then by id. A cursor is good for the sort of its name alone."""
+
+    name: str
+    type: type[datetime] | type[int] | type[str]
+
+
+TIME = Sort("time", datetime)
+"""Newest first."""
+
+
+def encode(value: Value, id: str, sort: Sort = TIME) -> str:
     """The cursor of a row: opaque, and safe in a URL."""
-    return base64.urlsafe_b64encode(f"{time.isoformat()} {id}".encode()).decode()
+    text = value.isoformat() if isinstance(value, datetime) else value
+    return base64.urlsafe_b64encode(json.dumps([sort.name, text, id], separators=(",", ":")).encode()).decode()
 
 
-def decode(cursor: str | None) -> tuple[datetime | None, str | None]:
-    """The time and id that a cursor names; both None for no cursor. InvalidValueError: not a cursor."""
+def decode(cursor: str | None, sort: Sort = TIME) -> tuple[Any, str | None]:
+    """The value and id that a cursor names; both None for no cursor. InvalidValueError: not a cursor of this sort."""
     if cursor is None:
         return None, None
     try:
-        time, _, id = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True).decode().partition(" ")
-        parsed = datetime.fromisoformat(time)
-        if parsed.utcoffset() is None:
-            raise ValueError("no time zone")
-        return parsed, id
-    except (AttributeError, UnicodeError, binascii.Error, ValueError):
-        raise InvalidValueError(f"after is not the cursor of a page: {shown(cursor)}") from None
+        name, value, id = json.loads(base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True))
+        if name != sort.name:
+            raise ValueError("another sort")
+        return _typed(value, sort), _text(id)
+    except (AttributeError, TypeError, ValueError, RecursionError, binascii.Error):
+        raise InvalidValueError(f"after is not the cursor of a page in this order: {shown(cursor)}") from None
 
 
-def page(model: type[Row], limit: int, key: Callable[[Row], tuple[datetime, str]]) -> Reader[Page[Row]]:
-    """Reads up to `limit` rows. The query returns one row more if there is a next page."""
+def _typed(value: Any, sort: Sort) -> Value:
+    """The value of a cursor. ValueError: it has not the type of the sort."""
+    if sort.type is int:
+        if type(value) is not int or not -(2**63) <= value < 2**63:
+            raise ValueError("no BIGINT")
+        return value
+    if sort.type is str:
+        return _text(value)
+    parsed = datetime.fromisoformat(_text(value))
+    if parsed.utcoffset() is None:
+        raise ValueError("no time zone")
+    return parsed
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError("no text")
+    value.encode()  # UnicodeEncodeError, a ValueError, for half of a surrogate pair.
+    return value
+
+
+def page(model: type[Row], limit: int, key: Callable[[Row], tuple[Value, str]], sort: Sort = TIME) -> Reader[Page[Row]]:
+    """Reads up to `limit` rows. The query returns one row more if there is a next page. `key`: a row's value and id."""
     bounded("limit", limit)
 
     def read(rows: list[Row]) -> Page[Row]:
         items = rows[:limit]
-        return Page(items=items, after=encode(*key(items[-1])) if len(rows) > limit else None)
+        return Page(items=items, after=encode(*key(items[-1]), sort) if len(rows) > limit else None)
 
     return Reader(Instances(model), read)

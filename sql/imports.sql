@@ -91,6 +91,31 @@ SET
 FROM edit
 WHERE s.tenant_id = %(tenant_id)s AND s.id = edit.id;
 
+-- name: index_imported_skills(id)
+-- After update_imported_skills: the words for a search, as index_skills writes them. Rows that stay the same are not
+-- written again.
+-- Example: 5 rows of id = :skill_ids
+INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, words)
+SELECT
+    %(tenant_id)s,
+    s.id,
+    s.status,
+    s.category,
+    s.tags,
+    search_document(s.name, s.slug, s.tags, s.description, u.name)
+FROM skills AS s
+LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = s.author_id
+WHERE s.tenant_id = %(tenant_id)s AND s.id = ANY(%(id)s::text[])
+ON CONFLICT (tenant_id, skill_id) DO UPDATE
+    SET
+        status = excluded.status,
+        category = excluded.category,
+        tags = excluded.tags,
+        words = excluded.words
+    WHERE
+    (skill_search.status, skill_search.category, skill_search.tags, skill_search.words)
+    IS DISTINCT FROM (excluded.status, excluded.category, excluded.tags, excluded.words);
+
 -- name: publish_imported_versions(
 -- source, id, version_id, expected_version_id, path, content_url, content_hash, metadata, columns, commit_hash,
 -- committed_at)

@@ -84,6 +84,23 @@ SELECT
             )
     END AS missing;
 
+-- name: lock_author(author_id)
+-- Take this before a skill gets this author. SHARE keeps the author from being renamed before the skill is committed:
+-- whoever renames the author then finds the skill. A missing user raises no error: the foreign key of the skill does.
+-- Example: author_id = :user_id
+SELECT u.id
+FROM users AS u
+WHERE u.tenant_id = %(tenant_id)s AND u.id = %(author_id)s
+FOR SHARE;
+
+-- name: lock_skills_of_author(user_id)
+-- Take this after the author was locked and renamed, before index_skills_of_author.
+SELECT s.id
+FROM skills AS s
+WHERE s.tenant_id = %(tenant_id)s AND s.author_id = %(user_id)s
+ORDER BY s.id
+FOR NO KEY UPDATE;
+
 -- name: lock_skills(skill_ids)
 -- Lock many skills, in id order. The ids must be distinct.
 WITH locked AS (

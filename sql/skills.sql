@@ -1,26 +1,49 @@
 -- Skills and their versions.
 
 -- name: create_skill(id, name, slug, description, category, tags, status, hours_saved, author_id)
+-- After lock_author. Also writes the words of the skill for search_skills.
 -- Example: id = 'skilldb-explain', name = 'Example', slug = 'skilldb-explain', description = 'An example',
 -- category = 'example', tags = ARRAY['example'], status = 'published', hours_saved = NULL, author_id = :user_id
-INSERT INTO skills (tenant_id, id, name, slug, description, category, tags, status, hours_saved, author_id)
-VALUES (
-    %(tenant_id)s,
-    coalesce(%(id)s, gen_random_uuid()::text),
-    %(name)s,
-    %(slug)s,
-    %(description)s,
-    %(category)s,
-    %(tags)s::text[],
-    %(status)s::text,
-    %(hours_saved)s::integer,
-    %(author_id)s
+WITH added AS (
+    INSERT INTO skills (tenant_id, id, name, slug, description, category, tags, status, hours_saved, author_id)
+    VALUES (
+        %(tenant_id)s,
+        coalesce(%(id)s, gen_random_uuid()::text),
+        %(name)s,
+        %(slug)s,
+        %(description)s,
+        %(category)s,
+        %(tags)s::text[],
+        %(status)s::text,
+        %(hours_saved)s::integer,
+        %(author_id)s
+    )
+    RETURNING
+        id, name, slug, description, category, tags, status, hours_saved, author_id,
+        published_version_id, published_version, created_at, updated_at, metrics_updated_at,
+        total_uses, rating_count, average_rating,
+        total_feedback, positive_feedback_pct, avg_token_cost_microcents
+),
+
+indexed AS (
+    INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, words)
+    SELECT
+        %(tenant_id)s,
+        s.id,
+        s.status,
+        s.category,
+        s.tags,
+        search_document(s.name, s.slug, s.tags, s.description, u.name)
+    FROM added AS s
+    LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = s.author_id
 )
-RETURNING
+
+SELECT
     id, name, slug, description, category, tags, status, hours_saved, author_id,
     published_version_id, published_version, created_at, updated_at, metrics_updated_at,
     total_uses, rating_count, average_rating,
-    total_feedback, positive_feedback_pct, avg_token_cost_microcents;
+    total_feedback, positive_feedback_pct, avg_token_cost_microcents
+FROM added;
 
 -- name: get_skill(skill_id)
 SELECT
@@ -206,3 +229,46 @@ WHERE tenant_id = %(tenant_id)s AND id = %(version_id)s;
 DELETE FROM skills
 WHERE tenant_id = %(tenant_id)s AND id = %(skill_id)s
 RETURNING id;
+
+-- name: index_skills(skill_ids)
+-- After lock_skills, lock_skill or lock_skill_key, as a statement of its own: who changes a skill's name, slug, tags,
+-- description, category, status or author runs this in the same transaction. Everybody who writes a row of skill_search
+-- holds the lock of its skill, so the last one to write has seen what the others changed. A new author is locked by
+-- lock_author or more before, so that the author's name is not changed meanwhile.
+INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, words)
+SELECT
+    %(tenant_id)s,
+    s.id,
+    s.status,
+    s.category,
+    s.tags,
+    search_document(s.name, s.slug, s.tags, s.description, u.name)
+FROM skills AS s
+LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = s.author_id
+WHERE s.tenant_id = %(tenant_id)s AND s.id = ANY(%(skill_ids)s::text[])
+ON CONFLICT (tenant_id, skill_id) DO UPDATE
+    SET
+        status = excluded.status,
+        category = excluded.category,
+        tags = excluded.tags,
+        words = excluded.words;
+
+-- name: index_skills_of_author(user_id)
+-- After the author's name was changed, and then lock_skills_of_author, each as a statement of its own.
+INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, words)
+SELECT
+    %(tenant_id)s,
+    s.id,
+    s.status,
+    s.category,
+    s.tags,
+    search_document(s.name, s.slug, s.tags, s.description, u.name)
+FROM skills AS s
+INNER JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = s.author_id
+WHERE s.tenant_id = %(tenant_id)s AND s.author_id = %(user_id)s
+ON CONFLICT (tenant_id, skill_id) DO UPDATE
+    SET
+        status = excluded.status,
+        category = excluded.category,
+        tags = excluded.tags,
+        words = excluded.words;

@@ -63,6 +63,7 @@ def import_skills(source: str, items: Iterable[SkillImport]) -> Statement[list[I
     statement = Statement(
         many(ImportOutcome),
         *([_LOCKS["lock_users"](user_ids=sorted(authors))] if authors else []),
+        *(_LOCKS["lock_author"](author_id=author) for author in sorted(authors)),
         _SQL["lock_imported_skills"](id=ids),
         _SQL["create_imported_skills"](
             id=ids,
@@ -72,7 +73,7 @@ def import_skills(source: str, items: Iterable[SkillImport]) -> Statement[list[I
             expected_version_id=expected,
         ),
         _SQL["update_imported_skills"](source=source, id=ids, columns=columns, expected_version_id=expected),
-        # Steps that follow each change of a skill, such as writing its words for a search, belong here.
+        _SQL["index_imported_skills"](id=ids),
         _SQL["publish_imported_versions"](
             source=source,
             id=ids,

@@ -33,6 +33,7 @@ def create_skill(skill: NewSkill) -> Statement[Skill]:
     """
     return Statement(
         one(Skill),
+        *([_LOCKS["lock_author"](author_id=skill.author_id)] if skill.author_id is not None else []),
         _SQL["create_skill"](
             id=skill.id,
             name=skill.name,
@@ -94,6 +95,11 @@ def update_skill(skill_id: str, changes: SkillUpdate) -> Statement[Skill]:
         one(Skill),
         _LOCKS["lock_skill_key" if "slug" in changes else "lock_skill"](skill_id=skill_id),
         _SQL["update_skill"](skill_id=skill_id, changes=checked),
+        *(
+            [_SQL["index_skills"](skill_ids=[skill_id]), _SQL["get_skill"](skill_id=skill_id)]
+            if changes.keys() - {"hours_saved"}
+            else []
+        ),
     )
 
 

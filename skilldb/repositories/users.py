@@ -2,9 +2,12 @@
 
 from skilldb import queries
 from skilldb.models import User
+from skilldb.query import Step
 from skilldb.statement import EXISTS, Statement, one, optional
 
 _SQL = queries.load("users")
+_SKILLS = queries.load("skills")
+_LOCKS = queries.load("locks")
 
 
 def create_user(email: str, *, name: str | None = None, role: str = "member", id: str | None = None) -> Statement[User]:
@@ -38,4 +41,12 @@ def delete_user(user_id: str) -> Statement[bool]:
         _SQL["anonymise_reviews_of_user"](user_id=user_id),
         _SQL["anonymise_measurements_of_user"](user_id=user_id),
         _SQL["delete_user"](user_id=user_id),
+    )
+
+
+def _index_renamed(user_id: str) -> tuple[Step, ...]:
+    """The steps that follow a change of a user's name, so that searches find the user's skills by the new name."""
+    return (
+        _LOCKS["lock_skills_of_author"](user_id=user_id),
+        _SKILLS["index_skills_of_author"](user_id=user_id),
     )

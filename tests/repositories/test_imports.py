@@ -298,3 +298,16 @@ def test_contents_of_another_organisation_are_not_read(acme: Api, api: Callable[
 def test_a_body_that_is_no_base64_is_refused(addresses: Addresses, acme: Api) -> None:
     with refused(addresses, InvalidValueError, "body must be base64"):
         acme.execute(imports.store_contents([NewContent(body="a", is_binary=True)]))
+
+
+def test_the_words_for_a_search_are_written_with_the_skill(addresses: Addresses, acme: Api) -> None:
+    differs = (
+        "SELECT count(*), count(*) FILTER (WHERE (d.status, d.category, d.tags, d.words) IS DISTINCT FROM "
+        "(s.status, s.category, s.tags, search_document(s.name, s.slug, s.tags, s.description, u.name))) "
+        "FROM skills AS s LEFT JOIN users AS u ON u.tenant_id = s.tenant_id AND u.id = s.author_id "
+        "LEFT JOIN skill_search AS d ON d.tenant_id = s.tenant_id AND d.skill_id = s.id"
+    )
+    run(acme, given("a", author_id="u1"), given("b", tags=["x"]))
+    assert rows(addresses.admin, differs) == [(3, 0)]
+    run(acme, given("a", 2, name="New", tags=["y"], status="draft", expected_version_id="a-1"))
+    assert rows(addresses.admin, differs) == [(3, 0)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import urlsafe_b64decode
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ import psycopg
 import pytest
 
 import skilldb
-from skilldb import paging, queries
+from skilldb import queries
 from tests.support.functions import FUNCTIONS, everything
 from tests.support.queries import altered
 from tests.support.reliability import record, size
@@ -115,7 +117,9 @@ class Masked:
         text = self.ID.sub(
             lambda id: self.ids.setdefault(id[0], f"<id {len(self.ids)}>"), self.TIME.sub("<time>", text)
         )
-        return self.CURSOR.sub(lambda cursor: f"<cursor of {self.of(paging.decode(cursor[1])[1] or '')}>", text)
+        return self.CURSOR.sub(
+            lambda cursor: f"<cursor of {self.of(json.loads(urlsafe_b64decode(cursor[1]))[2])}>", text
+        )
 
 
 def fewest(items: Sequence[Any], fails: Callable[[Sequence[Any]], bool]) -> Sequence[Any]:

@@ -122,6 +122,7 @@ def row(table: Table, *, tenant: str, id: str, parent: str, number: int = 1) -> 
         "date": "2026-01-01",
         "text[]": [],
         "bigint[]": "{}",
+        "tsvector": "",
         "jsonb": "{}",
         "timestamp with time zone": "2026-01-01 00:00:00+00",
     }
