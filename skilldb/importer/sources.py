@@ -136,7 +136,7 @@ def cleaned(url: str) -> str:
 
 def read_commit(top: Path, name: str, prefix: str) -> Commit:
     """A commit, with the files below the prefix."""
-    hash, seconds = _git(top, "show", "--no-patch", "--format=%H %ct", name).decode().split()
+    hash, seconds = _git(top, "show", "--no-patch", "--no-show-signature", "--format=%H %ct", name).decode().split()
     blobs = {}
     for entry in _git(top, "ls-tree", "-r", "-z", "--full-tree", hash, "--", prefix or ".").split(b"\0"):
         if entry:
@@ -153,7 +153,8 @@ def _command(folder: Path, *arguments: str) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    quiet = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
+    # No protocol is allowed: git would fetch what a partial clone lacks, with a program that its settings name.
+    quiet = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "none"}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return kept | quiet | {"GIT_PAGER": "cat"}
 

@@ -626,8 +626,9 @@ def test_the_address_of_a_repository_has_no_password_and_one_form(url: str, name
 
 def test_a_repositorys_settings_run_no_program(repository: Path, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
-    for key in ("core.fsmonitor", "core.pager", "filter.x.clean", "filter.x.smudge", "diff.external"):
+    for key in ("core.fsmonitor", "core.pager", "filter.x.clean", "filter.x.smudge", "diff.external", "gpg.program"):
         git(repository, "config", key, f"touch {ran}")
+    git(repository, "config", "log.showSignature", "true")
     (repository / ".gitattributes").write_text("* filter=x\n")
     plain(repository)
     run(repository, "--history")
