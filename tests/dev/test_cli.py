@@ -227,6 +227,7 @@ def test_an_error_is_one_line_and_exit_status_1(monkeypatch: pytest.MonkeyPatch)
 # The arguments of each command, and the commands that need no database.
 ARGUMENTS = {
     "import": ["."],
+    "export": ["/nowhere/new"],
     "rollback": ["--yes"],
     "unlock": ["--yes"],
     "prune": ["--events", "400d"],
