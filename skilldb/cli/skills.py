@@ -23,7 +23,7 @@ from skilldb.importer import archives, exporting, folders, past, sources
 from skilldb.importer.finding import shown
 from skilldb.importer.folders import FAULTS, OUTCOMES, Imported, Options
 from skilldb.importer.sources import Origin
-from skilldb.repositories import tenants
+from skilldb.repositories import tenants, users
 
 IMPORT_TENANT = "imported"
 ALWAYS = OUTCOMES[:4]
@@ -100,6 +100,10 @@ def import_(
         db = stack.enter_context(skilldb.connect(service_dsn(), schema=schema))
         show = stack.enter_context(_progress())
         handle = _tenant(db, tenant, dry_run)
+        if author is not None and (handle is None or handle.execute(users.get_user(author)) is None):
+            raise NotFoundError(
+                f"user {shown(author)!r} does not exist in this organisation: --author takes a user's id"
+            )
         if history and handle is not None:
             report = past.import_history(handle, origin, options, show)
         else:

@@ -10,7 +10,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 from skilldb.database import Tenant
@@ -185,7 +185,7 @@ class _Import:
         found = list(finding.find(self.root))
         for number, each in enumerate(found):
             self.progress("reading", number, len(found))
-            path = f"{self.origin.prefix}{each.path}".rstrip("/")
+            path = f"{self.origin.prefix}{'' if each.path == '.' else each.path}".rstrip("/")
             if isinstance(each, Unread):
                 self._fail(path, _slug(path), each.reason)
                 continue
@@ -254,9 +254,9 @@ class _Import:
 
     def _is_older(self, rows: Sequence[ImportedSkill]) -> bool:
         """Whether the checkout is older than what was imported from the source."""
-        dated = [row for row in rows if row.committed_at is not None]
-        newest = max(dated, key=lambda row: str(row.committed_at), default=None)
-        return newest is not None and self.origin.is_older_than(newest.commit_hash, newest.committed_at)
+        dated = [(row.committed_at, row.commit_hash) for row in rows if row.committed_at and row.commit_hash]
+        at, hash = max(dated, default=(None, None))
+        return self.origin.is_older_than(hash, at)
 
     # Deciding
 
@@ -270,8 +270,7 @@ class _Import:
         matched = [(each, by_path[each.path]) for each in pending if each.path in by_path]
         others = [each for each in pending if each.path not in by_path]
         others = self._without_collisions(others, {row.slug: row for row in rows if row.path in present}, plan)
-        vanished = [row for row in rows if row.path not in present]
-        moved, others = _moved(others, vanished)
+        moved, others = _moved(others, self._vanished(rows))
         matched += moved
         used = {row.skill_id for _, row in matched}
         self._plan_new(others, plan, used, {row.skill_id: row for row in rows})
@@ -470,18 +469,22 @@ class _Import:
 
     # What vanished
 
-    def _missing(self, rows: Sequence[ImportedSkill], used: set[str], older: bool) -> Iterator[Imported]:
-        """The skills of the source whose folder is gone, archived if that is wanted."""
+    def _vanished(self, rows: Sequence[ImportedSkill]) -> list[ImportedSkill]:
+        """The skills whose folder was looked for, and is gone. What is in a folder that cannot be read is not gone."""
         present = {candidate.path for candidate in self.candidates}
-        unread = [each.path for each in self.unread]
-        gone = [
+        unread = {each.path for each in self.unread}
+        return [
             row
             for row in rows
             if row.path not in present
-            and row.skill_id not in used
-            and row.imported.get("status") != "archived"
             and f"{row.path}/".startswith(self.origin.prefix)
-            and not any(path in ("", ".", row.path) or row.path.startswith(f"{path}/") for path in unread)
+            and not unread.intersection(["", ".", row.path, *map(str, PurePosixPath(row.path).parents)])
+        ]
+
+    def _missing(self, rows: Sequence[ImportedSkill], used: set[str], older: bool) -> Iterator[Imported]:
+        """The skills of the source whose folder is gone, archived if that is wanted."""
+        gone = [
+            row for row in self._vanished(rows) if row.skill_id not in used and row.imported.get("status") != "archived"
         ]
         if older and not self.options.allow_older:
             gone = []
@@ -570,10 +573,11 @@ class _Import:
             size = 0
             for hash in self.tenant.execute(imports.find_missing_contents(hashes[start : start + PAGE])):
                 try:
-                    contents += self._contents(known[hash], hash)
+                    held = self._contents(known[hash], hash)
                 except UnreadableError:  # The next import tells.
                     continue
-                size += sum(len(content.body) for content in contents)
+                contents += held
+                size += sum(len(content.body) for content in held)
                 if size >= BATCH_BYTES:
                     self._execute(imports.store_contents(contents))
                     contents, size = [], 0

@@ -236,8 +236,8 @@ def test_category_and_author_are_given_for_all(addresses: Addresses, tmp_path: P
     }
     assert unchanged(addresses, tmp_path, *given)
     write(tmp_path, "d")
-    found = report(tmp_path, "--author", "nobody")
-    assert (found["d"]["outcome"], found["d"]["reason"]) == ("failed", "user 'nobody' does not exist")
+    assert "user 'nobody' does not exist" in str(run(tmp_path, "--author", "nobody").exception)
+    assert "d" not in stored()
 
 
 def test_what_people_wrote_stays_until_the_source_changes_it(addresses: Addresses, tmp_path: Path) -> None:
@@ -575,6 +575,20 @@ def test_a_repository_is_a_source_with_its_commit(addresses: Addresses, reposito
     write(repository, "skills/b", "not committed")
     assert plain(repository) == {"skills/b": "new version"}
     assert newest("b").content_url.startswith("skills/b/SKILL.md#sha256=")
+
+
+def test_a_part_of_a_repository_says_nothing_of_the_rest(repository: Path) -> None:
+    write(repository, "other/c", "c")
+    write(repository, "other/d", "d")
+    commit(repository, 3)
+    assert plain(repository) == {"skills/b": "new", "other/c": "new", "other/d": "new"}
+    git(repository, "mv", "other/d", "other/e")
+    write(repository, "other/b", "another b")
+    commit(repository, 4)
+    assert plain(repository / "skills", "--archive-missing") == {"skills/b": "unchanged"}
+    found = plain(repository / "other", "--archive-missing")
+    assert found == {"other/b": "collision", "other/c": "unchanged", "other/e": "renamed"}
+    assert stored()["b"].description == "b"
 
 
 def test_an_older_checkout_does_not_undo_a_newer_one(repository: Path) -> None:
