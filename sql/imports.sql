@@ -315,7 +315,7 @@ FROM stored;
 
 -- name: find_missing_contents(hashes)
 -- Example: 5 rows of hashes = '0000000000000000000000000000000000000000000000000000000000000000'
-SELECT w.hash
+SELECT coalesce(array_agg(w.hash), '{}') AS hashes
 FROM (
     SELECT DISTINCT u.hash
     FROM unnest(%(hashes)s::text[]) AS u (hash)

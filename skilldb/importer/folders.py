@@ -82,10 +82,14 @@ class Imported:
 
 @dataclass(slots=True, kw_only=True)
 class _Candidate:
-    """A skill of the folder. `read` is None if it has to be read again."""
+    """A skill of the folder. `read` is None if it has to be read again.
+
+    `base` is the slug that its folder gives, `slug` the one that it has or is to get.
+    """
 
     folder: SkillFolder
     path: str
+    base: str
     slug: str
     content_hash: str
     warnings: list[str]
@@ -209,6 +213,7 @@ class _Import:
                 _Candidate(
                     folder=each,
                     path=path,
+                    base=slug,
                     slug=slug,
                     content_hash=read.content_hash,
                     warnings=warnings,
@@ -266,10 +271,14 @@ class _Import:
         """What to do with each candidate, and the ids of the skills that candidates are."""
         plan = _Plan()
         by_path = {row.path: row for row in rows}
-        present = {candidate.path for candidate in self.candidates} | {each.path for each in self.unread}
+        for candidate in pending:
+            candidate.slug = candidate.base
         matched = [(each, by_path[each.path]) for each in pending if each.path in by_path]
         others = [each for each in pending if each.path not in by_path]
-        others = self._without_collisions(others, {row.slug: row for row in rows if row.path in present}, plan)
+        # The slugs that skills of the folder have, or would have: what is ambiguous now is so in the next import.
+        known = {each.base: each.path for each in self.candidates if each.path in by_path}
+        known |= {by_path[each.path].slug: each.path for each in self.candidates if each.path in by_path}
+        others = self._without_collisions(others, known, plan)
         moved, others = _moved(others, self._vanished(rows))
         matched += moved
         used = {row.skill_id for _, row in matched}
@@ -278,7 +287,7 @@ class _Import:
         return plan, used
 
     def _without_collisions(
-        self, candidates: Sequence[_Candidate], known: dict[str, ImportedSkill], plan: _Plan
+        self, candidates: Sequence[_Candidate], known: dict[str, str], plan: _Plan
     ) -> list[_Candidate]:
         """The candidates whose slug no other skill of the folder has; with `namespace` under another slug."""
         groups: dict[str, list[_Candidate]] = defaultdict(list)
@@ -286,7 +295,7 @@ class _Import:
             groups[candidate.slug].append(candidate)
         kept: list[_Candidate] = []
         for slug, group in groups.items():
-            others = [known[slug].path] if slug in known else []
+            others = [known[slug]] if slug in known else []
             if len(group) + len(others) == 1:
                 kept += group
             elif self.options.on_conflict == "namespace":
@@ -354,13 +363,13 @@ class _Import:
         """Candidates that the source has had."""
         changed: list[tuple[_Candidate, ImportedSkill, Outcome, str | None]] = []
         for candidate, row in matched:
-            candidate_slug, candidate.slug = candidate.slug, row.slug
+            candidate.slug = row.slug
             outcome: Outcome | None = None
             reason = slug = None
             if candidate.path != row.path:
                 outcome, reason = "renamed", f"was {_named(row.path)}"
-                if row.slug == _slug(row.path) != candidate_slug:
-                    slug = candidate_slug
+                if row.slug == _slug(row.path) != candidate.base:
+                    slug = candidate.base
             if candidate.content_hash != row.content_hash:
                 outcome = outcome or "new version"
             elif self._columns_differ(candidate, row):

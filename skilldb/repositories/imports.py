@@ -192,7 +192,7 @@ def _hash(content: NewContent) -> str:
 
 def find_missing_contents(hashes: Iterable[str]) -> Statement[list[str]]:
     """Those of the hashes whose content is not in the database, each once, ordered."""
-    return Statement(Reader(VALUE.rows, sorted), _SQL["find_missing_contents"](hashes=hashes))
+    return Statement(Reader(VALUE.rows, lambda rows: sorted(rows[0])), _SQL["find_missing_contents"](hashes=hashes))
 
 
 def _by_path(model: type[_File]) -> Reader[list[_File]]:
