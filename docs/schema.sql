@@ -180,9 +180,15 @@ COMMENT ON FUNCTION public.search_words(content text) IS 'The words of a text in
 
 CREATE FUNCTION public.search_document(skill_name text, skill_slug text, skill_tags text[], skill_description text, author_name text) RETURNS tsvector
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (SELECT (COALESCE(string_agg(format('''%s'':%s%s'::text, "left"(w.word, 100), (w.number + w.part), w.weight), ' '::text), ''::text))::tsvector AS "coalesce" FROM (SELECT u.word, f.part, f.weight, row_number() OVER (ORDER BY f.part, u.number) AS number FROM ((SELECT 1 AS part, 'A'::text AS weight, "left"(search_document.skill_name, 1000) AS content UNION ALL SELECT 2, 'A'::text, search_document.skill_slug AS skill_slug UNION ALL SELECT (2 + t.number), 'B'::text, "left"(t.tag, 200) AS "left" FROM unnest((search_document.skill_tags)[1:100]) WITH ORDINALITY t(tag, number) UNION ALL SELECT 103, 'C'::text, "left"(search_document.skill_description, 10000) AS "left" UNION ALL SELECT 104, 'D'::text, "left"(search_document.author_name, 1000) AS "left") f CROSS JOIN LATERAL unnest(public.search_words(f.content)) WITH ORDINALITY u(word, number))) w);
+    RETURN (SELECT (COALESCE(string_agg(format('''%s'':%s%s'::text, "left"(w.word, 100), (w.number + w.part), w.weight), ' '::text), ''::text))::tsvector AS "coalesce" FROM (SELECT u.word, p.part, p.weight, row_number() OVER (ORDER BY p.part, u.number) AS number FROM ((SELECT f.content, f.part, CASE WHEN (f.part <= 2) THEN 'A'::text WHEN (f.part <= (2 + cardinality((search_document.skill_tags)[1:100]))) THEN 'B'::text WHEN (f.part = (3 + cardinality((search_document.skill_tags)[1:100]))) THEN 'C'::text ELSE 'D'::text END AS weight FROM unnest(((ARRAY[search_document.skill_name, search_document.skill_slug] || (search_document.skill_tags)[1:100]) || ARRAY[search_document.skill_description, search_document.author_name])) WITH ORDINALITY f(content, part)) p CROSS JOIN LATERAL unnest(public.search_words("left"(p.content, CASE WHEN (p.weight = 'C'::text) THEN 10000 WHEN (p.weight = 'B'::text) THEN 200 ELSE 1000 END))) WITH ORDINALITY u(word, number))) w);
 
 COMMENT ON FUNCTION public.search_document(skill_name text, skill_slug text, skill_tags text[], skill_description text, author_name text) IS 'The words of a skill: of its name and slug (weight A), tags (B), description (C) and author''s name (D).';
+
+CREATE FUNCTION public.search_name_key(skill_name text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN "left"(array_to_string(public.search_words("left"(skill_name, 1000)), ' '::text), 100);
+
+COMMENT ON FUNCTION public.search_name_key(skill_name text) IS 'The words of a name, by which lists are sorted: at most 100 characters, which an index can hold.';
 
 CREATE FUNCTION public.search_term(term text[], prefix boolean, weights text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -491,6 +497,7 @@ CREATE TABLE public.skill_search (
     status text NOT NULL,
     category text NOT NULL,
     tags text[] NOT NULL,
+    name_key text NOT NULL COLLATE pg_catalog."C",
     words tsvector NOT NULL
 )
 WITH (toast_tuple_target='8160');
@@ -504,6 +511,8 @@ COMMENT ON COLUMN public.skill_search.status IS 'As in skills: a search then rea
 COMMENT ON COLUMN public.skill_search.category IS 'As in skills.';
 
 COMMENT ON COLUMN public.skill_search.tags IS 'As in skills.';
+
+COMMENT ON COLUMN public.skill_search.name_key IS 'The words of the name, by search_name_key().';
 
 COMMENT ON COLUMN public.skill_search.words IS 'The words of the skill, by search_document().';
 
@@ -923,6 +932,8 @@ COMMENT ON INDEX public.skill_feedback_skill_version_idx IS 'For skill_feedback_
 
 CREATE INDEX skill_monthly_uses_month_idx ON public.skill_monthly_uses USING btree (tenant_id, month);
 
+CREATE INDEX skill_search_name_idx ON public.skill_search USING btree (tenant_id, name_key, skill_id);
+
 CREATE INDEX skill_sources_source_idx ON public.skill_sources USING btree (tenant_id, source, created_at, skill_id);
 
 CREATE INDEX skill_versions_created_by_idx ON public.skill_versions USING btree (tenant_id, created_by) WHERE (created_by IS NOT NULL);
@@ -1229,6 +1240,9 @@ GRANT ALL ON FUNCTION public.search_words(content text) TO skilldb_app;
 REVOKE ALL ON FUNCTION public.search_document(skill_name text, skill_slug text, skill_tags text[], skill_description text, author_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.search_document(skill_name text, skill_slug text, skill_tags text[], skill_description text, author_name text) TO skilldb_app;
 
+REVOKE ALL ON FUNCTION public.search_name_key(skill_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.search_name_key(skill_name text) TO skilldb_app;
+
 REVOKE ALL ON FUNCTION public.search_term(term text[], prefix boolean, weights text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.search_term(term text[], prefix boolean, weights text) TO skilldb_app;
 
@@ -1342,6 +1356,8 @@ GRANT UPDATE(status) ON TABLE public.skill_search TO skilldb_app;
 GRANT UPDATE(category) ON TABLE public.skill_search TO skilldb_app;
 
 GRANT UPDATE(tags) ON TABLE public.skill_search TO skilldb_app;
+
+GRANT UPDATE(name_key) ON TABLE public.skill_search TO skilldb_app;
 
 GRANT UPDATE(words) ON TABLE public.skill_search TO skilldb_app;
 

@@ -4,5 +4,6 @@ SET LOCAL lock_timeout = '5s';
 
 DROP TABLE IF EXISTS skill_search;
 DROP FUNCTION IF EXISTS search_term(TEXT[], BOOLEAN, TEXT);
+DROP FUNCTION IF EXISTS search_name_key(TEXT);
 DROP FUNCTION IF EXISTS search_document(TEXT, TEXT, TEXT[], TEXT, TEXT);
 DROP FUNCTION IF EXISTS search_words(TEXT);

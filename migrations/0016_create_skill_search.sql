@@ -100,8 +100,8 @@ LANGUAGE sql
 IMMUTABLE
 PARALLEL SAFE
 RETURN (
-    -- The bounds keep the result below the megabyte that a tsvector may have. The gaps between the positions keep
-    -- phrases within one field.
+    -- The bounds keep the result below the megabyte that a tsvector may have. A part is the name, the slug, a tag, the
+    -- description or the author's name. The gaps between the positions of two parts keep phrases within one part.
     SELECT
         coalesce(
             string_agg(format('''%s'':%s%s', left(w.word, 100), w.number + w.part, w.weight), ' '),
@@ -110,27 +110,42 @@ RETURN (
     FROM (
         SELECT
             u.word,
-            f.part,
-            f.weight,
-            row_number() OVER (ORDER BY f.part, u.number) AS number
+            p.part,
+            p.weight,
+            row_number() OVER (ORDER BY p.part, u.number) AS number
         FROM (
-            SELECT 1 AS part, 'A' AS weight, left(skill_name, 1000) AS content
-            UNION ALL
-            SELECT 2, 'A', skill_slug
-            UNION ALL
-            SELECT 2 + t.number, 'B', left(t.tag, 200)
-            FROM unnest(skill_tags[1:100]) WITH ORDINALITY AS t (tag, number)
-            UNION ALL
-            SELECT 103, 'C', left(skill_description, 10000)
-            UNION ALL
-            SELECT 104, 'D', left(author_name, 1000)
-        ) AS f
-        CROSS JOIN LATERAL unnest(search_words(f.content)) WITH ORDINALITY AS u (word, number)
+            SELECT
+                f.content,
+                f.part,
+                CASE
+                    WHEN f.part <= 2 THEN 'A'
+                    WHEN f.part <= 2 + cardinality(skill_tags[1:100]) THEN 'B'
+                    WHEN f.part = 3 + cardinality(skill_tags[1:100]) THEN 'C'
+                    ELSE 'D'
+                END AS weight
+            FROM unnest(
+                ARRAY[skill_name, skill_slug] || skill_tags[1:100] || ARRAY[skill_description, author_name]
+            ) WITH ORDINALITY AS f (content, part)
+        ) AS p
+        CROSS JOIN LATERAL unnest(
+            search_words(
+                left(p.content, CASE WHEN p.weight = 'C' THEN 10000 WHEN p.weight = 'B' THEN 200 ELSE 1000 END)
+            )
+        ) WITH ORDINALITY AS u (word, number)
     ) AS w
 );
 
 COMMENT ON FUNCTION search_document IS
 'The words of a skill: of its name and slug (weight A), tags (B), description (C) and author''s name (D).';
+
+CREATE OR REPLACE FUNCTION search_name_key(skill_name TEXT) RETURNS TEXT
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+RETURN left(array_to_string(search_words(left(skill_name, 1000)), ' '), 100);
+
+COMMENT ON FUNCTION search_name_key IS
+'The words of a name, by which lists are sorted: at most 100 characters, which an index can hold.';
 
 CREATE OR REPLACE FUNCTION search_term(term TEXT[], prefix BOOLEAN, weights TEXT) RETURNS TEXT
 LANGUAGE sql
@@ -156,9 +171,11 @@ COMMENT ON FUNCTION search_term IS
 
 REVOKE ALL ON FUNCTION search_words(TEXT) FROM public;
 REVOKE ALL ON FUNCTION search_document(TEXT, TEXT, TEXT[], TEXT, TEXT) FROM public;
+REVOKE ALL ON FUNCTION search_name_key(TEXT) FROM public;
 REVOKE ALL ON FUNCTION search_term(TEXT[], BOOLEAN, TEXT) FROM public;
 GRANT EXECUTE ON FUNCTION search_words(TEXT) TO skilldb_app;
 GRANT EXECUTE ON FUNCTION search_document(TEXT, TEXT, TEXT[], TEXT, TEXT) TO skilldb_app;
+GRANT EXECUTE ON FUNCTION search_name_key(TEXT) TO skilldb_app;
 GRANT EXECUTE ON FUNCTION search_term(TEXT[], BOOLEAN, TEXT) TO skilldb_app;
 
 CREATE TABLE IF NOT EXISTS skill_search (
@@ -167,6 +184,7 @@ CREATE TABLE IF NOT EXISTS skill_search (
     status TEXT NOT NULL,
     category TEXT NOT NULL,
     tags TEXT[] NOT NULL,
+    name_key TEXT COLLATE "C" NOT NULL,
     words TSVECTOR NOT NULL,
     CONSTRAINT skill_search_pkey PRIMARY KEY (tenant_id, skill_id),
     CONSTRAINT skill_search_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id),
@@ -177,11 +195,15 @@ CREATE TABLE IF NOT EXISTS skill_search (
 -- table, from 2,000 bytes on.
 WITH (toast_tuple_target = 8160);
 
+-- list_skills reads the skills in the order of their names, page by page.
+CREATE INDEX IF NOT EXISTS skill_search_name_idx ON skill_search (tenant_id, name_key, skill_id);
+
 COMMENT ON TABLE skill_search IS
 'What search_skills reads of a skill. Written by index_skills in the transaction that changes the skill or its author.';
 COMMENT ON COLUMN skill_search.status IS 'As in skills: a search then reads skills only for the rows of its page.';
 COMMENT ON COLUMN skill_search.category IS 'As in skills.';
 COMMENT ON COLUMN skill_search.tags IS 'As in skills.';
+COMMENT ON COLUMN skill_search.name_key IS 'The words of the name, by search_name_key().';
 COMMENT ON COLUMN skill_search.words IS 'The words of the skill, by search_document().';
 
 ALTER TABLE skill_search ENABLE ROW LEVEL SECURITY;
@@ -217,13 +239,14 @@ BEGIN
     FOR organisation IN SELECT t.id FROM tenants AS t ORDER BY t.id LOOP
         PERFORM set_config('app.current_tenant_id', organisation, true), set_config('row_security', 'on', true);
 
-        INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, words)
+        INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, name_key, words)
         SELECT
             organisation,
             s.id,
             s.status,
             s.category,
             s.tags,
+            search_name_key(s.name),
             search_document(s.name, s.slug, s.tags, s.description, u.name)
         FROM skills AS s
         LEFT JOIN users AS u ON u.tenant_id = organisation AND u.id = s.author_id
@@ -236,4 +259,4 @@ END
 $$;
 
 GRANT SELECT, INSERT, DELETE ON skill_search TO skilldb_app;
-GRANT UPDATE (status, category, tags, words) ON skill_search TO skilldb_app;
+GRANT UPDATE (status, category, tags, name_key, words) ON skill_search TO skilldb_app;

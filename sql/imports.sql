@@ -95,13 +95,14 @@ WHERE s.tenant_id = %(tenant_id)s AND s.id = edit.id;
 -- After update_imported_skills: the words for a search, as index_skills writes them. Rows that stay the same are not
 -- written again.
 -- Example: 5 rows of id = :skill_ids
-INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, words)
+INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, name_key, words)
 SELECT
     %(tenant_id)s,
     s.id,
     s.status,
     s.category,
     s.tags,
+    search_name_key(s.name),
     search_document(s.name, s.slug, s.tags, s.description, u.name)
 FROM skills AS s
 LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = s.author_id
@@ -111,10 +112,11 @@ ON CONFLICT (tenant_id, skill_id) DO UPDATE
         status = excluded.status,
         category = excluded.category,
         tags = excluded.tags,
+        name_key = excluded.name_key,
         words = excluded.words
     WHERE
-    (skill_search.status, skill_search.category, skill_search.tags, skill_search.words)
-    IS DISTINCT FROM (excluded.status, excluded.category, excluded.tags, excluded.words);
+    (skill_search.status, skill_search.category, skill_search.tags, skill_search.name_key, skill_search.words)
+    IS DISTINCT FROM (excluded.status, excluded.category, excluded.tags, excluded.name_key, excluded.words);
 
 -- name: publish_imported_versions(
 -- source, id, version_id, expected_version_id, path, content_url, content_hash, metadata, columns, commit_hash,
@@ -315,7 +317,7 @@ FROM stored;
 
 -- name: find_missing_contents(hashes)
 -- Example: 5 rows of hashes = '0000000000000000000000000000000000000000000000000000000000000000'
-SELECT coalesce(array_agg(w.hash), '{}') AS hashes
+SELECT coalesce(array_agg(w.hash), '{}') AS missing
 FROM (
     SELECT DISTINCT u.hash
     FROM unnest(%(hashes)s::text[]) AS u (hash)

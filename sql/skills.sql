@@ -26,13 +26,14 @@ WITH added AS (
 ),
 
 indexed AS (
-    INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, words)
+    INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, name_key, words)
     SELECT
         %(tenant_id)s,
         s.id,
         s.status,
         s.category,
         s.tags,
+        search_name_key(s.name),
         search_document(s.name, s.slug, s.tags, s.description, u.name)
     FROM added AS s
     LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = s.author_id
@@ -63,6 +64,15 @@ SELECT
 FROM skills
 WHERE tenant_id = %(tenant_id)s AND slug = %(slug)s;
 
+-- name: get_skills(skill_ids)
+SELECT
+    id, name, slug, description, category, tags, status, hours_saved, author_id,
+    published_version_id, published_version, created_at, updated_at, metrics_updated_at,
+    total_uses, rating_count, average_rating,
+    total_feedback, positive_feedback_pct, avg_token_cost_microcents
+FROM skills
+WHERE tenant_id = %(tenant_id)s AND id = ANY(%(skill_ids)s::text[]);
+
 -- name: list_skills(status, category, tag, after_updated_at, after_id, limit)
 -- Newest change first. The query reads one row more than a page holds, to learn whether there is another page.
 -- On the first page the bound is infinite instead of NULL, so that it is an index condition in every plan. In a generic
@@ -85,9 +95,112 @@ WHERE
             coalesce(%(after_id)s, '')
     )
     AND CASE WHEN %(status)s::text IS NULL THEN TRUE ELSE status = %(status)s END
-    AND CASE WHEN %(category)s::text IS NULL THEN TRUE ELSE category = %(category)s END
-    AND CASE WHEN %(tag)s::text IS NULL THEN TRUE ELSE %(tag)s = ANY(tags) END
+    AND CASE WHEN %(category)s::text[] IS NULL THEN TRUE ELSE category = ANY(%(category)s::text[]) END
+    AND CASE WHEN %(tag)s::text[] IS NULL THEN TRUE ELSE tags && %(tag)s::text[] END
 ORDER BY updated_at DESC, id DESC
+LIMIT %(limit)s::bigint + 1;
+
+-- name: list_skills_by_name(status, category, tag, author_id, after_name, after_id, limit)
+-- In the order of name_key, which is the same in every locale, and without regard to case and accents. list_skills
+-- explains the bound and the filters.
+-- Example: status = 'published', category = NULL, tag = NULL, author_id = NULL, after_name = NULL, after_id = NULL,
+-- limit = 10
+SELECT
+    s.id, s.name, s.slug, s.description, s.category, s.tags, s.status, s.hours_saved, s.author_id,
+    s.published_version_id, s.published_version, s.created_at, s.updated_at, s.metrics_updated_at,
+    s.total_uses, s.rating_count, s.average_rating,
+    s.total_feedback, s.positive_feedback_pct, s.avg_token_cost_microcents
+FROM skill_search AS t
+INNER JOIN skills AS s ON s.tenant_id = t.tenant_id AND s.id = t.skill_id
+WHERE
+    t.tenant_id = %(tenant_id)s
+    AND s.tenant_id = %(tenant_id)s
+    AND (t.name_key, t.skill_id) > (
+        SELECT
+            coalesce(search_name_key(%(after_name)s), ''),
+            coalesce(%(after_id)s, '')
+    )
+    AND CASE WHEN %(status)s::text IS NULL THEN TRUE ELSE t.status = %(status)s END
+    AND CASE WHEN %(category)s::text[] IS NULL THEN TRUE ELSE t.category = ANY(%(category)s::text[]) END
+    AND CASE WHEN %(tag)s::text[] IS NULL THEN TRUE ELSE t.tags && %(tag)s::text[] END
+    AND CASE WHEN %(author_id)s::text IS NULL THEN TRUE ELSE s.author_id = %(author_id)s END
+ORDER BY t.name_key, t.skill_id
+LIMIT %(limit)s::bigint + 1;
+
+-- name: list_skills_by_figure(sort, status, category, tag, after_figure, after_id, limit)
+-- Highest first. -1 stands for an unknown figure, so that it comes last. list_skills explains the filters.
+-- Reads all: an index on a counter would end its updates in place, so the skills of the organisation are sorted.
+-- Example: sort = 'uses', status = 'published', category = NULL, tag = NULL, after_figure = NULL, after_id = NULL,
+-- limit = 10
+SELECT
+    id, name, slug, description, category, tags, status, hours_saved, author_id,
+    published_version_id, published_version, created_at, updated_at, metrics_updated_at,
+    total_uses, rating_count, average_rating,
+    total_feedback, positive_feedback_pct, avg_token_cost_microcents
+FROM skills
+WHERE
+    tenant_id = %(tenant_id)s
+    AND CASE WHEN %(status)s::text IS NULL THEN TRUE ELSE status = %(status)s END
+    AND CASE WHEN %(category)s::text[] IS NULL THEN TRUE ELSE category = ANY(%(category)s::text[]) END
+    AND CASE WHEN %(tag)s::text[] IS NULL THEN TRUE ELSE tags && %(tag)s::text[] END
+    AND (
+        CASE
+            WHEN %(sort)s::text = 'uses' THEN total_uses
+            WHEN %(sort)s = 'rating' THEN coalesce(average_rating, -1)
+            ELSE coalesce(hours_saved, -1)
+        END,
+        id
+    ) < (
+        SELECT
+            coalesce(%(after_figure)s::bigint, 9223372036854775807),
+            coalesce(%(after_id)s, '')
+    )
+ORDER BY
+    CASE
+        WHEN %(sort)s = 'uses' THEN total_uses
+        WHEN %(sort)s = 'rating' THEN coalesce(average_rating, -1)
+        ELSE coalesce(hours_saved, -1)
+    END DESC,
+    id DESC
+LIMIT %(limit)s::bigint + 1;
+
+-- name: list_skills_of_author(author_id, sort, status, category, tag, after_figure, after_id, limit)
+-- As list_skills_by_figure, but it sorts the skills of one author, also by their time of change in milliseconds.
+-- Example: author_id = :user_id, sort = 'updated', status = 'published', category = NULL, tag = NULL,
+-- after_figure = NULL, after_id = NULL, limit = 10
+SELECT
+    id, name, slug, description, category, tags, status, hours_saved, author_id,
+    published_version_id, published_version, created_at, updated_at, metrics_updated_at,
+    total_uses, rating_count, average_rating,
+    total_feedback, positive_feedback_pct, avg_token_cost_microcents
+FROM skills
+WHERE
+    tenant_id = %(tenant_id)s
+    AND author_id = %(author_id)s
+    AND CASE WHEN %(status)s::text IS NULL THEN TRUE ELSE status = %(status)s END
+    AND CASE WHEN %(category)s::text[] IS NULL THEN TRUE ELSE category = ANY(%(category)s::text[]) END
+    AND CASE WHEN %(tag)s::text[] IS NULL THEN TRUE ELSE tags && %(tag)s::text[] END
+    AND (
+        CASE
+            WHEN %(sort)s::text = 'uses' THEN total_uses
+            WHEN %(sort)s = 'rating' THEN coalesce(average_rating, -1)
+            WHEN %(sort)s = 'hours_saved' THEN coalesce(hours_saved, -1)
+            ELSE (1000 * extract(EPOCH FROM updated_at))::bigint
+        END,
+        id
+    ) < (
+        SELECT
+            coalesce(%(after_figure)s::bigint, 9223372036854775807),
+            coalesce(%(after_id)s, '')
+    )
+ORDER BY
+    CASE
+        WHEN %(sort)s = 'uses' THEN total_uses
+        WHEN %(sort)s = 'rating' THEN coalesce(average_rating, -1)
+        WHEN %(sort)s = 'hours_saved' THEN coalesce(hours_saved, -1)
+        ELSE (1000 * extract(EPOCH FROM updated_at))::bigint
+    END DESC,
+    id DESC
 LIMIT %(limit)s::bigint + 1;
 
 -- name: update_skill(skill_id, changes)
@@ -235,13 +348,14 @@ RETURNING id;
 -- description, category, status or author runs this in the same transaction. Everybody who writes a row of skill_search
 -- holds the lock of its skill, so the last one to write has seen what the others changed. A new author is locked by
 -- lock_author or more before, so that the author's name is not changed meanwhile.
-INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, words)
+INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, name_key, words)
 SELECT
     %(tenant_id)s,
     s.id,
     s.status,
     s.category,
     s.tags,
+    search_name_key(s.name),
     search_document(s.name, s.slug, s.tags, s.description, u.name)
 FROM skills AS s
 LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = s.author_id
@@ -251,17 +365,19 @@ ON CONFLICT (tenant_id, skill_id) DO UPDATE
         status = excluded.status,
         category = excluded.category,
         tags = excluded.tags,
+        name_key = excluded.name_key,
         words = excluded.words;
 
 -- name: index_skills_of_author(user_id)
 -- After the author's name was changed, and then lock_skills_of_author, each as a statement of its own.
-INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, words)
+INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, name_key, words)
 SELECT
     %(tenant_id)s,
     s.id,
     s.status,
     s.category,
     s.tags,
+    search_name_key(s.name),
     search_document(s.name, s.slug, s.tags, s.description, u.name)
 FROM skills AS s
 INNER JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = s.author_id
@@ -271,4 +387,5 @@ ON CONFLICT (tenant_id, skill_id) DO UPDATE
         status = excluded.status,
         category = excluded.category,
         tags = excluded.tags,
+        name_key = excluded.name_key,
         words = excluded.words;

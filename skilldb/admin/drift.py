@@ -1,4 +1,4 @@
-"""Lists the organisations as the owner, and finds and repairs drift of their counters as the service."""
+"""Lists the organisations as the owner, and finds and repairs drift of counters and searches as the service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skilldb import connection, queries
 from skilldb.database import Tenant
 from skilldb.errors import NotFoundError
 from skilldb.models import MetricDrift
-from skilldb.repositories import metrics
+from skilldb.repositories import metrics, search
 from skilldb.settings import Secret
 
 _SQL = queries.load("admin/drift")
@@ -42,3 +42,12 @@ def check(tenants: Iterable[Tenant], *, repair: bool = False) -> Iterator[tuple[
                     tenant.execute(metrics.repair_metrics(skill_id))
         for drift in found:
             yield tenant.id, drift
+
+
+def check_search(tenant: Tenant, *, repair: bool = False) -> list[str]:
+    """The ids of the skills that searches do not find by their present words. With `repair`, they are then found."""
+    found = tenant.execute(search.find_search_drift())
+    for skill_id in found if repair else ():
+        with suppress(NotFoundError):  # The skill was deleted meanwhile.
+            tenant.execute(search.repair_search([skill_id]))
+    return found

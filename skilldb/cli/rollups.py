@@ -60,27 +60,31 @@ def check(
     tenant: Organisation = None,
     schema: Schema = None,
 ) -> None:
-    """Compare every organisation's counters with its rollups, ratings and feedback items. Exit status 1: drift.
+    """Compare every organisation's counters and words for searches with its rows. Exit status 1: drift.
 
     Each line shows the organisation, the skill, the counter or average, the stored value and the value it should have;
-    an average without rows is "-". With --raw a line shows the organisation, the day, the rollup, its key, the figure
-    and both values. --repair first rebuilds the rollups that have drifted, and then recomputes the counters from them.
-    The exit status is then 1 only if drift is left. Pruned raw rows are not reported as drift.
+    an average without rows is "-". A skill that searches do not find by its present words is a line with "search". With
+    --raw a line shows the organisation, the day, the rollup, its key, the figure and both values. --repair first
+    rebuilds the rollups that have drifted, and then recomputes the counters from them. The exit status is then 1 only
+    if drift is left. Pruned raw rows are not reported as drift.
     """
     asked, raw = raw, raw or repair
     if since is not None and not (raw and tenant is not None):
         raise InvalidValueError("--since needs --raw and --tenant: it goes on with one organisation, day by day")
     counters: list[tuple[str, MetricDrift]] = []
+    unfound: list[tuple[str, str]] = []
 
     def compare(organisation: skilldb.Tenant) -> tuple[int, int]:
         """The number of days with drift, and of days and counters with drift that is left."""
         days = _recount(organisation, since, repair=repair) if raw else 0
         found = list(drift.check([organisation], repair=repair))
         counters.extend(found)
+        skills = drift.check_search(organisation, repair=repair)
+        unfound.extend((organisation.id, skill_id) for skill_id in skills)
         if not repair:
-            return days, days + len(found)
+            return days, days + len(found) + len(skills)
         left = sum(bool(day.drift) for day in rollups.recount(organisation, _day(since)))
-        return days, left + len(list(drift.check([organisation])))
+        return days, left + len(list(drift.check([organisation]))) + len(drift.check_search(organisation))
 
     with _organisations(tenant, schema) as organisations:
         done, failed = _each(organisations, compare)
@@ -89,9 +93,13 @@ def check(
         stored, actual = ("-" if value is None else value for value in (counter.stored, counter.actual))
         line = f"{id} {counter.skill_id} {counter.metric} {stored} {actual}"
         out.print(line, markup=False, soft_wrap=True)
+    for id, skill_id in unfound:
+        out.print(f"{id} {skill_id} search", markup=False, soft_wrap=True)
     days, left = sum(days for days, _ in done), sum(left for _, left in done)
     drifted = f", {days} days of rollups drifted" if asked or days else ""
-    repaired = f" {len(counters) + days - left} repaired." if repair and (counters or days) else ""
+    drifted += f", {len(unfound)} skills not found by their words" if unfound else ""
+    wrong = len(counters) + days + len(unfound)
+    repaired = f" {wrong - left} repaired." if repair and wrong else ""
     out.print(f"{len(done)} organisations checked, {len(counters)} counters drifted{drifted}.{repaired}")
     if left or failed:
         raise typer.Exit(1)

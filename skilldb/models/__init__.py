@@ -23,7 +23,16 @@ from skilldb.models.imports import (
 from skilldb.models.metrics import MetricDrift, RollupDrift
 from skilldb.models.ratings import Rating
 from skilldb.models.retention import Horizon, PrunableRows
-from skilldb.models.skills import NewSkill, NewSkillVersion, Skill, SkillUpdate, SkillVersion
+from skilldb.models.skills import (
+    CategoryCount,
+    FoundSkill,
+    NewSkill,
+    NewSkillVersion,
+    Skill,
+    SkillUpdate,
+    SkillVersion,
+    TagCount,
+)
 from skilldb.models.tenants import Tenant
 from skilldb.models.tokens import DailyCost, NewTokenMeasurement, SkillCostStats, TokenMeasurement
 from skilldb.models.usage import DailyUses, NewUsageEvent, SkillUses
@@ -34,11 +43,13 @@ __all__ = [
     "BenchmarkResult",
     "BenchmarkRun",
     "BenchmarkRunWithResults",
+    "CategoryCount",
     "DailyCost",
     "DailyUses",
     "EarlierVersion",
     "FeedbackWithUsers",
     "FileChange",
+    "FoundSkill",
     "Horizon",
     "ImportOutcome",
     "ImportedSkill",
@@ -66,6 +77,7 @@ __all__ = [
     "SkillVersion",
     "SlugOwner",
     "StoredFile",
+    "TagCount",
     "Tenant",
     "TokenMeasurement",
     "User",

@@ -67,6 +67,29 @@ class Skill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FoundSkill(Skill):
+    """A skill that a search found. The higher `rank`, the better it fits."""
+
+    rank: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryCount:
+    """A category, and how many published skills it has."""
+
+    category: str
+    skills: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagCount:
+    """A tag, and how many published skills have it."""
+
+    tag: str
+    skills: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewSkillVersion:
     """Content to be published. `content_hash` is its SHA-256, 64 lower-case hexadecimal digits."""
 

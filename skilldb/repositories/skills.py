@@ -1,11 +1,20 @@
 """Statements for skills and their versions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 
 from skilldb import paging, queries
 from skilldb.errors import InvalidValueError, shown
-from skilldb.models import NewSkill, NewSkillVersion, Page, Skill, SkillUpdate, SkillVersion
-from skilldb.statement import EXISTS, VALUE, Statement, many, one, optional
+from skilldb.models import (
+    NewSkill,
+    NewSkillVersion,
+    Page,
+    Skill,
+    SkillUpdate,
+    SkillVersion,
+)
+from skilldb.paging import TIME, Sort
+from skilldb.statement import EXISTS, VALUE, Instances, Reader, Statement, many, one, optional
 from skilldb.values import adapter
 
 _SQL = queries.load("skills")
@@ -24,6 +33,17 @@ _COLUMNS = {
         "hours_saved": "integer",
     }.items()
 }
+
+
+# The sorts of list_skills, and the value of a skill in each. An unknown figure is -1, as in the queries.
+_SORTS: dict[str, tuple[Sort, Callable[[Skill], datetime | int | str]]] = {
+    "updated": (TIME, lambda skill: skill.updated_at),
+    "name": (Sort("name", str), lambda skill: skill.name),
+    "uses": (Sort("uses", int), lambda skill: skill.total_uses),
+    "rating": (Sort("rating", int), lambda skill: -1 if skill.average_rating is None else skill.average_rating),
+    "hours_saved": (Sort("hours_saved", int), lambda skill: -1 if skill.hours_saved is None else skill.hours_saved),
+}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def create_skill(skill: NewSkill) -> Statement[Skill]:
@@ -58,26 +78,53 @@ def get_skill_by_slug(slug: str) -> Statement[Skill | None]:
     return Statement(optional(Skill), _SQL["get_skill_by_slug"](slug=slug))
 
 
+def get_skills(skill_ids: Iterable[str]) -> Statement[list[Skill]]:
+    """The skills with these ids, in the order of the ids. Missing ones are left out, and a repeated id counts once."""
+    step = _SQL["get_skills"](skill_ids=skill_ids)
+    order = {id: number for number, id in reversed(list(enumerate(step.params["skill_ids"])))}
+    return Statement(Reader(Instances(Skill), lambda rows: sorted(rows, key=lambda skill: order[skill.id])), step)
+
+
 def list_skills(
     *,
+    sort: str = "updated",
     status: str | None = "published",
-    category: str | None = None,
-    tag: str | None = None,
+    category: str | Iterable[str] | None = None,
+    tag: str | Iterable[str] | None = None,
+    author_id: str | None = None,
     limit: int = 50,
     after: str | None = None,
 ) -> Statement[Page[Skill]]:
-    """One page of the skills, newest change first.
+    """One page of the skills.
 
-    `after` is the cursor of the page before. A filter that is None does not apply. InvalidValueError: a limit below 1,
-    or an `after` that is not a cursor.
+    `sort` is "updated" (newest change first), "name" (A to Z, without regard to case and accents), or "uses", "rating"
+    or "hours_saved" (highest first, unknown last). Ties are sorted by id. Counters move between two pages: a skill may
+    then be on both, or on neither. By name or by time, only a skill that was itself changed may be.
+
+    `category` and `tag` take one or several: a skill must have any of the categories, and any of the tags. A filter
+    that is None does not apply. `after` is the cursor of the page before, with the same arguments. InvalidValueError:
+    another sort, a limit below 1, or an `after` that is not a cursor of this sort.
     """
-    updated_at, id = paging.decode(after)
-    return Statement(
-        paging.page(Skill, limit, lambda skill: (skill.updated_at, skill.id)),
-        _SQL["list_skills"](
-            status=status, category=category, tag=tag, after_updated_at=updated_at, after_id=id, limit=limit
-        ),
-    )
+    if sort not in tuple(_SORTS):
+        raise InvalidValueError(f"sort must be one of {', '.join(_SORTS)}, not {shown(sort)}")
+    order, value = _SORTS[sort]
+    last, id = paging.decode(after, order)
+    filters = {
+        "status": status,
+        "category": [category] if isinstance(category, str) else category,
+        "tag": [tag] if isinstance(tag, str) else tag,
+    }
+    where = {"after_id": id, "limit": limit, **filters}
+    if sort == "name":
+        step = _SQL["list_skills_by_name"](author_id=author_id, after_name=last, **where)
+    elif author_id is not None:
+        figure = (last - _EPOCH) // timedelta(milliseconds=1) if isinstance(last, datetime) else last
+        step = _SQL["list_skills_of_author"](author_id=author_id, sort=sort, after_figure=figure, **where)
+    elif sort == "updated":
+        step = _SQL["list_skills"](after_updated_at=last, **where)
+    else:
+        step = _SQL["list_skills_by_figure"](sort=sort, after_figure=last, **where)
+    return Statement(paging.page(Skill, limit, lambda skill: (value(skill), skill.id), order), step)
 
 
 def update_skill(skill_id: str, changes: SkillUpdate) -> Statement[Skill]:

@@ -302,8 +302,9 @@ def test_a_body_that_is_no_base64_is_refused(addresses: Addresses, acme: Api) ->
 
 def test_the_words_for_a_search_are_written_with_the_skill(addresses: Addresses, acme: Api) -> None:
     differs = (
-        "SELECT count(*), count(*) FILTER (WHERE (d.status, d.category, d.tags, d.words) IS DISTINCT FROM "
-        "(s.status, s.category, s.tags, search_document(s.name, s.slug, s.tags, s.description, u.name))) "
+        "SELECT count(*), count(*) FILTER (WHERE (d.status, d.category, d.tags, d.name_key, d.words) IS DISTINCT FROM "
+        "(s.status, s.category, s.tags, search_name_key(s.name), "
+        "search_document(s.name, s.slug, s.tags, s.description, u.name))) "
         "FROM skills AS s LEFT JOIN users AS u ON u.tenant_id = s.tenant_id AND u.id = s.author_id "
         "LEFT JOIN skill_search AS d ON d.tenant_id = s.tenant_id AND d.skill_id = s.id"
     )

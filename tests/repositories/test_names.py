@@ -51,6 +51,8 @@ def leaf(path: str, hint: Any, long: str = "") -> Any:
         return "x" * 256 if path == long else "a"
     if path in ("event.id", "events.id"):
         return str(UUID(int=0))
+    if path == "sort":
+        return LEFT_OUT
     return {str: "text", int: 1, datetime: datetime(2026, 1, 1, tzinfo=UTC), date: date(2026, 1, 1)}.get(hint, LEFT_OUT)
 
 

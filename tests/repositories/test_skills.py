@@ -194,6 +194,91 @@ def test_a_limit_below_one_and_a_cursor_that_is_none_are_refused(addresses: Addr
             acme.execute(skills.list_skills(after=cursor))
 
 
+def test_skills_are_sorted_by_name_or_highest_figure_first_page_by_page(addresses: Addresses, acme: Api) -> None:
+    acme.execute(skills.delete_skill("s1"))
+    new_user(acme, "u2")
+    figures = {
+        "a": ("Zoé", 5, None, 3),
+        "b": ("école", 5, 450, None),
+        "c": ("Ecole", 0, 450, 0),
+        "d": ("éclair", 9, 100, 8),
+        "e": ("10 Ways", 7, None, 3),
+        "f": ("Ångström", 9, 500, None),
+    }
+    for id, (name, *_) in figures.items():
+        new_skill(acme, id, name=name, author_id="u1" if id in "abc" else "u2", hours_saved=figures[id][3])
+    for id, (_, uses, rating, _) in figures.items():
+        rows(
+            addresses.admin,
+            "UPDATE skills SET total_uses = %s, average_rating = %s, updated_at = timestamptz '2026-01-01Z' "
+            "+ ascii(id) %% 2 * interval '1 day' WHERE id = %s RETURNING 1",
+            uses,
+            rating,
+            id,
+        )
+    expected = {"name": "efdbca", "uses": "fdebac", "rating": "fcbdea", "hours_saved": "deacfb", "updated": "ecafdb"}
+    for sort, whole in expected.items():
+        for author, ids in ((None, whole), ("u1", "".join(id for id in whole if id in "abc"))):
+            for limit in (1, 2, 3, 6, 7):
+                found = ""
+                page = acme.execute(skills.list_skills(sort=sort, author_id=author, limit=limit))
+                while page.after is not None:
+                    found += "".join(skill.id for skill in page.items)
+                    page = acme.execute(skills.list_skills(sort=sort, author_id=author, limit=limit, after=page.after))
+                assert found + "".join(skill.id for skill in page.items) == ids, (sort, author, limit)
+    assert acme.execute(skills.list_skills(author_id="nobody")).items == []
+
+
+def test_any_of_several_categories_and_tags_matches_in_every_sort(acme: Api) -> None:
+    acme.execute(skills.delete_skill("s1"))
+    new_skill(acme, "a", category="x", tags=["t", "u"], author_id="u1")
+    new_skill(acme, "b", category="y", tags=["u"])
+    new_skill(acme, "c", category="z", tags=["v", "t"], author_id="u1")
+    new_skill(acme, "d", category="x", status="draft", tags=["t"], author_id="u1")
+
+    for sort in ("updated", "name", "uses", "rating", "hours_saved"):
+
+        def listed(sort: str = sort, **filters: Any) -> str:
+            found = acme.execute(skills.list_skills(sort=sort, **filters)).items
+            return "".join(sorted(skill.id for skill in found))
+
+        assert listed(category=["x", "y"]) == "ab"
+        assert listed(category=("x",), status=None) == "ad"
+        assert listed(tag=["v", "u"]) == "abc"
+        assert listed(tag=["t", "v"], category=["z", "y"]) == "c"
+        assert listed(tag=iter(["t"]), author_id="u1") == "ac"
+        assert listed(category="x", author_id="u1", status=None) == "ad"
+        assert listed(category=[]) == listed(tag=[]) == listed(tag=[None]) == ""
+
+
+def test_a_sort_that_is_none_and_a_cursor_of_another_sort_are_refused(addresses: Addresses, acme: Api) -> None:
+    new_skill(acme, "s2")
+    for sort in ("unknown", "", None, 5, ["name"], "NAME"):
+        with refused(addresses, InvalidValueError, "sort must be one of updated, name, uses, rating, hours_saved"):
+            acme.execute(skills.list_skills(sort=sort))  # type: ignore[arg-type]
+    sorts = ("updated", "name", "uses", "rating", "hours_saved")
+    cursors = {sort: acme.execute(skills.list_skills(sort=sort, limit=1)).after for sort in sorts}
+    for sort in sorts:
+        for of, after in cursors.items():
+            if of != sort:
+                with refused(addresses, InvalidValueError, "after"):
+                    acme.execute(skills.list_skills(sort=sort, after=after))
+    for filters in ({"category": 5}, {"tag": b"t"}, {"category": ["a\0"]}, {"tag": [5]}):
+        with refused(addresses, InvalidValueError, next(iter(filters))):
+            acme.execute(skills.list_skills(**filters))
+
+
+def test_skills_are_read_in_the_order_of_their_ids_and_missing_ones_are_left_out(acme: Api) -> None:
+    new_skill(acme, "s2", status="draft")
+    one, two = acme.execute(skills.get_skill("s1"), skills.get_skill("s2"))
+    assert acme.execute(skills.get_skills(["s2", "missing", "s1", "s2"])) == [two, one]
+    assert acme.execute(skills.get_skills(iter(["s1", "s2"]))) == [one, two]
+    assert acme.execute(skills.get_skills([])) == acme.execute(skills.get_skills(["missing", None])) == []  # type: ignore[list-item]
+    for ids in ("s1", 5, ["a\0"], [5]):
+        with pytest.raises(InvalidValueError, match="skill_ids"):
+            skills.get_skills(ids)  # type: ignore[arg-type]
+
+
 # Updating
 
 

@@ -131,8 +131,8 @@ def test_a_useless_index_and_one_whose_reason_is_gone_are_found(
     conn: psycopg.Connection[Any], index_uses: dict[str, list[str]]
 ) -> None:
     conn.execute("CREATE INDEX skills_hours_saved_idx ON skills (tenant_id, hours_saved)")
-    conn.execute("COMMENT ON INDEX skills_author_idx IS NULL")
-    assert plans.useless_indexes(conn, index_uses) == ["skills_author_idx", "skills_hours_saved_idx"]
+    conn.execute("COMMENT ON INDEX skill_versions_created_by_idx IS NULL")
+    assert plans.useless_indexes(conn, index_uses) == ["skill_versions_created_by_idx", "skills_hours_saved_idx"]
 
 
 def test_the_indexes_of_foreign_keys_are_used_when_what_they_refer_to_is_deleted(

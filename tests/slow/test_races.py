@@ -17,10 +17,10 @@ import pytest
 import skilldb
 from skilldb import queries
 from skilldb.errors import NotFoundError, StillReferencedError
-from skilldb.models import NewSkillVersion, NewUsageEvent, SkillVersion
+from skilldb.models import NewSkill, NewSkillVersion, NewUsageEvent, SkillVersion
 from skilldb.repositories import metrics, ratings, rollups, skills, tenants, usage, users, views
-from skilldb.statement import VALUE, Statement
-from tests.support.api import new_skill, new_user
+from skilldb.statement import NOTHING, VALUE, Statement
+from tests.support.api import ask, new_skill, new_user
 from tests.support.bursts import Race, assert_found_out, first_wrong, unexpected
 from tests.support.queries import altered
 from tests.support.rollups import drifted
@@ -515,3 +515,50 @@ def test_folds_and_repairs_at_once_count_every_use_once(race: Race) -> None:
 
 def test_a_repair_without_its_lock_is_found_out(race: Race) -> None:
     assert_found_out(folding_bursts(race, rollups.fold_uses, rebuilding_without_the_lock))
+
+
+# Words for searches
+
+STALE = b"""
+SELECT s.id, u.name, t.words
+FROM skills AS s
+LEFT JOIN users AS u ON u.tenant_id = s.tenant_id AND u.id = s.author_id
+LEFT JOIN skill_search AS t ON t.tenant_id = s.tenant_id AND t.skill_id = s.id
+WHERE t.words IS DISTINCT FROM search_document(s.name, s.slug, s.tags, s.description, u.name)
+"""
+
+
+def renamed(user_id: str, name: str) -> Statement[Any]:
+    """Change a user's name, and then what searches find the user's skills by."""
+    sql = "UPDATE users SET name = %(name)s WHERE tenant_id = %(tenant_id)s AND id = %(user_id)s RETURNING id"
+    return Statement(NOTHING, *ask(sql, name=name, user_id=user_id).steps, *users._index_renamed(user_id))
+
+
+def words_bursts(race: Race, create: Callable[[NewSkill], Statement[Any]]) -> Iterator[list[str]]:
+    race.admin.execute("GRANT UPDATE (name) ON users TO skilldb_app")
+    for n in count():
+        new = [
+            NewSkill(id=f"n{n}-{k}", name="New", slug=f"n{n}-{k}", description="", category="c", author_id="u0")
+            for k in range(3)
+        ]
+        jobs = [
+            *(create(skill) for skill in new),
+            renamed("u0", f"Name{n}"),
+            renamed("u0", f"Other{n}"),
+            *(skills.update_skill(f"n{n - 1}-{k}", {"name": f"Changed {n}"}) for k in range(3) if n > 0),
+        ]
+        outcomes = race.execute(*random.Random(n).sample(jobs, len(jobs)))
+        yield unexpected(outcomes) + [f"drift: {row}" for row in race.rows(STALE)]
+
+
+def creating_without_a_lock(skill: NewSkill) -> Statement[Any]:
+    right = skills.create_skill(skill)
+    return Statement(right.reader, right.steps[-1])
+
+
+def test_skills_created_and_changed_while_their_author_is_renamed_are_found_by_the_new_name(race: Race) -> None:
+    assert first_wrong(words_bursts(race, skills.create_skill)) == ""
+
+
+def test_creating_without_locking_the_author_is_found_out(race: Race) -> None:
+    assert_found_out(words_bursts(race, creating_without_a_lock))

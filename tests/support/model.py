@@ -10,7 +10,7 @@ import re
 import unicodedata
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -34,11 +34,13 @@ from skilldb.models import (
     BenchmarkResult,
     BenchmarkRun,
     BenchmarkRunWithResults,
+    CategoryCount,
     DailyCost,
     DailyUses,
     EarlierVersion,
     FeedbackWithUsers,
     FileChange,
+    FoundSkill,
     Horizon,
     ImportedSkill,
     ImportOutcome,
@@ -66,6 +68,7 @@ from skilldb.models import (
     SkillVersion,
     SlugOwner,
     StoredFile,
+    TagCount,
     Tenant,
     TokenMeasurement,
     User,
@@ -73,6 +76,7 @@ from skilldb.models import (
     ViewedSkill,
     WhatsNewItem,
 )
+from skilldb.paging import TIME, Sort
 from skilldb.prices import DEFAULT_PRICES
 
 Row = TypeVar("Row")
@@ -135,6 +139,65 @@ def unlikely(row: NewTokenMeasurement | NewBenchmarkResult) -> list[tuple[bool, 
         *outside(0, latency_ms=row.latency_ms),
         *outside(0, MOST_COST, estimated_cost_microcents=row.estimated_cost_microcents),
     ]
+
+
+SORTS = ("updated", "name", "uses", "rating", "hours_saved")
+LETTERS = str.maketrans(
+    {"ø": "o", "đ": "d", "ð": "d", "ħ": "h", "\u0131": "i", "ł": "l", "æ": "ae", "œ": "oe", "þ": "th"}
+)
+# The scripts that write words without spaces, or with endings.
+SPACELESS = ("CJK ", "HIRAGANA ", "KATAKANA", "HANGUL ", "BOPOMOFO ", "THAI ", "LAO ", "KHMER ", "MYANMAR ", "IDEOGR")
+QUOTED = re.compile(r'(-?)"([^"]*)("?)|(-?)(\S+)')
+
+Term = tuple[list[str], bool]
+"""Words that follow each other, and whether the last one is a prefix."""
+
+
+def words(text: str) -> list[str]:
+    """The words that a search compares."""
+    found = ""
+    for letter in unicodedata.normalize("NFKD", text):
+        if not (10 <= unicodedata.combining(letter) <= 35 or unicodedata.combining(letter) >= 200):
+            found += letter
+    folded = ""
+    for letter in unicodedata.normalize("NFC", found).casefold().translate(LETTERS):
+        category = unicodedata.category(letter)
+        if unicodedata.name(letter, "").startswith(SPACELESS) and category[0] in "LMN":
+            folded += f" {letter} "
+        elif category[0] in "LMN" or letter in "+#":
+            folded += letter
+        elif category != "Cf" or letter == "\u200b":
+            folded += " "
+    # A plus or number sign counts at the end of a word.
+    kept = [re.sub(r"(?<![a-z0-9+#])[+#]+|[+#]+(?=[a-z0-9])", " ", each) for each in folded.split()]
+    return [word[:100] for each in kept for word in each.split()]
+
+
+def has(field: Sequence[str], term: Term) -> bool:
+    """Whether the words of the term follow each other in the field."""
+    wanted, prefix = term
+    runs = [field[start : start + len(wanted)] for start in range(len(field) - len(wanted) + 1)]
+    return any(
+        list(run[:-1]) == wanted[:-1] and (run[-1].startswith(wanted[-1]) if prefix else run[-1] == wanted[-1])
+        for run in runs
+    )
+
+
+def asked(text: str) -> tuple[list[Term], list[Term]]:
+    """The terms that a skill must have, and those that it must not have."""
+    wanted: list[Term] = []
+    unwanted: list[Term] = []
+    for minus, phrase, closed, minus_word, word in QUOTED.findall(re.sub("[\u201c-\u201f\xab\xbb]", '"', text[:1000])):
+        found = words(phrase or word)
+        if found and (minus or minus_word):
+            unwanted.append((found, False))
+        elif found:
+            wanted.append((found, not closed))
+    return wanted, unwanted
+
+
+def name_key(name: str) -> str:
+    return " ".join(words(name[:1000]))[:100]
 
 
 def half_up(number: Fraction) -> int:
@@ -353,34 +416,151 @@ class Organisation:
     def get_skill_by_slug(self, slug: str) -> Skill | None:
         return next((self.skill(id) for id, skill in self.skills.items() if skill.slug == slug), None)
 
+    def get_skills(self, skill_ids: Iterable[str]) -> list[Skill]:
+        return [self.skill(id) for id in dict.fromkeys(skill_ids) if id in self.skills]
+
     def list_skills(
         self,
+        *,
+        sort: str = "updated",
+        status: str | None = "published",
+        category: str | Iterable[str] | None = None,
+        tag: str | Iterable[str] | None = None,
+        author_id: str | None = None,
+        limit: int = 50,
+        after: str | None = None,
+    ) -> Page[Skill]:
+        refuse((sort not in SORTS, InvalidValueError, "sort"))
+        categories = [category] if isinstance(category, str) else category
+        tags = [tag] if isinstance(tag, str) else tag
+        found = [
+            self.skill(id)
+            for id, skill in self.skills.items()
+            if status in (None, skill.status) and author_id in (None, skill.author_id)
+            if categories is None or skill.category in categories
+            if tags is None or set(skill.tags) & set(tags)
+        ]
+        values: dict[str, Callable[[Skill], Any]] = {
+            "updated": lambda skill: skill.updated_at,
+            "name": lambda skill: skill.name,
+            "uses": lambda skill: skill.total_uses,
+            "rating": lambda skill: -1 if skill.average_rating is None else skill.average_rating,
+            "hours_saved": lambda skill: -1 if skill.hours_saved is None else skill.hours_saved,
+        }
+        rows = [(values[sort](skill), skill.id, skill) for skill in found]
+        if sort == "updated":
+            return self.page(rows, limit, after)
+        if sort == "name":
+            return self.page(
+                rows, limit, after, Sort("name", str), lambda name, id: (name_key(name), id), falling=False
+            )
+        return self.page(rows, limit, after, Sort(sort, int))
+
+    def fields(self, skill: Skill) -> dict[str, list[list[str]]]:
+        """The words of a skill, by weight: of the name, slug, tags, description and author."""
+        author = self.users[skill.author_id].name if skill.author_id else None
+        return {
+            "A": [words(skill.name[:1000]), words(skill.slug)],
+            "B": [words(tag[:200]) for tag in skill.tags[:100]],
+            "C": [words(skill.description[:10_000])],
+            "D": [words((author or "")[:1000])],
+        }
+
+    def search_skills(
+        self,
+        text: str,
         *,
         status: str | None = "published",
         category: str | None = None,
         tag: str | None = None,
-        limit: int = 50,
+        limit: int = 20,
         after: str | None = None,
-    ) -> Page[Skill]:
-        found = [
-            self.skill(id)
-            for id, skill in self.skills.items()
-            if status in (None, skill.status) and category in (None, skill.category)
-            if tag is None or tag in skill.tags
-        ]
-        return self.page([(skill.updated_at, skill.id, skill) for skill in found], limit, after)
+    ) -> Page[FoundSkill]:
+        wanted, unwanted = asked(text)
+        rows = []
+        for id, skill in self.skills.items():
+            fields = self.fields(skill)
 
-    def page(self, rows: list[tuple[datetime, str, Row]], limit: int, after: str | None) -> Page[Row]:
-        """The rows after the cursor, latest first."""
+            def some(term: Term, weights: str, fields: dict[str, list[list[str]]] = fields) -> bool:
+                return any(has(field, term) for weight in weights for field in fields[weight])
+
+            if not all(some(term, "ABCD") for term in wanted) or any(some(term, "ABCD") for term in unwanted):
+                continue
+            if status not in (None, skill.status) or category not in (None, skill.category):
+                continue
+            if tag is not None and tag not in skill.tags:
+                continue
+            ranks = {
+                6: all(some((term, False), "A") for term, _ in wanted),
+                5: all(some(term, "A") for term in wanted),
+                4: all(some(term, "AB") for term in wanted),
+                3: any(some(term, "A") for term in wanted),
+                2: any(some(term, "B") for term in wanted),
+            }
+            rank = max((rank for rank, holds in ranks.items() if holds and wanted), default=1)
+            rows.append((rank, id, self.found(id, rank)))
+        return self.page(rows, limit, after, Sort("rank", int))
+
+    def found(self, id: str, rank: int) -> FoundSkill:
+        skill = self.skill(id)
+        return FoundSkill(**{field: getattr(skill, field) for field in Skill.__slots__}, rank=rank)
+
+    def list_similar_skills(self, skill_id: str, *, limit: int = 10) -> list[FoundSkill]:
+        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"))
+        if skill_id not in self.skills:
+            return []
+        own = self.skills[skill_id]
+        rows = []
+        for id, skill in self.skills.items():
+            name = {word for field in self.fields(skill)["A"] for word in field}
+            rank = (
+                3 * len(set(own.tags) & set(skill.tags))
+                + 2 * (own.category == skill.category)
+                + len(set(words(own.name[:1000])) & name)
+            )
+            if skill.status == "published" and id != skill_id and rank > 0:
+                rows.append((rank, id))
+        return [self.found(id, rank) for rank, id in sorted(rows, reverse=True)[:limit]]
+
+    def list_categories(self, *, limit: int = 100, after: str | None = None) -> Page[CategoryCount]:
+        counts = Counter(skill.category for skill in self.skills.values() if skill.status == "published")
+        rows = [(n, category, CategoryCount(category=category, skills=n)) for category, n in counts.items()]
+        return self.page(rows, limit, after, Sort("categories", int), lambda n, category: (-n, category), falling=False)
+
+    def list_tags(self, *, limit: int = 100, after: str | None = None) -> Page[TagCount]:
+        counts = Counter(
+            tag for skill in self.skills.values() if skill.status == "published" for tag in set(skill.tags)
+        )
+        rows = [(n, tag, TagCount(tag=tag, skills=n)) for tag, n in counts.items()]
+        return self.page(rows, limit, after, Sort("tags", int), lambda n, tag: (-n, tag), falling=False)
+
+    def find_search_drift(self) -> list[str]:
+        return []
+
+    def repair_search(self, skill_ids: Iterable[str]) -> None:
+        refuse(*(self.no_skill(id) for id in skill_ids))
+
+    def page(
+        self,
+        rows: Sequence[tuple[Any, str, Row]],
+        limit: int,
+        after: str | None,
+        sort: Sort = TIME,
+        key: Callable[[Any, str], Any] = lambda value, id: (value, id),
+        *,
+        falling: bool = True,
+    ) -> Page[Row]:
+        """The rows after the cursor, each with its value and id, by their keys: highest first if falling."""
         try:
-            time, id = paging.decode(after)  # Cursors are opaque.
+            value, id = paging.decode(after, sort)  # Cursors are opaque.
         except InvalidValueError:
             raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
         refuse((not 1 <= limit < 2**63 - 1, InvalidValueError, "limit"))
-        rows = sorted(rows, key=lambda row: row[:2], reverse=True)
-        if time is not None and id is not None:
-            rows = [row for row in rows if row[:2] < (time, id)]
-        more = paging.encode(*rows[limit - 1][:2]) if len(rows) > limit else None
+        rows = sorted(rows, key=lambda row: key(*row[:2]), reverse=falling)
+        if id is not None:
+            bound = key(value, id)
+            rows = [row for row in rows if (key(*row[:2]) < bound if falling else key(*row[:2]) > bound)]
+        more = paging.encode(*rows[limit - 1][:2], sort) if len(rows) > limit else None
         return Page(items=[row for _, _, row in rows[:limit]], after=more)
 
     def update_skill(self, skill_id: str, changes: SkillUpdate) -> Skill:

@@ -99,6 +99,14 @@ _STATEMENTS = (
     ORDER BY s
     """,
     """
+    INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, name_key, words)
+    SELECT
+        s.tenant_id, s.id, s.status, s.category, s.tags, search_name_key(s.name),
+        search_document(s.name, s.slug, s.tags, s.description, u.name)
+    FROM skills AS s
+    LEFT JOIN users AS u ON u.tenant_id = s.tenant_id AND u.id = s.author_id
+    """,
+    """
     INSERT INTO skill_versions (
         tenant_id, id, skill_id, version, content_url, content_hash, content_type, name, description, created_by,
         created_at

@@ -65,6 +65,7 @@ REQUIRED: Mapping[str, Sequence[Any]] = {
     "content_hashes": ("0" * 64, "1" * 64, "2" * 64),
     "models": ("gpt-4o", "gpt-4o-mini", "llama"),
     "model_name": ("gpt-4o", "gpt-4o-mini", "llama"),
+    "text": ("words", "wor", "OF acme words", '"words of"', "sql", "data -words", "", "words acm", '"of" go'),
     "rating": (1, 2, 3, 4, 5, 0, 6),
     "current_version": (1, 2, None, 3, 0),
     "since": (RECENT_TIME, timedelta(days=-1), timedelta(days=1)),
@@ -73,6 +74,7 @@ REQUIRED: Mapping[str, Sequence[Any]] = {
 OPTIONAL: Mapping[str, Sequence[Any]] = {
     "id": (*IDS, LEFT_OUT),
     "role": (LEFT_OUT, "admin", "owner"),
+    "sort": (LEFT_OUT, LEFT_OUT, "name", "uses", "rating", "hours_saved", "updated", "unknown"),
     "status": (LEFT_OUT, LEFT_OUT, None, "published", "draft", "archived", "pending", "accepted", "unknown"),
     "by": (LEFT_OUT, 2, 0),
     "expected_version_id": (*(LEFT_OUT,) * 4, *ID[:4]),
