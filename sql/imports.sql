@@ -291,6 +291,8 @@ FROM (
 ) AS w
 INNER JOIN skill_versions AS v
     ON v.tenant_id = %(tenant_id)s AND v.skill_id = w.skill_id AND v.content_hash = w.content_hash
+INNER JOIN skills AS s ON s.tenant_id = %(tenant_id)s AND s.id = v.skill_id
+WHERE s.published_version_id IS DISTINCT FROM v.id
 ORDER BY v.skill_id, v.version;
 
 -- name: store_contents(hash, body, is_binary)

@@ -80,7 +80,7 @@ class SlugOwner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierVersion:
-    """A version of a skill that has some content."""
+    """A version of a skill that has some content and is not the published one."""
 
     skill_id: str
     content_hash: str

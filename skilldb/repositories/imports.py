@@ -150,7 +150,7 @@ def find_slug_owners(slugs: Iterable[str]) -> Statement[list[SlugOwner]]:
 def find_earlier_versions(skill_ids: Iterable[str], content_hashes: Iterable[str]) -> Statement[list[EarlierVersion]]:
     """The versions of the first skill that have the first content, of the second skill the second, and so on.
 
-    Ordered by skill and version. InvalidValueError: not as many hashes as skills.
+    Published versions are left out. Ordered by skill and version. InvalidValueError: not as many hashes as skills.
     """
     ids: list[str] = adapter("skill_ids", "text[]")("skill_ids", skill_ids)
     hashes: list[str] = adapter("content_hashes", "text[]")("content_hashes", content_hashes)

@@ -229,8 +229,7 @@ def test_versions_with_a_content_are_found(acme: Api) -> None:
     run(acme, given("a", 1, version_id="a-3", expected_version_id="a-2"))
     hashes = ["1" * 64, "2" * 64, "3" * 64]
     assert acme.execute(imports.find_earlier_versions(["a", "b", "b"], hashes)) == [
-        EarlierVersion(skill_id="a", content_hash="1" * 64, version=1),
-        EarlierVersion(skill_id="a", content_hash="1" * 64, version=3),
+        EarlierVersion(skill_id="a", content_hash="1" * 64, version=1)
     ]
     with pytest.raises(InvalidValueError, match="as many elements"):
         imports.find_earlier_versions(["a"], [])

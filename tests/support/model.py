@@ -761,6 +761,7 @@ class Organisation:
             EarlierVersion(skill_id=row.skill_id, content_hash=row.content_hash, version=row.version)
             for row in sorted(self.versions.values(), key=lambda row: (row.skill_id, row.version))
             if (row.skill_id, row.content_hash) in wanted
+            if self.skills[row.skill_id].published_version_id != row.id
         ]
 
     def store_contents(self, contents: Iterable[NewContent]) -> int:
