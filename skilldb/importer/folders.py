@@ -109,10 +109,11 @@ class _Write:
 
 @dataclass(slots=True, kw_only=True)
 class _Plan:
-    """What was decided: the reports of what is not written, and the writes."""
+    """What was decided: the reports of what is not written, the writes, and what is to be decided `again`."""
 
     reports: list[Imported] = field(default_factory=list)
     writes: list[_Write] = field(default_factory=list)
+    again: list[_Candidate] = field(default_factory=list)
 
     def refuse(self, candidate: _Candidate, outcome: Outcome, reason: str) -> None:
         self.reports.append(_report(candidate, outcome, reason))
@@ -170,7 +171,7 @@ class _Import:
                 yield from self._missing(rows, used, older)
                 self._store_unchanged(plan)
             yield from plan.reports
-            pending = []
+            pending = plan.again
             for write, outcome in self._write(plan.writes):
                 if isinstance(outcome, Imported):
                     yield outcome
@@ -338,6 +339,8 @@ class _Import:
             owner = owners.get(candidate.slug)
             if owner is None:
                 self._add(plan, candidate, None, "new", id=str(uuid.uuid4()))
+            elif owner.source == self.origin.name and owner.skill_id not in rows:
+                plan.again.append(candidate)  # Another import created it since the rows were read.
             elif owner.source == self.origin.name:
                 reason = f"{_named(owner.path or '')} of this source has the same slug {owner.slug!r}"
                 plan.refuse(candidate, "collision", reason)
