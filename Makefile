@@ -56,9 +56,9 @@ new-migration: $(READY) ## Write the files of a new migration (NAME=create_x or 
 seed: $(READY) ## Write the example data, once
 	@$(SKILLDB) seed
 
-import: $(READY) ## Import a folder of */SKILL.md (SKILLS=DIR, TENANT=ID)
+import: $(READY) ## Import the skills of a folder (SKILLS=DIR TENANT=ID ARGS=--dry-run)
 	@test -n "$(SKILLS)" || { echo "Which folder? make import SKILLS=DIR" >&2; exit 2; }
-	@$(SKILLDB) import "$(SKILLS)" $(if $(TENANT),--tenant "$(TENANT)")
+	@$(SKILLDB) import "$(SKILLS)" $(if $(TENANT),--tenant "$(TENANT)") $(ARGS)
 
 drift: $(READY) ## Compare the counters with the rows they count (ARGS=--repair to repair them)
 	@$(SKILLDB) check $(ARGS)

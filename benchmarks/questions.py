@@ -17,6 +17,7 @@ from skilldb.admin import explain
 from skilldb.repositories import (
     benchmarks,
     feedback,
+    imports,
     metrics,
     ratings,
     retention,
@@ -71,7 +72,7 @@ INSERT INTO skill_versions (
     tenant_id, id, skill_id, version, content_url, content_hash, content_type, name, description, created_at
 )
 SELECT
-    'ask-{n}', 's' || s || '-' || v, 's' || s, v, s || '/' || v, repeat('0', 64), 'text/markdown', 'Skill', 'It',
+    'ask-{n}', 's' || s || '-' || v, 's' || s, v, s || '/' || v, '{manifest_hash}', 'text/markdown', 'Skill', 'It',
     now() - interval '301 days'
 FROM generate_series(1, {n}) AS g (s), generate_series(1, 2) AS h (v);
 
@@ -80,6 +81,13 @@ SELECT
     tenant_id, id, status, category, tags, search_name_key(name),
     search_document(name, slug, tags, description, 'User ' || substr(author_id, 2))
 FROM skills WHERE tenant_id = 'ask-{n}';
+
+INSERT INTO skill_contents (tenant_id, hash, body, is_binary)
+VALUES ('ask-{n}', '{hello}', 'hello', false), ('ask-{n}', '{manifest_hash}', '{manifest}', false);
+
+INSERT INTO skill_sources (tenant_id, skill_id, source, path, content_hash, imported)
+SELECT 'ask-{n}', 's' || s, 'a repository', 'skills/' || s, '{manifest_hash}', '{}'
+FROM generate_series(1, {n} / 2) AS g (s);
 
 UPDATE skills SET published_version = 2, published_version_id = id || '-2' WHERE tenant_id = 'ask-{n}';
 
@@ -162,6 +170,12 @@ column shows it. Reports read the rollups of months and days, so they grow with 
 """
 
 
+# A version with one file, SKILL.md, whose text is "hello".
+_HELLO = hashlib.sha256(b"hello").hexdigest()
+_MANIFEST = f"{_HELLO}  SKILL.md"
+_MANIFEST_HASH = hashlib.sha256(_MANIFEST.encode()).hexdigest()
+
+
 def _word(number: int) -> str:
     """A word of the descriptions. Word 0 is in nine of ten skills, word 20 in one of ten, word 200 in one of 40."""
     digest = hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest()
@@ -214,6 +228,29 @@ QUESTIONS: Mapping[str, Sequence[tuple[str, str, Build]]] = {
         ("What is this version?", "skills.get_skill_version", lambda: skills.get_skill_version("s1-1")),
         ("Which number has this version?", "skills.get_version_number", lambda: skills.get_version_number("s1-1")),
         ("Which versions has a skill?", "skills.list_skill_versions", lambda: skills.list_skill_versions("s1")),
+    ],
+    "Imported skills": [
+        (
+            "Which skills come from a source? (1,000 a page)",
+            "imports.list_imported_skills",
+            lambda: imports.list_imported_skills("a repository"),
+        ),
+        ("Whose are these slugs?", "imports.find_slug_owners", lambda: imports.find_slug_owners(["skill-1", "new"])),
+        (
+            "Was this content published before?",
+            "imports.find_earlier_versions",
+            lambda: imports.find_earlier_versions(["s1"], ["0" * 64]),
+        ),
+        (
+            "Which contents are not stored yet?",
+            "imports.find_missing_contents",
+            lambda: imports.find_missing_contents([_HELLO, "0" * 64]),
+        ),
+        (
+            "Which files has a version?",
+            "imports.get_version_content",
+            lambda: imports.get_version_content("s1-2"),
+        ),
     ],
     "Ratings and feedback": [
         ("How did a user rate a skill?", "ratings.get_rating", lambda: ratings.get_rating("u1", "s1")),
@@ -368,7 +405,8 @@ def run(bench: Bench) -> Topic:
 
 def _load(bench: Bench, size: int, tenant: skilldb.Tenant) -> None:
     with bench.admin() as conn, conn.transaction():
-        conn.execute(_DATA.replace("{n}", str(size)).encode())
+        text = _DATA.replace("{n}", str(size)).replace("{hello}", _HELLO)
+        conn.execute(text.replace("{manifest}", _MANIFEST).replace("{manifest_hash}", _MANIFEST_HASH).encode())
     with bench.admin() as conn:
         conn.execute(b"VACUUM (ANALYZE)")
     data.roll_up(tenant)

@@ -373,6 +373,24 @@ COMMENT ON COLUMN public.ratings.hours_saved_estimate IS 'Hours that one use sav
 
 COMMENT ON COLUMN public.ratings.updated_at IS 'When the user last rated.';
 
+CREATE TABLE public.skill_contents (
+    tenant_id text NOT NULL,
+    hash text NOT NULL,
+    body text NOT NULL,
+    is_binary boolean NOT NULL,
+    created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL
+);
+
+ALTER TABLE ONLY public.skill_contents FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.skill_contents IS 'The files of imported versions, each content once within the organisation. Rows are never changed.';
+
+COMMENT ON COLUMN public.skill_contents.hash IS 'SHA-256 of the content. The content_hash of a version is that of its manifest, whose lines name its files.';
+
+COMMENT ON COLUMN public.skill_contents.body IS 'The content: text, or base64 of what is no text.';
+
+COMMENT ON COLUMN public.skill_contents.is_binary IS 'Whether body is base64.';
+
 CREATE TABLE public.skill_daily_costs (
     tenant_id text NOT NULL,
     skill_id text NOT NULL,
@@ -520,6 +538,40 @@ COMMENT ON COLUMN public.skill_search.tags IS 'As in skills.';
 COMMENT ON COLUMN public.skill_search.name_key IS 'The words of the name, by search_name_key().';
 
 COMMENT ON COLUMN public.skill_search.words IS 'The words of the skill, by search_document().';
+
+CREATE TABLE public.skill_sources (
+    tenant_id text NOT NULL,
+    skill_id text NOT NULL,
+    source text NOT NULL,
+    path text NOT NULL,
+    content_hash text NOT NULL,
+    imported jsonb NOT NULL,
+    commit_hash text,
+    committed_at timestamp(3) with time zone,
+    created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
+    imported_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
+    CONSTRAINT skill_sources_content_hash_check CHECK ((content_hash ~ '^[0-9a-f]{64}$'::text))
+);
+
+ALTER TABLE ONLY public.skill_sources FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.skill_sources IS 'Where an imported skill comes from. A skill that nobody imported has no row.';
+
+COMMENT ON COLUMN public.skill_sources.source IS 'The name of the source: a repository''s address, a folder, or a given name.';
+
+COMMENT ON COLUMN public.skill_sources.path IS 'The skill''s folder within the source; empty for the source itself.';
+
+COMMENT ON COLUMN public.skill_sources.content_hash IS 'The content_hash that the source had at the last import that wrote.';
+
+COMMENT ON COLUMN public.skill_sources.imported IS 'The columns of skills that imports wrote, and their values. What the source has not changed since, people may change.';
+
+COMMENT ON COLUMN public.skill_sources.commit_hash IS 'The commit of the last import that wrote; NULL without a repository.';
+
+COMMENT ON COLUMN public.skill_sources.committed_at IS 'The time of that commit.';
+
+COMMENT ON COLUMN public.skill_sources.created_at IS 'The first import of the skill.';
+
+COMMENT ON COLUMN public.skill_sources.imported_at IS 'The last import that wrote.';
 
 CREATE TABLE public.skill_versions (
     tenant_id text NOT NULL,
@@ -823,6 +875,9 @@ ALTER TABLE ONLY public.ratings
 ALTER TABLE ONLY public.ratings
     ADD CONSTRAINT ratings_user_skill_key UNIQUE (tenant_id, user_id, skill_id);
 
+ALTER TABLE ONLY public.skill_contents
+    ADD CONSTRAINT skill_contents_pkey PRIMARY KEY (tenant_id, hash);
+
 ALTER TABLE ONLY public.skill_daily_costs
     ADD CONSTRAINT skill_daily_costs_pkey PRIMARY KEY (tenant_id, skill_id, day, model_name);
 
@@ -834,6 +889,9 @@ ALTER TABLE ONLY public.skill_monthly_uses
 
 ALTER TABLE ONLY public.skill_search
     ADD CONSTRAINT skill_search_pkey PRIMARY KEY (tenant_id, skill_id);
+
+ALTER TABLE ONLY public.skill_sources
+    ADD CONSTRAINT skill_sources_pkey PRIMARY KEY (tenant_id, skill_id);
 
 ALTER TABLE ONLY public.skill_versions
     ADD CONSTRAINT skill_versions_pkey PRIMARY KEY (tenant_id, id);
@@ -913,6 +971,8 @@ CREATE INDEX skill_monthly_uses_month_idx ON public.skill_monthly_uses USING btr
 
 CREATE INDEX skill_search_name_idx ON public.skill_search USING btree (tenant_id, name_key, skill_id);
 
+CREATE INDEX skill_sources_source_idx ON public.skill_sources USING btree (tenant_id, source, created_at, skill_id);
+
 CREATE INDEX skill_versions_created_by_idx ON public.skill_versions USING btree (tenant_id, created_by) WHERE (created_by IS NOT NULL);
 
 COMMENT ON INDEX public.skill_versions_created_by_idx IS 'For skill_versions_created_by_fk: deleting a user passes on the versions that the user published.';
@@ -981,6 +1041,9 @@ ALTER TABLE ONLY public.ratings
 ALTER TABLE ONLY public.ratings
     ADD CONSTRAINT ratings_user_fk FOREIGN KEY (tenant_id, user_id) REFERENCES public.users(tenant_id, id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.skill_contents
+    ADD CONSTRAINT skill_contents_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
 ALTER TABLE ONLY public.skill_daily_costs
     ADD CONSTRAINT skill_daily_costs_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
 
@@ -1016,6 +1079,12 @@ ALTER TABLE ONLY public.skill_search
 
 ALTER TABLE ONLY public.skill_search
     ADD CONSTRAINT skill_search_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.skill_sources
+    ADD CONSTRAINT skill_sources_skill_fk FOREIGN KEY (tenant_id, skill_id) REFERENCES public.skills(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.skill_sources
+    ADD CONSTRAINT skill_sources_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 ALTER TABLE ONLY public.skill_versions
     ADD CONSTRAINT skill_versions_created_by_fk FOREIGN KEY (tenant_id, created_by) REFERENCES public.users(tenant_id, id);
@@ -1082,6 +1151,8 @@ ALTER TABLE public.pending_uses ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.ratings ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.skill_contents ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.skill_daily_costs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.skill_feedback ENABLE ROW LEVEL SECURITY;
@@ -1089,6 +1160,8 @@ ALTER TABLE public.skill_feedback ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.skill_monthly_uses ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.skill_search ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.skill_sources ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.skill_versions ENABLE ROW LEVEL SECURITY;
 
@@ -1102,6 +1175,8 @@ CREATE POLICY tenant_access ON public.pending_uses USING ((tenant_id = current_s
 
 CREATE POLICY tenant_access ON public.ratings USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
+CREATE POLICY tenant_access ON public.skill_contents USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
 CREATE POLICY tenant_access ON public.skill_daily_costs USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_access ON public.skill_feedback USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
@@ -1109,6 +1184,8 @@ CREATE POLICY tenant_access ON public.skill_feedback USING ((tenant_id = current
 CREATE POLICY tenant_access ON public.skill_monthly_uses USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_access ON public.skill_search USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.skill_sources USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_access ON public.skill_versions USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
@@ -1138,6 +1215,8 @@ CREATE POLICY tenant_isolation ON public.pending_uses AS RESTRICTIVE USING ((ten
 
 CREATE POLICY tenant_isolation ON public.ratings AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
+CREATE POLICY tenant_isolation ON public.skill_contents AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
 CREATE POLICY tenant_isolation ON public.skill_daily_costs AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_isolation ON public.skill_feedback AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
@@ -1145,6 +1224,8 @@ CREATE POLICY tenant_isolation ON public.skill_feedback AS RESTRICTIVE USING ((t
 CREATE POLICY tenant_isolation ON public.skill_monthly_uses AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_isolation ON public.skill_search AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.skill_sources AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_isolation ON public.skill_versions AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
@@ -1293,6 +1374,8 @@ GRANT UPDATE(hours_saved_estimate) ON TABLE public.ratings TO skilldb_app;
 
 GRANT UPDATE(updated_at) ON TABLE public.ratings TO skilldb_app;
 
+GRANT SELECT,INSERT,DELETE ON TABLE public.skill_contents TO skilldb_app;
+
 GRANT SELECT,INSERT,DELETE ON TABLE public.skill_daily_costs TO skilldb_app;
 
 GRANT UPDATE(measurements) ON TABLE public.skill_daily_costs TO skilldb_app;
@@ -1346,6 +1429,22 @@ GRANT UPDATE(tags) ON TABLE public.skill_search TO skilldb_app;
 GRANT UPDATE(name_key) ON TABLE public.skill_search TO skilldb_app;
 
 GRANT UPDATE(words) ON TABLE public.skill_search TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.skill_sources TO skilldb_app;
+
+GRANT UPDATE(source) ON TABLE public.skill_sources TO skilldb_app;
+
+GRANT UPDATE(path) ON TABLE public.skill_sources TO skilldb_app;
+
+GRANT UPDATE(content_hash) ON TABLE public.skill_sources TO skilldb_app;
+
+GRANT UPDATE(imported) ON TABLE public.skill_sources TO skilldb_app;
+
+GRANT UPDATE(commit_hash) ON TABLE public.skill_sources TO skilldb_app;
+
+GRANT UPDATE(committed_at) ON TABLE public.skill_sources TO skilldb_app;
+
+GRANT UPDATE(imported_at) ON TABLE public.skill_sources TO skilldb_app;
 
 GRANT SELECT,INSERT ON TABLE public.skill_versions TO skilldb_app;
 

@@ -15,15 +15,18 @@ from skilldb.database import Database, Tenant
 from skilldb.models import (
     NewBenchmarkResult,
     NewBenchmarkRun,
+    NewContent,
     NewSkill,
     NewSkillFeedback,
     NewSkillVersion,
     NewTokenMeasurement,
     NewUsageEvent,
+    SkillImport,
 )
 from skilldb.repositories import (
     benchmarks,
     feedback,
+    imports,
     ratings,
     retention,
     rollups,
@@ -39,6 +42,7 @@ from skilldb.statement import Statement
 DAYS = 90
 KEPT_DAYS = 400
 BATCH = 1000
+IMPORTED = 6
 SHAPES = ("growing", "steady", "fading", "new")
 FEEDBACK = ("thumbs_up", "suggestion", "thumbs_up", "training_example", "thumbs_down", "bug_report")
 REVIEWS = ((), ("accepted",), ("dismissed",), ("accepted", "implemented"))  # The statuses, one after the other.
@@ -202,6 +206,7 @@ class _Seeder:
         yield from self._write("first versions", self._missing_versions(first=True))
         yield from self._write("early views", self._missing_views(early))
         yield from self._write("later versions", self._missing_versions(first=False))
+        yield from self._write("sources", self._missing_sources())
         yield from self._write("later views", self._missing_views(late))
         yield from self._write("ratings", self._missing_ratings())
         yield from self._write("feedback", self._missing_feedback())
@@ -272,6 +277,38 @@ class _Seeder:
             )
             for skill, present in zip(self.skills, found, strict=True)
             for number in range(sum(v.version for v in present.items) + 1, (1 if first else self.versions[skill]) + 1)
+        ]
+
+    def _missing_sources(self) -> list[Statement[Any]]:
+        """Some skills come from a repository."""
+        source, commit = f"https://git.example/{self.of.id}/skills", hashlib.sha1(self.of.id.encode()).hexdigest()
+        names = list(self.skills)[:IMPORTED]
+        *found, page = self._all([*map(skills.get_skill, names), imports.list_imported_skills(source)])
+        if page.items:
+            return []
+        versions = self._all([skills.get_skill_version(skill.published_version_id) for skill in found])
+        items = [
+            SkillImport(
+                id=skill.id,
+                version_id=f"{skill.id}-imported",
+                slug=skill.slug,
+                path=f"skills/{skill.slug}",
+                name=skill.name,
+                description=skill.description,
+                category=skill.category,
+                tags=skill.tags,
+                content_url=version.content_url,
+                content_hash=version.content_hash,
+                expected_version_id=version.id,
+                commit_hash=commit,
+                committed_at=datetime(2026, 1, 5, 9, tzinfo=UTC),
+            )
+            for skill, version in zip(found, versions, strict=True)
+        ]
+        texts = [f"---\nname: {item.name}\ndescription: {item.description}\n---\n" for item in items]
+        return [
+            imports.import_skills(source, items),
+            imports.store_contents([NewContent(body=text) for text in texts]),
         ]
 
     def _views(self) -> list[tuple[str, str]]:

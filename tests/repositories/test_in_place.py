@@ -65,6 +65,8 @@ NOT_IN_PLACE |= {
     "publish_existing_version",
     "pass_on_skills",
     "transfer_skills",
+    "update_imported_skills",
+    "publish_imported_versions",
 }
 
 

@@ -24,8 +24,9 @@ from skilldb.models import (
     NewTokenMeasurement,
     NewUsageEvent,
     Page,
+    SkillImport,
 )
-from skilldb.repositories import benchmarks, feedback, ratings, skills, tenants, tokens, usage, users, views
+from skilldb.repositories import benchmarks, feedback, imports, ratings, skills, tenants, tokens, usage, users, views
 from skilldb.statement import Statement
 from tests.support.api import APIS, Api, new_skill, new_user, opened
 from tests.support.database import refused, rows
@@ -137,6 +138,11 @@ def test_ids_of_255_random_bytes_are_stored_everywhere(addresses: Addresses, api
     assert [found.id for found in page.items] == [skill]
 
 
+def an_import(**more: Any) -> SkillImport:
+    given = {"id": "imported", "version_id": "v1", "slug": "imported", "path": "p", "name": "n", "description": "d"}
+    return SkillImport(**(given | more), category="c", content_url="u", content_hash=HASH)
+
+
 NEW: dict[str, Callable[[str], Statement[Any]]] = {
     "create_user": lambda name: users.create_user("new@example.com", id=name),
     "create_skill": lambda name: skills.create_skill(
@@ -162,6 +168,8 @@ NEW: dict[str, Callable[[str], Statement[Any]]] = {
     "slug of create_skill": lambda name: skills.create_skill(
         NewSkill(name="n", slug=name, description="d", category="c")
     ),
+    "import_skills": lambda name: imports.import_skills("here", [an_import(id=name)]),
+    "slug of import_skills": lambda name: imports.import_skills("here", [an_import(slug=name, version_id="v2")]),
     "slug of update_skill": lambda name: skills.update_skill("s1", {"slug": name}),
 }
 
@@ -191,7 +199,7 @@ def test_a_new_id_or_slug_in_nfc_is_kept_as_given(addresses: Addresses, acme: Ap
             acme.execute(function(f"{NFC} {of}"))
     found = rows(addresses.admin, "SELECT id FROM skills UNION ALL SELECT slug FROM skills")
     assert {name for (name,) in found if NFC in name} == {
-        f"{NFC} {of}" for of in ("create_skill", "slug of create_skill", "slug of update_skill")
+        f"{NFC} {of}" for of in NEW if "skill" in of and "version" not in of
     }
     assert acme.execute(skills.get_skill(f"{NFC} create_skill")).slug == "new"
 

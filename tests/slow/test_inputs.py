@@ -111,7 +111,7 @@ def hostile(hint: Any) -> tuple[Any, ...]:
 def fits(path: str, hint: Any, value: Any) -> bool:
     """Whether the value has the parameter's type and PostgreSQL can store it."""
     if isinstance(value, list | tuple) and hint is list:
-        return all(fits(path, str, item) or (item is None and "skill_ids" in path) for item in value)
+        return all(fits(path, str, item) or (item is None and path in LISTED and path != "models") for item in value)
     if path in ("event.id", "events.id"):
         try:
             return bool(UUID(value))
@@ -154,6 +154,7 @@ def _is_json(value: Any) -> bool:
     return "\\u0000" not in text and "\\ud800" not in text
 
 
+LISTED = ("tags", "models", "skill_ids", "slugs", "content_hashes", "hashes")
 free = count(16)
 
 
@@ -181,6 +182,7 @@ def fit(path: str, hint: Any, required: bool) -> Any:
         "event_days": 30,
         "measurement_days": 30,
         "matches_expected": True,
+        "is_binary": False,
     }
     if path in ("version.created_at", "expected_updated_at"):  # Most times are before the skill's, or not its own.
         return LEFT_OUT
@@ -204,7 +206,7 @@ def parameters(name: str) -> dict[str, Any]:
 
     def note(path: str, hint: Any, required: bool) -> Any:
         if not path.endswith("prices"):
-            found[path] = list if path.rpartition(".")[2] in ("tags", "models", "skill_ids") else hint
+            found[path] = list if path.rpartition(".")[2] in LISTED else hint
         return fit(path, hint, required)
 
     arguments(FUNCTIONS[name], note)
@@ -316,7 +318,10 @@ def test_what_is_given_is_stored_and_read_back_or_refused_by_its_name(
     )
 
 
-READ_HERE = ("after", "by", "event.id", "events.id")
+READ_HERE = (
+    *("after", "by", "event.id", "events.id"),
+    *("source", "items.path", "items.status", "items.content_hash"),
+)
 
 
 @pytest.mark.torture

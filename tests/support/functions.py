@@ -88,7 +88,7 @@ OTHERS = {"successor_id"}
 
 
 # Required parameters that are neither ids nor fit for any value of their type.
-KNOWN = {"status": None, "feedback_type": "suggestion", "content_hash": "0" * 64}
+KNOWN = {"status": None, "feedback_type": "suggestion", "content_hash": "0" * 64, "category": "data"}
 # Optional parameters without which the ids of the same call are refused.
 NEEDED = {"feedback.status": "implemented"}
 SAMPLES: dict[Any, Any] = {

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from hashlib import sha256
 from math import floor
 from typing import Any, TypeVar
 from unittest.mock import ANY
@@ -38,17 +40,22 @@ from skilldb.models import (
     CostTotals,
     DailyCost,
     DailyUses,
+    EarlierVersion,
     FeedbackStats,
     FeedbackWithSkill,
     FeedbackWithUsers,
+    FileChange,
     FoundSkill,
     Horizon,
+    ImportedSkill,
+    ImportOutcome,
     MetricDrift,
     ModelComparison,
     ModelCost,
     ModelRank,
     NewBenchmarkResult,
     NewBenchmarkRun,
+    NewContent,
     NewSkill,
     NewSkillFeedback,
     NewSkillVersion,
@@ -64,9 +71,12 @@ from skilldb.models import (
     SkillCost,
     SkillCostStats,
     SkillFeedback,
+    SkillImport,
     SkillUpdate,
     SkillUses,
     SkillVersion,
+    SlugOwner,
+    StoredFile,
     TagCount,
     Tenant,
     TenantUpdate,
@@ -100,6 +110,7 @@ MOST_TOKENS, MOST_COST, MOST_USES = 10**9, 10**13, 10**6
 PERIODS = ("day", "week", "month")
 STATUSES = ("draft", "pending_review", "published", "archived")
 THUMBS = {"thumbs_up": 1, "thumbs_down": -1}
+SHA_256 = re.compile("[0-9a-f]{64}")
 FEEDBACK_TYPES = (*THUMBS, "suggestion", "training_example", "bug_report")
 REVIEWS = {
     "pending": ("accepted", "dismissed"),
@@ -255,6 +266,8 @@ class Organisation:
         self.skills: dict[str, Skill] = {}
         self.edited: dict[str, datetime] = {}
         self.versions: dict[str, SkillVersion] = {}
+        self.sources: dict[str, ImportedSkill] = {}
+        self.contents: dict[str, NewContent] = {}
         self.ratings: dict[tuple[str, str], Rating] = {}
         self.views: dict[tuple[str, str], UserSkillView] = {}
         self.events: dict[str, Event] = {}
@@ -793,6 +806,7 @@ class Organisation:
         if self.skills.pop(skill_id, None) is None:
             return False
         self.versions = {id: row for id, row in self.versions.items() if row.skill_id != skill_id}
+        self.sources.pop(skill_id, None)
         self.ratings = {key: row for key, row in self.ratings.items() if row.skill_id != skill_id}
         self.views = {key: row for key, row in self.views.items() if row.skill_id != skill_id}
         self.events = {id: row for id, row in self.events.items() if row.skill_id != skill_id}
@@ -803,6 +817,176 @@ class Organisation:
         self.runs = {id: row for id, row in self.runs.items() if row.skill_id != skill_id}
         self.results = {key: row for key, row in self.results.items() if key[0] in self.runs}
         return True
+
+    # Imports.
+
+    def import_skills(self, source: str, items: Iterable[SkillImport]) -> list[ImportOutcome]:
+        items = list(items)
+        new = [item for item in items if item.id not in self.skills and item.expected_version_id is None]
+        ids = [item.id for item in items]
+        authors = [item.author_id for item in items]
+        refuse(
+            (len(source.encode()) > 255, InvalidValueError, "source"),
+            (len(set(ids)) < len(ids), InvalidValueError, "id"),
+            *(reason for item in items for reason in unlike(id=item.id, slug=item.slug)),
+            *(reason for item in items for reason in unlike(version_id=item.version_id)),
+            *((len(item.path.encode()) > 1024, InvalidValueError, "path") for item in items),
+            *((item.status not in (None, *STATUSES), InvalidValueError, "status") for item in items),
+            *((not SHA_256.fullmatch(item.content_hash), InvalidValueError, "content_hash") for item in items),
+            *(self.no_user(author) for author in authors),
+            *((item.category is None, InvalidValueError, "category") for item in new),
+            *[self.no_tenant()] * bool(new),
+        )
+        taken = {skill.slug for skill in self.skills.values()}
+        made = [item for number, item in enumerate(new) if item.slug not in taken | {i.slug for i in new[:number]}]
+        written = [item for item in items if item in made or self.is_expected(item)]
+        added = [item for item in written if self.is_new(source, item)]
+        versions = [item.version_id for item in added]
+        refuse(
+            (len(set(versions)) < len(versions), AlreadyExistsError, "id"),
+            *((id in self.versions, AlreadyExistsError, "id") for id in versions),
+        )
+        for item in made:
+            self.create_skill(
+                NewSkill(
+                    id=item.id,
+                    name=item.name,
+                    slug=item.slug,
+                    description=item.description,
+                    category=str(item.category),
+                    tags=item.tags or [],
+                    status=item.status or "published",
+                    author_id=item.author_id,
+                )
+            )
+        for item in written:
+            columns: dict[str, Any] = {
+                name: list(value) if name == "tags" else value
+                for name in ("name", "description", "category", "tags", "status")
+                if (value := getattr(item, name)) is not None
+            }
+            old = self.sources.get(item.id)
+            before = old.imported if old and old.source == source else {}
+            changes: Any = {n: v for n, v in columns.items() if n not in before or before[n] != v}
+            self.update_skill(item.id, changes)
+            if item in added:
+                version = NewSkillVersion(
+                    id=item.version_id,
+                    content_url=item.content_url,
+                    content_hash=item.content_hash,
+                    metadata=item.metadata,
+                )
+                self.publish_skill_version(item.id, version)
+            self.sources[item.id] = ImportedSkill(
+                skill_id=item.id,
+                slug="",
+                source=source,
+                path=item.path,
+                content_hash=item.content_hash,
+                imported=before | columns,
+                commit_hash=item.commit_hash,
+                committed_at=None if item.committed_at is None else to_millisecond(item.committed_at),
+                created_at=old.created_at if old else self.now,
+                imported_at=self.now,
+                published_version_id=None,
+            )
+        return [
+            ImportOutcome(
+                skill_id=item.id,
+                outcome="published" if item in added else "written" if item in written else "skipped",
+            )
+            for item in items
+        ]
+
+    def is_expected(self, item: SkillImport) -> bool:
+        """Whether the skill exists, and its published version is the one that the caller has seen."""
+        skill = self.skills.get(item.id)
+        return skill is not None and skill.published_version_id == item.expected_version_id
+
+    def is_new(self, source: str, item: SkillImport) -> bool:
+        """Whether neither the published version nor the last import has the content."""
+        skill = self.skills.get(item.id)
+        published = self.versions.get((skill and skill.published_version_id) or "")
+        last = self.sources.get(item.id)
+        return not (published and published.content_hash == item.content_hash) and not (
+            last and last.source == source and last.content_hash == item.content_hash
+        )
+
+    def list_imported_skills(self, source: str, *, limit: int = 1_000, after: str | None = None) -> Page[ImportedSkill]:
+        found = [
+            replace(row, slug=self.skills[id].slug, published_version_id=self.skills[id].published_version_id)
+            for id, row in self.sources.items()
+            if row.source == source
+        ]
+        return self.page([(row.created_at, row.skill_id, row) for row in found], limit, after)
+
+    def find_slug_owners(self, slugs: Iterable[str]) -> list[SlugOwner]:
+        wanted = set(slugs)
+        return [
+            SlugOwner(
+                slug=skill.slug,
+                skill_id=skill.id,
+                published_version_id=skill.published_version_id,
+                source=self.sources[skill.id].source if skill.id in self.sources else None,
+                path=self.sources[skill.id].path if skill.id in self.sources else None,
+            )
+            for skill in sorted(self.skills.values(), key=lambda skill: skill.slug)
+            if skill.slug in wanted
+        ]
+
+    def find_earlier_versions(self, skill_ids: Iterable[str], content_hashes: Iterable[str]) -> list[EarlierVersion]:
+        skill_ids, content_hashes = list(skill_ids), list(content_hashes)
+        refuse((len(skill_ids) != len(content_hashes), InvalidValueError, "content_hashes"))
+        wanted = set(zip(skill_ids, content_hashes, strict=True))
+        return [
+            EarlierVersion(skill_id=row.skill_id, content_hash=row.content_hash, version=row.version)
+            for row in sorted(self.versions.values(), key=lambda row: (row.skill_id, row.version))
+            if (row.skill_id, row.content_hash) in wanted
+            if self.skills[row.skill_id].published_version_id != row.id
+        ]
+
+    def store_contents(self, contents: Iterable[NewContent]) -> int:
+        contents = list(contents)
+        new = {}
+        for content in contents:
+            try:
+                body = b64decode(content.body.encode(), validate=True) if content.is_binary else content.body.encode()
+            except ValueError:
+                raise Refused((InvalidValueError, "body")) from None
+            new[sha256(body).hexdigest()] = content
+        new = {hash: content for hash, content in new.items() if hash not in self.contents}
+        refuse(*[self.no_tenant()] * bool(new))
+        self.contents |= new
+        return len(new)
+
+    def find_missing_contents(self, hashes: Iterable[str]) -> list[str]:
+        return sorted({hash for hash in hashes if hash and hash not in self.contents})
+
+    def files(self, version_id: str) -> dict[str, NewContent]:
+        """The files of a version by path."""
+        version = self.versions.get(version_id)
+        manifest = self.contents.get(version.content_hash) if version else None
+        lines = [(line[:64], line[66:]) for line in manifest.body.split("\n")] if manifest else []
+        return {path: self.contents[hash] for hash, path in lines if path and hash in self.contents}
+
+    def get_version_content(self, version_id: str) -> list[StoredFile]:
+        return [
+            StoredFile(path=path, body=content.body, is_binary=content.is_binary)
+            for path, content in sorted(self.files(version_id).items())
+        ]
+
+    def diff_versions(self, version_id: str, to_version_id: str) -> list[FileChange]:
+        old, new = self.files(version_id), self.files(to_version_id)
+        return [
+            FileChange(
+                path=path,
+                old_body=old[path].body if path in old else None,
+                new_body=new[path].body if path in new else None,
+                is_binary=any(files[path].is_binary for files in (old, new) if path in files),
+            )
+            for path in sorted(old.keys() | new.keys())
+            if old.get(path) != new.get(path)
+        ]
 
     # Counters.
 

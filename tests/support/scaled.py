@@ -128,6 +128,28 @@ _STATEMENTS = (
     ) AS v
     WHERE v.tenant_id = s.tenant_id AND v.skill_id = s.id
     """,
+    # Every third skill is imported, from one of two sources.
+    """
+    INSERT INTO skill_sources (tenant_id, skill_id, source, path, content_hash, imported, created_at)
+    SELECT
+        s.tenant_id, s.id, 'source ' || v.version % 2, 'skills/' || s.slug, v.content_hash,
+        jsonb_build_object('name', s.name, 'description', s.description), s.created_at + interval '1 second' * random()
+    FROM skills AS s
+    INNER JOIN skill_versions AS v ON v.tenant_id = s.tenant_id AND v.id = s.published_version_id
+    WHERE s.id LIKE '%0' OR s.id LIKE '%3' OR s.id LIKE '%7'
+    """,
+    # The content of each published version: a manifest, and the file that it names.
+    """
+    INSERT INTO skill_contents (tenant_id, hash, body, is_binary)
+    SELECT DISTINCT v.tenant_id, c.hash, c.body, FALSE
+    FROM skills AS s
+    INNER JOIN skill_versions AS v ON v.tenant_id = s.tenant_id AND v.id = s.published_version_id,
+    LATERAL (
+        VALUES
+        (v.content_hash, repeat(md5('file' || v.id), 2) || '  SKILL.md' || chr(10)),
+        (repeat(md5('file' || v.id), 2), repeat('What skill ' || v.id || ' does. ', 20))
+    ) AS c (hash, body)
+    """,
     # User u has viewed a share of the skills that falls with the root of u. Each pair occurs once.
     """
     INSERT INTO user_skill_views (

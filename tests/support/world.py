@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import psycopg
@@ -47,14 +48,25 @@ ID = (*IDS, IDS[0], IDS[1], IDS[0], IDS[1], RECENT_ID)
 COUNT = (LEFT_OUT, LEFT_OUT, 0, 7, 7, 1_000, 1_000, 250_000, 250_000, 10_000_000, 3, 3, 3, 3, 3, -1)
 SLUGS = ("sql", "go", "ops", "law")
 
+# The hash of a content, and that of a manifest that names it.
+HELLO = sha256(b"hello").hexdigest()
+MANIFEST = sha256(f"{HELLO}  SKILL.md".encode()).hexdigest()
+
 # By the last name of a path. The simplest value comes first: a failing run is reduced to it.
 REQUIRED: Mapping[str, Sequence[Any]] = {
+    "id": IDS,
     "slug": SLUGS,
+    "slugs": SLUGS,
+    "hashes": ("0" * 64, HELLO),
+    "body": ("hello", "hello", f"{HELLO}  SKILL.md", "aGVsbG8="),
+    "source": ("words of a source", "another source"),
+    "path": ("skills/a", "skills/b"),
     "email": ("ann@example.com", "bob@example.com", "cy@example.com", "di@example.com"),
     "status": ("accepted", "dismissed", "implemented", "pending", "accepted", None, "unknown"),
     "feedback_type": (*FEEDBACK_TYPES, *FEEDBACK_TYPES, "training_example", "unknown"),
     "category": ("data", "law"),
-    "content_hash": ("0" * 64, "1" * 64, "2" * 64, "3" * 64, "none"),
+    "content_hash": ("0" * 64, "1" * 64, "2" * 64, "3" * 64, "none", MANIFEST),
+    "content_hashes": ("0" * 64, "1" * 64, "2" * 64),
     "models": ("gpt-4o", "gpt-4o-mini", "llama"),
     "model_name": ("gpt-4o", "gpt-4o-mini", "llama"),
     "text": ("words", "wor", "OF acme words", '"words of"', "sql", "data -words", "", "words acm", '"of" go'),
@@ -74,6 +86,7 @@ OPTIONAL: Mapping[str, Sequence[Any]] = {
     "status": (LEFT_OUT, LEFT_OUT, None, "published", "draft", "archived", "pending", "accepted", "unknown"),
     "by": (LEFT_OUT, 2, 0),
     "half_life_days": (LEFT_OUT, 1, 7, 50, 0),
+    "expected_version_id": (*(LEFT_OUT,) * 4, *ID[:4]),
     "limit": (LEFT_OUT, LEFT_OUT, 1, 2, 0),
     "days": (LEFT_OUT, 1, 3, 50, 0),
     "since": (LEFT_OUT, LEFT_OUT, timedelta(days=-2), timedelta(days=-40), timedelta(0)),
@@ -87,12 +100,14 @@ OPTIONAL: Mapping[str, Sequence[Any]] = {
     "hours_saved": (LEFT_OUT, LEFT_OUT, 0, 8, None, -1),
     "hours_saved_estimate": (LEFT_OUT, LEFT_OUT, 0, 8, -1),
     "matches_expected": (LEFT_OUT, True, False),
+    "is_binary": (LEFT_OUT, LEFT_OUT, False, True),
     "created_at": (LEFT_OUT, LEFT_OUT, timedelta(days=-2), timedelta(days=-40)),
     "started_at": (LEFT_OUT, LEFT_OUT, timedelta(days=-2)),
     "completed_at": (LEFT_OUT, LEFT_OUT, timedelta(days=-1)),
     "reviewed_at": (LEFT_OUT, LEFT_OUT, timedelta(days=-1)),
     "updated_at": (LEFT_OUT, LEFT_OUT, RECENT_TIME, timedelta(days=-1)),
     "expected_updated_at": (LEFT_OUT, LEFT_OUT, RECENT_UPDATE, RECENT_UPDATE, timedelta(days=-1)),
+    "committed_at": (LEFT_OUT, LEFT_OUT, timedelta(days=-2), timedelta(days=-40)),
     "metadata": (LEFT_OUT, {}, {"a": [1, {"b": "é"}]}),
     "prices": (LEFT_OUT,),
 }
@@ -149,7 +164,7 @@ def pool(path: str, hint: Any, required: bool) -> Sequence[Any]:
         return RARE[name]
     if name == "successor_id":  # Often a user who does not exist, and then nobody is deleted.
         return (*[LEFT_OUT] * 9, *IDS)
-    if name.endswith(("_id", "_ids", "_by")):
+    if name.endswith(("_id", "_ids", "_by")) and name not in OPTIONAL:
         return ID if required else (LEFT_OUT, LEFT_OUT, *ID)
     if required and name in REQUIRED:
         return REQUIRED[name]
