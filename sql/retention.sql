@@ -18,6 +18,7 @@ RETURNING t.events_kept_from, t.measurements_kept_from;
 
 -- name: count_prunable(event_days, measurement_days)
 -- The rows that keep_rows would put before the horizon, and those that are before it already.
+-- Reads all: it counts them, and they may be most of the rows.
 -- Example: event_days = 36525, measurement_days = 36525
 SELECT
     (
