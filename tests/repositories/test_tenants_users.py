@@ -22,6 +22,7 @@ from skilldb.models import (
     NewSkillVersion,
     NewTokenMeasurement,
     NewUsageEvent,
+    SkillImport,
     Tenant,
     TenantUpdate,
     User,
@@ -31,6 +32,7 @@ from skilldb.models import (
 from skilldb.repositories import (
     benchmarks,
     feedback,
+    imports,
     metrics,
     ratings,
     rollups,
@@ -546,6 +548,23 @@ NAMING: dict[str, Callable[[], Statement[Any]]] = {
     "delete_user, as successor": lambda: users.delete_user("u2", successor_id="u1"),
     "create_skill": lambda: skills.create_skill(
         NewSkill(name="n", slug="new", description="", category="c", author_id="u1")
+    ),
+    "import_skills": lambda: imports.import_skills(
+        "a repository",
+        [
+            SkillImport(
+                id="new",
+                version_id="new",
+                path="new",
+                slug="new",
+                name="n",
+                description="",
+                category="c",
+                content_url="u",
+                content_hash="b" * 64,
+                author_id="u1",
+            )
+        ],
     ),
     "transfer_skills from": lambda: skills.transfer_skills("u1", "u2"),
     "transfer_skills to": lambda: skills.transfer_skills("u2", "u1"),
