@@ -442,7 +442,8 @@ ORDER BY t.uses DESC, t.skill_id ASC;
 -- name: get_trending_skills(days, half_life_days, limit, status)
 -- Highest score first. The score of a skill is the sum of its uses * weight over the days, where
 -- weight = 1,000,000 * 0.5 ^ (age in days / half life in days), rounded half up. Today has the age 0. Skills of the
--- same score come in id order. The look-up of the skills works as in get_top_skills.
+-- same score come in id order. The look-up of the skills works as in get_top_skills. After 21 half lives the weight is
+-- 0: older days are not read. After 1,074 half lives power() would fail.
 -- Example: days = 30, half_life_days = 7, limit = 10, status = 'published'
 WITH days AS MATERIALIZED (
     SELECT
@@ -453,7 +454,7 @@ WITH days AS MATERIALIZED (
         SELECT
             g.age,
             (now() AT TIME ZONE 'UTC')::date - g.age AS day
-        FROM generate_series(0, %(days)s::integer - 1) AS g (age)
+        FROM generate_series(0, least(%(days)s::integer, 21 * %(half_life_days)s::integer) - 1) AS g (age)
     ) AS t
 ),
 

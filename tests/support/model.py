@@ -1060,7 +1060,7 @@ class Organisation:
 
     def of_days(self, uses: Counter[tuple[str, date]], days: int) -> Counter[str]:
         """The uses of each tool or user on these days."""
-        found, within = Counter[str](), self.days(days)
+        found, within = Counter[str](), set(self.days(days))
         for (key, day), count in uses.items():
             if day in within:
                 found[key] += count
@@ -1068,7 +1068,7 @@ class Organisation:
 
     def of_skills(self, days: int) -> Counter[tuple[str, date]]:
         """The uses of each skill on each of these days."""
-        within = self.days(days)
+        within = set(self.days(days))
         used = [(e.skill_id, day_of(e.created_at)) for e in self.used() if e.skill_id is not None]
         return Counter((skill, day) for skill, day in used if day in within)
 
@@ -1155,8 +1155,9 @@ class Organisation:
         if not 1 <= days <= 36_525:
             raise Refused((InvalidValueError, "days"), (InvalidValueError, "limit"), (InvalidValueError, "after"))
         last: dict[str, date] = {}
+        within = set(self.days(days))
         for (user, day), _ in self.user_uses.items():
-            if day in self.days(days):
+            if day in within:
                 last[user] = max(day, last.get(user, day))
         found = [
             (
@@ -1663,7 +1664,7 @@ class Organisation:
 
     def measured_on(self, days: int) -> list[TokenMeasurement]:
         """The measurements of these days, pruned ones included."""
-        within = self.days(days)
+        within = set(self.days(days))
         return [m for m in self.measured() if day_of(m.created_at) in within]
 
     def figures(self, rows: Sequence[TokenMeasurement]) -> dict[str, Any]:
