@@ -88,21 +88,23 @@ def review_feedback(
     skill. InvalidValueError: an unknown status, no change at all, or a version of feedback that is not implemented.
     """
     adapter("reviewed_by", "text")("reviewed_by", reviewed_by)
-    version = None
+    locks, checks = [], []
     if status is not None:
         ADAPT["text"]("status", status)
     elif notes is None and reply is None and implemented_version_id is None:
         raise InvalidValueError("status may be None only with notes, a reply or an implemented_version_id")
     if implemented_version_id is not None:
-        version = _SQL["check_implemented_version"](
-            feedback_id=feedback_id, implemented_version_id=implemented_version_id
-        )
+        locks = [_SQL["lock_skill_of_version"](implemented_version_id=implemented_version_id)]
+        checks = [
+            _SQL["check_implemented_version"](feedback_id=feedback_id, implemented_version_id=implemented_version_id)
+        ]
     return Statement(
         one(SkillFeedback),
         # Lock the reviewer first: delete_user locks the user before the feedback.
         _LOCKS["lock_users"](user_ids=[reviewed_by]),
+        *locks,
         _SQL["lock_feedback"](feedback_id=feedback_id),
-        *([version] if version else []),
+        *checks,
         _SQL["review_feedback"](
             feedback_id=feedback_id,
             status=status,
