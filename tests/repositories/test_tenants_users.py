@@ -24,6 +24,7 @@ from skilldb.models import (
     NewUsageEvent,
     Tenant,
     TenantUpdate,
+    UsageTotals,
     User,
     UserDeletion,
     UserUpdate,
@@ -649,6 +650,42 @@ def test_a_row_that_somebody_has_locked_is_left_for_the_next_call(addresses: Add
             other.rollback()
         if table == "usage_events":  # The first call has anonymised the pending use.
             rows(addresses.admin, "UPDATE pending_uses SET user_id = 'u1' RETURNING 1")
+    assert acme.execute(users.delete_user("u1")) == GONE
+
+
+def test_no_report_shows_a_user_who_is_being_deleted(addresses: Addresses, acme: Api) -> None:
+    """A use that is not folded yet names the user until a batch reaches it. Its use stays counted."""
+    for user in ("u1", "u2"):
+        new_user(acme, user)
+        acme.execute(usage.record_usage_events([NewUsageEvent(tool_name=f"t{n}", user_id=user) for n in range(3)]))
+    assert acme.execute(users.delete_user("u1", limit=1)).done is False
+    assert ("u1",) in rows(addresses.admin, "SELECT user_id FROM pending_uses")
+    for _ in range(2):
+        totals = acme.execute(usage.get_usage_totals())
+        assert totals == UsageTotals(uses=6, skills_used=0, active_users=1, tools_used=3)
+        assert [user.user_id for user in acme.execute(usage.get_top_users())] == ["u2"]
+        page = acme.execute(usage.list_active_users(limit=1))
+        assert ([user.user_id for user in page.items], page.after) == (["u2"], None)
+        acme.execute(rollups.fold_uses())
+
+
+def test_what_a_user_who_is_being_deleted_left_is_read_without_a_name_until_it_goes(
+    addresses: Addresses, acme: Api
+) -> None:
+    new_user(acme, "u1")
+    for skill in ("s1", "s2"):
+        new_skill(acme, skill)
+        acme.execute(
+            ratings.rate_skill("u1", skill, 4),
+            usage.record_usage_event(NewUsageEvent(tool_name="t", skill_id=skill, user_id="u1")),
+            tokens.record_token_measurement(NewTokenMeasurement(skill_id=skill, model_name="m", user_id="u1")),
+        )
+    assert acme.execute(users.delete_user("u1", limit=1)).done is False
+    assert acme.execute(ratings.get_rating("u1", "s2")).user_id == "u1"
+    (rating,) = acme.execute(ratings.list_ratings("s2")).items
+    assert (rating.user_id, rating.user_name) == ("u1", None)
+    for listed in (usage.list_usage_events(), tokens.list_measurements()):
+        assert sorted(row.user_id or "" for row in acme.execute(listed).items) == ["", "u1"]
     assert acme.execute(users.delete_user("u1")) == GONE
 
 
