@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from skilldb import paging, queries
-from skilldb.errors import InvalidValueError
+from skilldb.errors import InvalidValueError, shown
 from skilldb.models import (
     FeedbackStats,
     FeedbackWithSkill,
@@ -23,9 +23,14 @@ def submit_feedback(feedback: NewSkillFeedback) -> Statement[SkillFeedback]:
     """Submit feedback, and count it on its skill. total_feedback counts every type, the percentage only thumbs.
 
     NotFoundError: no such skill, user, reviewer, or version of that skill. InvalidValueError: an unknown type or
-    status, a sentiment or quality out of range, a time without a time zone, or an implementing version of feedback that
-    is not implemented. AlreadyExistsError: the id is taken.
+    status, a sentiment or quality out of range, a time without a time zone, an implementing version of feedback that
+    is not implemented, a review of feedback that is pending, or one from before the feedback was created.
+    AlreadyExistsError: the id is taken.
     """
+    if feedback.status == "pending":
+        for name in ("reviewed_by", "reviewed_at", "review_notes"):
+            if (given := getattr(feedback, name)) is not None:
+                raise InvalidValueError(f"{name} must be None while the status is pending, not {shown(given)}")
     skill_id, author = feedback.skill_id, feedback.user_id
     locks, checks = [], []
     if feedback.reviewed_by is not None:
@@ -37,6 +42,8 @@ def submit_feedback(feedback: NewSkillFeedback) -> Statement[SkillFeedback]:
     if feedback.implemented_version_id is not None:
         version = adapter("implemented_version_id", "text")("implemented_version_id", feedback.implemented_version_id)
         checks = [_LOCKS["check_skill_version"](skill_id=skill_id, skill_version_id=version)]
+    if feedback.reviewed_at is not None:
+        checks.append(_SQL["check_review_time"](created_at=feedback.created_at, reviewed_at=feedback.reviewed_at))
     return Statement(
         one(SkillFeedback),
         *locks,

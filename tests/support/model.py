@@ -1432,6 +1432,16 @@ class Organisation:
             self.no_version(feedback.skill_id, feedback.skill_version_id),
             self.no_version(feedback.skill_id, feedback.implemented_version_id),
             (feedback.status not in REVIEWS, InvalidValueError, "status"),
+            *(
+                (feedback.status == "pending" and getattr(feedback, name) is not None, InvalidValueError, name)
+                for name in ("reviewed_by", "reviewed_at", "review_notes")
+            ),
+            (
+                feedback.reviewed_at is not None
+                and feedback.reviewed_at < to_millisecond(feedback.created_at or self.now),
+                InvalidValueError,
+                "reviewed_at",
+            ),
             (
                 feedback.implemented_version_id is not None and feedback.status != "implemented",
                 InvalidValueError,
@@ -1798,6 +1808,9 @@ class Organisation:
     def start_benchmark_run(
         self, run_id: str, *, worker: str | None = None, started_at: datetime | None = None
     ) -> BenchmarkRun:
+        run = self.runs.get(run_id)
+        early = run is not None and started_at is not None and started_at < run.created_at
+        refuse((early and run is not None and run.status == "pending", InvalidValueError, "started_at"))
         started_at = to_millisecond(started_at or self.now)
         return self.move(run_id, "pending", status="running", worker=worker, started_at=started_at)
 
@@ -1827,6 +1840,7 @@ class Organisation:
         self, run_id: str, *, worker: str | None = None, completed_at: datetime | None = None
     ) -> BenchmarkRun:
         refuse(self.no_run(run_id))
+        completed_at = self.ended(run_id, "running", of=worker, at=completed_at)
         ranked = self.ranked(run_id)
         judged = [(name, quality) for name, quality, _ in ranked if quality is not None]
         priced = [(cost, name) for name, _, cost in ranked if cost is not None]
@@ -1837,7 +1851,7 @@ class Organisation:
             "running",
             of=worker,
             status="completed",
-            completed_at=to_millisecond(completed_at or self.now),
+            completed_at=completed_at,
             best_model=best_model,
             best_quality_score=rounded(best),
             cheapest_model=cheapest_model,
@@ -1860,8 +1874,20 @@ class Organisation:
     def fail_benchmark_run(
         self, run_id: str, *, worker: str | None = None, completed_at: datetime | None = None
     ) -> BenchmarkRun:
-        completed_at = to_millisecond(completed_at or self.now)
+        refuse(self.no_run(run_id))
+        completed_at = self.ended(run_id, "pending", "running", of=worker, at=completed_at)
         return self.move(run_id, "pending", "running", of=worker, status="failed", completed_at=completed_at)
+
+    def ended(self, run_id: str, *allowed: str, of: str | None, at: datetime | None) -> datetime:
+        """When a run ends that may be ended from these statuses, by this worker."""
+        run = self.runs[run_id]
+        began = run.started_at or run.created_at
+        lost = run.status not in allowed or (of is not None and run.worker != of)
+        refuse(
+            (lost, InvalidTransitionError, f"is {run.status}"),
+            (at is not None and at < began and run.status in ("pending", "running"), InvalidValueError, "completed_at"),
+        )
+        return max(to_millisecond(at or self.now), began)
 
     def get_benchmark_run(self, run_id: str) -> BenchmarkRunWithResults | None:
         run = self.runs.get(run_id)
