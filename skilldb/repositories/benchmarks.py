@@ -18,7 +18,16 @@ from skilldb.models import (
 )
 from skilldb.query import Step
 from skilldb.statement import VALUE, Reader, Statement, dicts, many, one, optional
-from skilldb.values import ADAPT, MAX_COST_MICROCENTS, MAX_DAYS, MAX_TOKENS, adapter, bounded, optional_bounded
+from skilldb.values import (
+    ADAPT,
+    MAX_COST_MICROCENTS,
+    MAX_DAYS,
+    MAX_TOKENS,
+    adapter,
+    bounded,
+    not_empty,
+    optional_bounded,
+)
 
 _SQL = queries.load("benchmarks")
 _LOCKS = queries.load("locks")
@@ -53,9 +62,10 @@ def claim_benchmark_run(worker: str) -> Statement[BenchmarkRun | None]:
     """Move the oldest pending run of the organisation to running, for the worker of this name. None: there is none.
 
     No two workers get the same run, and none waits for another. Give each worker a name of its own: record, complete
-    and fail then refuse a worker whose run was requeued.
+    and fail then refuse a worker whose run was requeued. InvalidValueError: an empty name.
     """
-    return Statement(optional(BenchmarkRun), _SQL["claim_benchmark_run"](worker=ADAPT["text"]("worker", worker)))
+    name = not_empty("worker", ADAPT["text"]("worker", worker))
+    return Statement(optional(BenchmarkRun), _SQL["claim_benchmark_run"](worker=name))
 
 
 def requeue_stale_runs(older_than: timedelta) -> Statement[int]:
@@ -84,8 +94,9 @@ def start_benchmark_run(
     """Move a run from pending to running. `started_at` is for runs of another system; None is now.
 
     A time in the future is stored as given. InvalidTransitionError: it is not pending. NotFoundError: no such run.
-    InvalidValueError: a `started_at` before the run was created, or without a time zone.
+    InvalidValueError: an empty name of a worker, or a `started_at` before the run was created or without a time zone.
     """
+    not_empty("worker", worker)
     checks = [] if started_at is None else [_SQL["check_benchmark_start"](run_id=run_id, started_at=started_at)]
     return Statement(
         one(BenchmarkRun),

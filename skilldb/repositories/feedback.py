@@ -13,7 +13,7 @@ from skilldb.models import (
     SkillFeedback,
 )
 from skilldb.statement import VALUE, Statement, one, optional
-from skilldb.values import ADAPT, MAX_DAYS, adapter, bounded
+from skilldb.values import ADAPT, MAX_DAYS, adapter, bounded, not_empty
 
 _SQL = queries.load("feedback")
 _LOCKS = queries.load("locks")
@@ -24,9 +24,10 @@ def submit_feedback(feedback: NewSkillFeedback) -> Statement[SkillFeedback]:
 
     NotFoundError: no such skill, user, reviewer, or version of that skill. InvalidValueError: an unknown type or
     status, a sentiment or quality out of range, a time without a time zone, an implementing version of feedback that
-    is not implemented, a review of feedback that is pending, or one from before the feedback was created.
-    AlreadyExistsError: the id is taken.
+    is not implemented, an empty reply, a review of feedback that is pending, or one from before the feedback was
+    created. AlreadyExistsError: the id is taken.
     """
+    not_empty("reply", feedback.reply)
     if feedback.status == "pending":
         for name in ("reviewed_by", "reviewed_at", "review_notes"):
             if (given := getattr(feedback, name)) is not None:
@@ -92,8 +93,10 @@ def review_feedback(
     the status, and then also the notes if they are None. A reply of None leaves the former one.
     `implemented_version_id` names the version that implemented the feedback. InvalidTransitionError: any other change,
     for example because another reviewer was faster. NotFoundError: no such feedback, reviewer, or version of that
-    skill. InvalidValueError: an unknown status, no change at all, or a version of feedback that is not implemented.
+    skill. InvalidValueError: an unknown status, an empty reply, no change at all, or a version of feedback that is not
+    implemented.
     """
+    not_empty("reply", reply)
     adapter("reviewed_by", "text")("reviewed_by", reviewed_by)
     locks, checks = [], []
     if status is not None:

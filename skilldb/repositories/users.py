@@ -8,7 +8,7 @@ from skilldb.errors import InvalidValueError, shown
 from skilldb.models import Page, User, UserDeletion, UserUpdate
 from skilldb.query import Step
 from skilldb.statement import Statement, one, optional
-from skilldb.values import ADAPT, adapter, bounded
+from skilldb.values import ADAPT, adapter, bounded, not_empty
 
 _SQL = queries.load("users")
 _SKILLS = queries.load("skills")
@@ -34,8 +34,10 @@ def create_user(
     """Create a user; `role` is admin or member. `created_at` None is now.
 
     AlreadyExistsError: the email or id is taken in this tenant, perhaps by a user who is being deleted.
-    InvalidValueError: any other role, or a time without a time zone. NotFoundError: the tenant itself does not exist.
+    InvalidValueError: an empty email, any other role, or a time without a time zone. NotFoundError: the tenant itself
+    does not exist.
     """
+    not_empty("email", email)
     return Statement(one(User), _SQL["create_user"](id=id, email=email, name=name, role=role, created_at=created_at))
 
 
@@ -66,12 +68,13 @@ def update_user(user_id: str, changes: UserUpdate) -> Statement[User]:
     """Change some columns and keep the others. `updated_at` moves only if a value changes.
 
     NotFoundError: no such user. AlreadyExistsError: the email is taken. InvalidValueError: a column that UserUpdate
-    does not have, or a value that is not allowed.
+    does not have, or a value that is not allowed, such as an empty email.
     """
     if not isinstance(changes, Mapping):
         raise InvalidValueError(f"changes must be a dict, not {shown(changes)}")
     if unknown := changes.keys() - _COLUMNS.keys():
         raise InvalidValueError(f"a user has no {', '.join(sorted(map(str, unknown)))} to update")
+    not_empty("email", changes.get("email"))
     checked = {name: None if value is None else _COLUMNS[name](name, value) for name, value in changes.items()}
     return Statement(
         one(User),

@@ -304,13 +304,16 @@ def test_a_worker_claims_the_oldest_pending_run(addresses: Addresses, acme: Api)
         "started_at": claimed.started_at,
     }
     assert before.created_at < claimed.started_at
-    found = [acme.execute(benchmarks.claim_benchmark_run(worker)) for worker in ("w2", "", "w1")]
-    assert [(run.id, run.worker) if run else None for run in found] == [("r3", "w2"), ("r1", ""), None]
+    found = [acme.execute(benchmarks.claim_benchmark_run(worker)) for worker in ("w2", " ", "w1")]
+    assert [(run.id, run.worker) if run else None for run in found] == [("r3", "w2"), ("r1", " "), None]
     assert acme.execute(benchmarks.get_benchmark_run("r4")).worker == "w0"
     assert acme.execute(benchmarks.complete_benchmark_run("r2")).worker == "w1"
-    for wrong in (None, 5, "a\0"):
+    for wrong in (None, 5, "a\0", ""):
         with refused(addresses, InvalidValueError, "worker"):
             acme.execute(benchmarks.claim_benchmark_run(wrong))  # type: ignore[arg-type]
+    pending(acme, "r5")
+    with refused(addresses, InvalidValueError, "worker must not be empty"):
+        acme.execute(benchmarks.start_benchmark_run("r5", worker=""))
 
 
 def test_a_worker_does_not_wait_for_a_run_that_is_locked(addresses: Addresses, acme: Api) -> None:

@@ -131,7 +131,12 @@ def test_a_review_is_of_reviewed_feedback_and_not_older_than_it(addresses: Addre
     for review in reviews:
         with refused(addresses, InvalidValueError, f"{next(iter(review))} must be None while the status is pending"):
             submitted(acme, created_at=LONG_AGO, **review)
-    assert submitted(acme, reply="thanks").status == "pending"
+    item = submitted(acme, reply="thanks")
+    assert item.status == "pending"
+    with refused(addresses, InvalidValueError, "reply must not be empty"):
+        submitted(acme, reply="")
+    with refused(addresses, InvalidValueError, "reply must not be empty"):
+        acme.execute(feedback.review_feedback(item.id, "accepted", "u1", reply=""))
     later = datetime(2100, 1, 1, tzinfo=UTC)
     for created_at, reviewed_at, right in (
         (LONG_AGO, LONG_AGO - timedelta(microseconds=1), False),

@@ -113,10 +113,12 @@ def test_a_tenants_name_and_slug_are_text(addresses: Addresses, acme: Api) -> No
         acme.execute(tenants.create_tenant(None, "acme"))  # type: ignore[arg-type]
 
 
-def test_a_tenant_of_no_slug_is_refused(addresses: Addresses, acme: Api) -> None:
+def test_a_tenant_of_no_slug_or_name_is_refused(addresses: Addresses, acme: Api) -> None:
     without_tenant(addresses, acme)
     with refused(addresses, InvalidValueError, "slug ''", cause=pg.CheckViolation):
         acme.execute(tenants.create_tenant("Acme", ""))
+    with refused(addresses, InvalidValueError, "name must not be empty"):
+        acme.execute(tenants.create_tenant("", "acme"))
 
 
 def test_a_tenant_and_a_user_of_another_systems_history_keep_their_time(addresses: Addresses, acme: Api) -> None:
@@ -158,6 +160,8 @@ def test_what_a_tenant_cannot_become_is_refused(addresses: Addresses, acme: Api,
         acme.execute(tenants.update_tenant({"slug": "globex"}))
     with refused(addresses, InvalidValueError, "slug ''", cause=pg.CheckViolation):
         acme.execute(tenants.update_tenant({"slug": ""}))
+    with refused(addresses, InvalidValueError, "name must not be empty"):
+        acme.execute(tenants.update_tenant({"name": ""}))
     for name in ("name", "slug", "is_active"):
         with refused(addresses, InvalidValueError, f"{name} must not be None", cause=pg.NotNullViolation):
             acme.execute(tenants.update_tenant({name: None}))  # type: ignore[misc]
@@ -224,6 +228,8 @@ def test_emails_and_ids_of_another_tenant_are_free(acme: Api, api: Callable[[str
 def test_what_a_user_cannot_be_is_refused(addresses: Addresses, acme: Api) -> None:
     with refused(addresses, InvalidValueError, "role 'owner'", cause=pg.CheckViolation):
         acme.execute(users.create_user("a@example.com", role="owner"))
+    with refused(addresses, InvalidValueError, "email must not be empty"):
+        acme.execute(users.create_user(""))
     with refused(addresses, InvalidValueError, "email", "'a\\x00'"):
         acme.execute(users.create_user("a\0"))
     with refused(addresses, InvalidValueError, "email", "None", cause=pg.NotNullViolation):
@@ -249,7 +255,7 @@ def test_a_user_is_found_by_the_email_as_written(acme: Api, api: Callable[[str],
 
 def test_users_are_listed_by_email_page_by_page(acme: Api, api: Callable[[str], Api]) -> None:
     new_user(api("globex"), "aa")
-    emails = ["", "a@example.com", "b@example.com", "c@example.com", "d@example.com"]
+    emails = [" ", "a@example.com", "b@example.com", "c@example.com", "d@example.com"]
     made = [acme.execute(users.create_user(email, role="admin" if email < "b" else "member")) for email in emails[::-1]]
     made.reverse()
     for limit in (1, 2, 3, 5, 9):
@@ -314,6 +320,8 @@ def test_what_a_user_cannot_become_is_refused(addresses: Addresses, acme: Api, a
     for name in ("email", "role"):
         with refused(addresses, InvalidValueError, f"{name} must not be None", cause=pg.NotNullViolation):
             acme.execute(users.update_user("u1", {name: None}))  # type: ignore[misc]
+    with refused(addresses, InvalidValueError, "email must not be empty"):
+        acme.execute(users.update_user("u1", {"email": ""}))
     with refused(addresses, InvalidValueError, "a user has no id to update"):
         users.update_user("u1", {"id": "x"})  # type: ignore[typeddict-unknown-key]
     with refused(addresses, InvalidValueError, "changes must be a dict"):

@@ -151,6 +151,11 @@ def unlike(**names: str | None) -> list[tuple[bool, type[SkilldbError], str]]:
     ]
 
 
+def empty(**texts: str | None) -> list[tuple[bool, type[SkilldbError], str]]:
+    """The texts that may not be empty, and are."""
+    return [(text == "", InvalidValueError, name) for name, text in texts.items()]
+
+
 def unlikely(row: NewTokenMeasurement | NewBenchmarkResult) -> list[tuple[bool, type[SkilldbError], str]]:
     """The numbers of a measurement or result that it cannot have."""
     return [
@@ -318,7 +323,7 @@ class Organisation:
     ) -> Tenant:
         refuse(
             *unlike(id=self.id if id is None else id, slug=slug),
-            (slug == "", InvalidValueError, "slug"),
+            *empty(name=name, slug=slug),
             (id not in (None, self.id), PermissionDeniedError, "tenants"),
             (self.tenant is not None, AlreadyExistsError, f"id {self.id!r}"),
             (slug in self.slugs, AlreadyExistsError, f"slug {slug!r}"),
@@ -335,7 +340,7 @@ class Organisation:
         slug = changes.get("slug")
         refuse(
             *unlike(slug=slug),
-            (slug == "", InvalidValueError, "slug"),
+            *empty(name=changes.get("name"), slug=slug),
             self.no_tenant(),
             (slug in self.slugs and self.tenant is not None and slug != self.tenant.slug, AlreadyExistsError, "slug"),
         )
@@ -357,6 +362,7 @@ class Organisation:
     ) -> User:
         refuse(
             *unlike(id=id),
+            *empty(email=email),
             (role not in ("admin", "member"), InvalidValueError, "role"),
             (id in self.users, AlreadyExistsError, "id"),
             (any(user.email == email for user in self.users.values()), AlreadyExistsError, "email"),
@@ -388,6 +394,7 @@ class Organisation:
         other = self.get_user_by_email(changes["email"]) if "email" in changes else None
         refuse(
             self.no_user(user_id),
+            *empty(email=changes.get("email")),
             (changes.get("role", "member") not in ("admin", "member"), InvalidValueError, "role"),
             (other is not None and other.id != user_id, AlreadyExistsError, "email"),
         )
@@ -1426,6 +1433,7 @@ class Organisation:
     def submit_feedback(self, feedback: NewSkillFeedback) -> SkillFeedback:
         refuse(
             *unlike(id=feedback.id),
+            *empty(reply=feedback.reply),
             self.no_user(feedback.user_id),
             self.no_user(feedback.reviewed_by),
             self.no_skill(feedback.skill_id),
@@ -1481,6 +1489,7 @@ class Organisation:
         found = self.feedback.get(feedback_id)
         refuse(
             self.no_user(reviewed_by),
+            *empty(reply=reply),
             (found is None, NotFoundError, f"feedback '{feedback_id[:100]}'"),
             (unknown or (status is None and nothing), InvalidValueError, "status"),
             (unknown and implemented_version_id is not None, InvalidValueError, "implemented_version_id"),
@@ -1790,6 +1799,7 @@ class Organisation:
         return self.runs[run_id]
 
     def claim_benchmark_run(self, worker: str) -> BenchmarkRun | None:
+        refuse(*empty(worker=worker))
         pending = [(run.created_at, run.id) for run in self.runs.values() if run.status == "pending"]
         return self.start_benchmark_run(min(pending)[1], worker=worker) if pending else None
 
@@ -1810,7 +1820,10 @@ class Organisation:
     ) -> BenchmarkRun:
         run = self.runs.get(run_id)
         early = run is not None and started_at is not None and started_at < run.created_at
-        refuse((early and run is not None and run.status == "pending", InvalidValueError, "started_at"))
+        refuse(
+            *empty(worker=worker),
+            (early and run is not None and run.status == "pending", InvalidValueError, "started_at"),
+        )
         started_at = to_millisecond(started_at or self.now)
         return self.move(run_id, "pending", status="running", worker=worker, started_at=started_at)
 
