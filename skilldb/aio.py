@@ -546,9 +546,9 @@ class AsyncDatabase(process.NotPicklable):
     async def find_tenant(self, slug: str) -> AsyncTenant | None:
         """A handle on the organisation of that slug, or None. One round trip; it needs no tenant.
 
-        It also finds an organisation that is switched off: `tenants.get_tenant()` tells. Who may ask for any slug
-        learns which slugs are taken, and nothing else. InvalidValueError: a slug that is no text, or is longer than 255
-        bytes.
+        It also finds an organisation that is switched off: `tenants.get_tenant()` tells. A caller who may ask for any
+        slug learns which slugs are taken, and nothing else. InvalidValueError: a slug that is no text, or is longer
+        than 255 bytes.
         """
         adapter("slug", "text")("slug", slug)
         found = await self._call("", [Statement(VALUE, _FIND(slug=slug))], slug)

@@ -6,7 +6,7 @@ import json
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from skilldb.errors import InvalidValueError, shown
@@ -34,6 +34,7 @@ MAX_JSON_LEVELS = 64
 """The deepest JSON. The server stores more levels than Python can read back."""
 
 Adapt = Callable[[str, Any], Any]
+Value = TypeVar("Value")
 
 
 def _text(name: str, value: Any) -> str:
@@ -169,6 +170,13 @@ def bounded(name: str, value: int, least: int = 1, most: int | None = None) -> i
 def optional_bounded(name: str, value: int | None, least: int = 0, most: int | None = None) -> int | None:
     """The same for a value that may be None. For batches: the database does not say which array element is wrong."""
     return None if value is None else bounded(name, value, least, most)
+
+
+def not_empty(name: str, value: Value) -> Value:
+    """The value itself. Raises InvalidValueError if it is the empty text."""
+    if value == "":
+        raise InvalidValueError(f"{name} must not be empty")
+    return value
 
 
 def one_of(name: str, value: str, choices: Collection[str]) -> str:

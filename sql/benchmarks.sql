@@ -126,6 +126,34 @@ WITH requeued AS (
 SELECT count(*) AS requeued
 FROM requeued;
 
+-- name: check_benchmark_start(run_id, started_at)
+-- After lock_benchmark_run. For a time that the caller gives.
+-- Example: run_id = 'skilldb-explain', started_at = NULL
+-- Run first: create_benchmark_run
+SELECT
+    CASE
+        WHEN %(started_at)s::timestamptz < b.created_at
+            THEN raise_invalid_value('started_at', (%(started_at)s::timestamptz)::text, 'is before the run was created')
+    END AS refused
+FROM benchmark_runs AS b
+WHERE b.tenant_id = %(tenant_id)s AND b.id = %(run_id)s AND b.status = 'pending';
+
+-- name: check_benchmark_end(run_id, completed_at)
+-- After lock_benchmark_run. For a time that the caller gives.
+-- Example: run_id = 'skilldb-explain', completed_at = NULL
+-- Run first: create_benchmark_run, start_benchmark_run
+SELECT
+    CASE
+        WHEN %(completed_at)s::timestamptz < coalesce(b.started_at, b.created_at)
+            THEN raise_invalid_value(
+                'completed_at',
+                (%(completed_at)s::timestamptz)::text,
+                'is before the run was ' || CASE WHEN b.started_at IS NULL THEN 'created' ELSE 'started' END
+            )
+    END AS refused
+FROM benchmark_runs AS b
+WHERE b.tenant_id = %(tenant_id)s AND b.id = %(run_id)s AND b.status IN ('pending', 'running');
+
 -- name: start_benchmark_run(run_id, worker, started_at)
 -- After lock_benchmark_run.
 -- Example: run_id = 'skilldb-explain', worker = 'skilldb-explain', started_at = NULL
@@ -255,6 +283,7 @@ FROM recorded;
 
 -- name: complete_benchmark_run(run_id, completed_at)
 -- After lock_benchmark_run. The ranking uses the unrounded means; the stored means are rounded half up.
+-- A run that another system says has started in the future completes then: no run completes before it started.
 -- avg() keeps 16 digits, which are too few for high costs. With twenty decimals any two means differ as the exact ones.
 -- Example: run_id = 'skilldb-explain', completed_at = NULL
 -- Run first: create_benchmark_run, start_benchmark_run, record_benchmark_results
@@ -292,7 +321,9 @@ changed AS (
     UPDATE benchmark_runs
     SET
         status = 'completed',
-        completed_at = date_trunc('milliseconds', coalesce(%(completed_at)s::timestamptz, now())),
+        completed_at = greatest(
+            date_trunc('milliseconds', coalesce(%(completed_at)s::timestamptz, now())), coalesce(started_at, created_at)
+        ),
         best_model = (SELECT best.model_name FROM best),
         best_quality_score = (SELECT best.quality FROM best),
         cheapest_model = (SELECT cheapest.model_name FROM cheapest),
@@ -316,14 +347,16 @@ WHERE
     AND coalesce(c.id, raise_invalid_transition('run', b.id, b.status, 'complete')) IS NOT NULL;
 
 -- name: fail_benchmark_run(run_id, completed_at)
--- After lock_benchmark_run.
+-- After lock_benchmark_run. complete_benchmark_run explains the time.
 -- Example: run_id = 'skilldb-explain', completed_at = NULL
 -- Run first: create_benchmark_run
 WITH changed AS (
     UPDATE benchmark_runs
     SET
         status = 'failed',
-        completed_at = date_trunc('milliseconds', coalesce(%(completed_at)s::timestamptz, now()))
+        completed_at = greatest(
+            date_trunc('milliseconds', coalesce(%(completed_at)s::timestamptz, now())), coalesce(started_at, created_at)
+        )
     WHERE tenant_id = %(tenant_id)s AND id = %(run_id)s AND status IN ('pending', 'running')
     RETURNING
         id, skill_id, skill_version_id, triggered_by, status, worker, models,

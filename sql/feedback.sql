@@ -76,6 +76,33 @@ SELECT
     quality_score, status, reviewed_by, reviewed_at, review_notes, reply, implemented_version_id, source, created_at
 FROM submitted;
 
+-- name: check_review_time(created_at, reviewed_at)
+-- Before submit_feedback, for a review of another system. The times are compared as they will be stored.
+-- Example: created_at = now() - interval '30 days', reviewed_at = now() - interval '3 days'
+SELECT
+    CASE
+        WHEN
+            %(reviewed_at)s::timestamptz
+            < date_trunc('milliseconds', coalesce(%(created_at)s::timestamptz, now()))
+            THEN raise_invalid_value('reviewed_at', (%(reviewed_at)s::timestamptz)::text, 'is before the feedback was created')
+    END AS refused;
+
+-- name: lock_skill_of_version(implemented_version_id)
+-- Before lock_feedback. The foreign key of review_feedback waits for a transaction that deletes the version, and that
+-- one, delete_skill, waits for the feedback item. Whoever has this lock keeps delete_skill from beginning. A version
+-- keeps its skill, also when the feedback item moves to another one.
+-- Example: implemented_version_id = :version_id
+SELECT s.id
+FROM skills AS s
+WHERE
+    s.tenant_id = %(tenant_id)s
+    AND s.id = (
+        SELECT v.skill_id
+        FROM skill_versions AS v
+        WHERE v.tenant_id = %(tenant_id)s AND v.id = %(implemented_version_id)s
+    )
+FOR KEY SHARE;
+
 -- name: lock_feedback(feedback_id)
 -- Lock first, so that a refused transition reports the current status.
 SELECT coalesce(

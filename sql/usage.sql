@@ -280,7 +280,7 @@ ORDER BY d.day;
 
 -- name: get_usage_totals(days)
 -- The first and the last month are cut to the days, here and below. What is pending is added to the uses by tool and by
--- user, so that they are exact at any time.
+-- user, so that they are exact at any time. The first batch of delete_user leaves only pending uses that name the user.
 -- Example: days = 30
 WITH span AS NOT MATERIALIZED (
     SELECT
@@ -329,7 +329,8 @@ by_user AS (
             w.uses
         FROM span AS p
         INNER JOIN pending_uses AS w ON w.tenant_id = %(tenant_id)s AND w.day BETWEEN p.first_day AND p.last_day
-        WHERE w.user_id IS NOT NULL
+        INNER JOIN users AS k ON k.tenant_id = %(tenant_id)s AND k.id = w.user_id
+        WHERE k.deleting_since IS NULL
     ) AS t
     GROUP BY t.user_id
 )
@@ -442,7 +443,8 @@ ORDER BY t.uses DESC, t.skill_id ASC;
 -- name: get_trending_skills(days, half_life_days, limit, status)
 -- Highest score first. The score of a skill is the sum of its uses * weight over the days, where
 -- weight = 1,000,000 * 0.5 ^ (age in days / half life in days), rounded half up. Today has the age 0. Skills of the
--- same score come in id order. The look-up of the skills works as in get_top_skills.
+-- same score come in id order. The look-up of the skills works as in get_top_skills. After 21 half lives the weight is
+-- 0: older days are not read. After 1,074 half lives power() would fail.
 -- Example: days = 30, half_life_days = 7, limit = 10, status = 'published'
 WITH days AS MATERIALIZED (
     SELECT
@@ -453,7 +455,7 @@ WITH days AS MATERIALIZED (
         SELECT
             g.age,
             (now() AT TIME ZONE 'UTC')::date - g.age AS day
-        FROM generate_series(0, %(days)s::integer - 1) AS g (age)
+        FROM generate_series(0, least(%(days)s::integer, 21 * %(half_life_days)s::integer) - 1) AS g (age)
     ) AS t
 ),
 
@@ -503,7 +505,7 @@ ORDER BY t.score DESC, t.skill_id ASC;
 
 -- name: get_top_users(days, limit)
 -- Most uses first. Users with as many uses come in id order. The look-up of the users works as in get_top_skills. What
--- is pending may name a user who was deleted meanwhile.
+-- is pending may name a user who is being deleted.
 -- Example: days = 30, limit = 10
 WITH span AS NOT MATERIALIZED (
     SELECT
@@ -551,7 +553,7 @@ FROM (
         LATERAL (
             SELECT k.id, k.name
             FROM users AS k
-            WHERE k.tenant_id = %(tenant_id)s AND k.id = s.user_id
+            WHERE k.tenant_id = %(tenant_id)s AND k.id = s.user_id AND k.deleting_since IS NULL
             ORDER BY k.id
             LIMIT 1
         ) AS u
@@ -657,7 +659,7 @@ FROM (
         LATERAL (
             SELECT k.id, k.name
             FROM users AS k
-            WHERE k.tenant_id = %(tenant_id)s AND k.id = a.user_id
+            WHERE k.tenant_id = %(tenant_id)s AND k.id = a.user_id AND k.deleting_since IS NULL
             ORDER BY k.id
             LIMIT 1
         ) AS u

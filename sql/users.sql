@@ -1,4 +1,5 @@
--- The users of an organisation. A user who is being deleted is left out of every answer.
+-- The users of an organisation. Lists of users and reports leave out a user who is being deleted. Rows that are not
+-- deleted yet are still listed with the user's id, but without a name.
 -- A user is deleted in batches of at most `limit` rows of each table. After it has locked users and skills, a batch
 -- waits for nobody: a row that another transaction has locked is left for the next batch. So it cannot deadlock with
 -- the deletion of a skill, and holds nobody up for long.
@@ -344,7 +345,7 @@ SET user_id = NULL
 WHERE tenant_id = %(tenant_id)s AND id = ANY(ARRAY(SELECT k.id FROM locked AS k));
 
 -- name: delete_monthly_uses_of_user(user_id)
--- One row for each month. Reports leave the user out from the first batch on.
+-- One row for each month. Reports leave the user out from the first batch on, also while pending uses name the user.
 DELETE FROM user_monthly_uses
 WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s;
 

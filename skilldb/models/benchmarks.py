@@ -9,7 +9,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBenchmarkRun:
-    """A comparison of models on a skill, to be created. `created_at` None is now."""
+    """A comparison of models on a skill, to be created. `created_at` None is now.
+
+    A time in the future is stored as given.
+    """
 
     skill_id: str
     triggered_by: str

@@ -12,8 +12,10 @@ class NewSkillFeedback:
 
     `feedback_type` is thumbs_up, thumbs_down, suggestion, training_example or bug_report. `sentiment` is -1, 0 or 1;
     None is 1 for thumbs_up and -1 for thumbs_down. `quality_score` is 1 to 10. `user_id` None is anonymous.
-    `created_at` None is now. A feedback item of any status may lack its reviewer and the time of its review, if they
-    are not known. `implemented_version_id` is only for the status implemented.
+    `created_at` None is now; a time in the future is stored as given. A feedback item of any status may lack its
+    reviewer and the time of its review, if they are not known. A pending one has neither, and no `review_notes`: one
+    that was reviewed and is pending again is submitted without its former review. `reviewed_at` is not before
+    `created_at`. `implemented_version_id` is only for the status implemented.
     """
 
     skill_id: str

@@ -18,7 +18,16 @@ from skilldb.models import (
 )
 from skilldb.query import Step
 from skilldb.statement import VALUE, Reader, Statement, dicts, many, one, optional
-from skilldb.values import ADAPT, MAX_COST_MICROCENTS, MAX_DAYS, MAX_TOKENS, adapter, bounded, optional_bounded
+from skilldb.values import (
+    ADAPT,
+    MAX_COST_MICROCENTS,
+    MAX_DAYS,
+    MAX_TOKENS,
+    adapter,
+    bounded,
+    not_empty,
+    optional_bounded,
+)
 
 _SQL = queries.load("benchmarks")
 _LOCKS = queries.load("locks")
@@ -53,16 +62,19 @@ def claim_benchmark_run(worker: str) -> Statement[BenchmarkRun | None]:
     """Move the oldest pending run of the organisation to running, for the worker of this name. None: there is none.
 
     No two workers get the same run, and none waits for another. Give each worker a name of its own: record, complete
-    and fail then refuse a worker whose run was requeued.
+    and fail then refuse a worker whose run was requeued. InvalidValueError: an empty name.
     """
-    return Statement(optional(BenchmarkRun), _SQL["claim_benchmark_run"](worker=ADAPT["text"]("worker", worker)))
+    name = not_empty("worker", ADAPT["text"]("worker", worker))
+    return Statement(optional(BenchmarkRun), _SQL["claim_benchmark_run"](worker=name))
 
 
 def requeue_stale_runs(older_than: timedelta) -> Statement[int]:
     """Move the runs that started at least `older_than` ago and still run back to pending. Returns their number.
 
     Their results are deleted, so that all results of a run are those of one worker. A run that a worker is writing to
-    at this moment stays for the next time. InvalidValueError: a negative time, or more than a hundred years.
+    at this moment stays for the next time. A run of another system has started long ago: import it in one `execute`,
+    from its creation to its end, or it is moved back in between, without its results. InvalidValueError: a negative
+    time, or more than a hundred years.
     """
     if not isinstance(older_than, timedelta):
         raise InvalidValueError(f"older_than must be a timedelta, not {shown(older_than)}")
@@ -81,11 +93,15 @@ def start_benchmark_run(
 ) -> Statement[BenchmarkRun]:
     """Move a run from pending to running. `started_at` is for runs of another system; None is now.
 
-    InvalidTransitionError: it is not pending. NotFoundError: no such run.
+    A time in the future is stored as given. InvalidTransitionError: it is not pending. NotFoundError: no such run.
+    InvalidValueError: an empty name of a worker, or a `started_at` before the run was created or without a time zone.
     """
+    not_empty("worker", worker)
+    checks = [] if started_at is None else [_SQL["check_benchmark_start"](run_id=run_id, started_at=started_at)]
     return Statement(
         one(BenchmarkRun),
         _SQL["lock_benchmark_run"](run_id=run_id),
+        *checks,
         _SQL["start_benchmark_run"](run_id=run_id, worker=worker, started_at=started_at),
     )
 
@@ -135,6 +151,14 @@ def record_benchmark_results(
     )
 
 
+def _ending(run_id: str, worker: str | None, action: str, completed_at: datetime | None) -> list[Step]:
+    """The steps of _locked, and one that refuses an end before the start."""
+    steps = _locked(run_id, worker, action)
+    if completed_at is not None:
+        steps.append(_SQL["check_benchmark_end"](run_id=run_id, completed_at=completed_at))
+    return steps
+
+
 def _locked(run_id: str, worker: str | None, action: str) -> list[Step]:
     """The steps that lock a run and, if a worker is named, check that the run is still the worker's."""
     lock = _SQL["lock_benchmark_run"](run_id=run_id)
@@ -149,12 +173,14 @@ def complete_benchmark_run(
     """Move a run from running to completed, and store its best and its cheapest model.
 
     Best: the highest mean quality; among equals the cheaper model, then the first by name. Cheapest: the lowest mean
-    cost per case, then the first by name. `completed_at` is for runs of another system; None is now.
-    InvalidTransitionError: it is not running, or not for this `worker`. NotFoundError: no such run.
+    cost per case, then the first by name. `completed_at` is for runs of another system; None is now, or the start if
+    that is in the future. A time in the future is stored as given. InvalidTransitionError: it is not running, or not
+    for this `worker`. NotFoundError: no such run. InvalidValueError: a `completed_at` before the run was started, or
+    without a time zone.
     """
     return Statement(
         one(BenchmarkRun),
-        *_locked(run_id, worker, "complete"),
+        *_ending(run_id, worker, "complete", completed_at),
         _SQL["complete_benchmark_run"](run_id=run_id, completed_at=completed_at),
     )
 
@@ -162,13 +188,14 @@ def complete_benchmark_run(
 def fail_benchmark_run(
     run_id: str, *, worker: str | None = None, completed_at: datetime | None = None
 ) -> Statement[BenchmarkRun]:
-    """Move a pending or running run to failed. `completed_at` is for runs of another system; None is now.
+    """Move a pending or running run to failed. `completed_at` is as in complete_benchmark_run.
 
     InvalidTransitionError: it has ended, or does not run for this `worker`. NotFoundError: no such run.
+    InvalidValueError: a `completed_at` before the run was started, or created if it never was, or without a time zone.
     """
     return Statement(
         one(BenchmarkRun),
-        *_locked(run_id, worker, "fail"),
+        *_ending(run_id, worker, "fail", completed_at),
         _SQL["fail_benchmark_run"](run_id=run_id, completed_at=completed_at),
     )
 

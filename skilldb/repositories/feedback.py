@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from skilldb import paging, queries
-from skilldb.errors import InvalidValueError
+from skilldb.errors import InvalidValueError, shown
 from skilldb.models import (
     FeedbackStats,
     FeedbackWithSkill,
@@ -13,7 +13,7 @@ from skilldb.models import (
     SkillFeedback,
 )
 from skilldb.statement import VALUE, Statement, one, optional
-from skilldb.values import ADAPT, MAX_DAYS, adapter, bounded
+from skilldb.values import ADAPT, MAX_DAYS, adapter, bounded, not_empty
 
 _SQL = queries.load("feedback")
 _LOCKS = queries.load("locks")
@@ -23,9 +23,15 @@ def submit_feedback(feedback: NewSkillFeedback) -> Statement[SkillFeedback]:
     """Submit feedback, and count it on its skill. total_feedback counts every type, the percentage only thumbs.
 
     NotFoundError: no such skill, user, reviewer, or version of that skill. InvalidValueError: an unknown type or
-    status, a sentiment or quality out of range, a time without a time zone, or an implementing version of feedback that
-    is not implemented. AlreadyExistsError: the id is taken.
+    status, a sentiment or quality out of range, a time without a time zone, an implementing version of feedback that
+    is not implemented, an empty reply, a review of feedback that is pending, or one from before the feedback was
+    created. AlreadyExistsError: the id is taken.
     """
+    not_empty("reply", feedback.reply)
+    if feedback.status == "pending":
+        for name in ("reviewed_by", "reviewed_at", "review_notes"):
+            if (given := getattr(feedback, name)) is not None:
+                raise InvalidValueError(f"{name} must be None while the status is pending, not {shown(given)}")
     skill_id, author = feedback.skill_id, feedback.user_id
     locks, checks = [], []
     if feedback.reviewed_by is not None:
@@ -37,6 +43,8 @@ def submit_feedback(feedback: NewSkillFeedback) -> Statement[SkillFeedback]:
     if feedback.implemented_version_id is not None:
         version = adapter("implemented_version_id", "text")("implemented_version_id", feedback.implemented_version_id)
         checks = [_LOCKS["check_skill_version"](skill_id=skill_id, skill_version_id=version)]
+    if feedback.reviewed_at is not None:
+        checks.append(_SQL["check_review_time"](created_at=feedback.created_at, reviewed_at=feedback.reviewed_at))
     return Statement(
         one(SkillFeedback),
         *locks,
@@ -85,24 +93,28 @@ def review_feedback(
     the status, and then also the notes if they are None. A reply of None leaves the former one.
     `implemented_version_id` names the version that implemented the feedback. InvalidTransitionError: any other change,
     for example because another reviewer was faster. NotFoundError: no such feedback, reviewer, or version of that
-    skill. InvalidValueError: an unknown status, no change at all, or a version of feedback that is not implemented.
+    skill. InvalidValueError: an unknown status, an empty reply, no change at all, or a version of feedback that is not
+    implemented.
     """
+    not_empty("reply", reply)
     adapter("reviewed_by", "text")("reviewed_by", reviewed_by)
-    version = None
+    locks, checks = [], []
     if status is not None:
         ADAPT["text"]("status", status)
     elif notes is None and reply is None and implemented_version_id is None:
         raise InvalidValueError("status may be None only with notes, a reply or an implemented_version_id")
     if implemented_version_id is not None:
-        version = _SQL["check_implemented_version"](
-            feedback_id=feedback_id, implemented_version_id=implemented_version_id
-        )
+        locks = [_SQL["lock_skill_of_version"](implemented_version_id=implemented_version_id)]
+        checks = [
+            _SQL["check_implemented_version"](feedback_id=feedback_id, implemented_version_id=implemented_version_id)
+        ]
     return Statement(
         one(SkillFeedback),
         # Lock the reviewer first: delete_user locks the user before the feedback.
         _LOCKS["lock_users"](user_ids=[reviewed_by]),
+        *locks,
         _SQL["lock_feedback"](feedback_id=feedback_id),
-        *([version] if version else []),
+        *checks,
         _SQL["review_feedback"](
             feedback_id=feedback_id,
             status=status,

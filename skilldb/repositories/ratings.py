@@ -21,9 +21,9 @@ def rate_skill(
 ) -> Statement[Rating]:
     """Insert or replace the user's rating of a skill, 1 to 5, and update the skill's average.
 
-    `created_at` is the time of a rating from another system; None is now. It does not replace a later rating of the
-    user: that one stays and is returned. NotFoundError: no such user or skill. InvalidValueError: a rating that is not
-    1 to 5, negative hours, or a time without a time zone.
+    `created_at` is the time of a rating from another system; None is now. A time in the future is stored as given. The
+    rating does not replace a later one of the user: that one stays and is returned. NotFoundError: no such user or
+    skill. InvalidValueError: a rating that is not 1 to 5, negative hours, or a time without a time zone.
     """
     return Statement(
         one(Rating),

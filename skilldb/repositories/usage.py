@@ -108,7 +108,8 @@ def count_uses_by_day(skill_id: str, days: int = 30) -> Statement[list[DailyUses
 def count_skill_users(skill_id: str, days: int = 30) -> Statement[int]:
     """The number of users with a stored event of a skill on the last `days` days of UTC. Today is the last day.
 
-    Users who were deleted do not count. Returns 0 if there is no such skill.
+    Users who were deleted do not count, nor do the events that a deletion under way has reached. Returns 0 if there is
+    no such skill.
 
     It reads events, not rollups. So days before the horizon may count too few, and the time grows with the skill's
     events on these days: 10 milliseconds are enough for about 30,000 of them.
@@ -125,7 +126,8 @@ def get_usage_totals(days: int = 30) -> Statement[UsageTotals]:
     """All recorded uses of the last `days` days of UTC, and the number of skills, users and tools that have any.
 
     The uses include those without a skill, and those of skills and users that were deleted later. Such skills and users
-    are not counted themselves. InvalidValueError: fewer than one day, or more than a hundred years.
+    are not counted themselves, nor is a user who is being deleted. InvalidValueError: fewer than one day, or more than
+    a hundred years.
     """
     return Statement(one(UsageTotals), _SQL["get_usage_totals"](days=bounded("days", days, 1, MAX_DAYS)))
 
@@ -184,7 +186,8 @@ def get_top_users(days: int = 30, limit: int = 10) -> Statement[list[UserUses]]:
     """The users with the most recorded uses on the last `days` days of UTC, most uses first. Today is the last day.
 
     Uses without a skill count, and those of skills that were deleted later. Ties are in id order. Users without uses
-    are left out. InvalidValueError: a limit below 1, fewer than one day or more than a hundred years.
+    and those who are being deleted are left out. InvalidValueError: a limit below 1, fewer than one day or more than a
+    hundred years.
     """
     return Statement(
         many(UserUses),
@@ -207,9 +210,11 @@ def get_top_tools(days: int = 30, limit: int = 10) -> Statement[list[ToolUses]]:
 def list_active_users(days: int = 30, *, limit: int = 50, after: str | None = None) -> Statement[Page[ActiveUser]]:
     """One page of the users who used a skill or tool on the last `days` days of UTC, last active first.
 
-    It knows the last day of a user, and no time of day. Users of the same day are in descending id order. Pages may
-    shift while users are active. `after` is the cursor of the page before. InvalidValueError: a limit below 1, an
-    `after` that is not a cursor, fewer than one day or more than a hundred years.
+    It knows the last day of a user, and no time of day. Users who are being deleted are left out. Users of the same day
+    are in descending id order. Pages may shift while users are active. `after` is the cursor of the page before.
+
+    InvalidValueError: a limit below 1, an `after` that is not a cursor, fewer than one day or more than a hundred
+    years.
     """
     day, id = paging.decode(after)
     return Statement(

@@ -8,7 +8,7 @@ from skilldb.errors import InvalidValueError, shown
 from skilldb.models import Page, User, UserDeletion, UserUpdate
 from skilldb.query import Step
 from skilldb.statement import Statement, one, optional
-from skilldb.values import ADAPT, adapter, bounded
+from skilldb.values import ADAPT, adapter, bounded, not_empty
 
 _SQL = queries.load("users")
 _SKILLS = queries.load("skills")
@@ -34,8 +34,10 @@ def create_user(
     """Create a user; `role` is admin or member. `created_at` None is now.
 
     AlreadyExistsError: the email or id is taken in this tenant, perhaps by a user who is being deleted.
-    InvalidValueError: any other role, or a time without a time zone. NotFoundError: the tenant itself does not exist.
+    InvalidValueError: an empty email, any other role, or a time without a time zone. NotFoundError: the tenant itself
+    does not exist.
     """
+    not_empty("email", email)
     return Statement(one(User), _SQL["create_user"](id=id, email=email, name=name, role=role, created_at=created_at))
 
 
@@ -66,12 +68,13 @@ def update_user(user_id: str, changes: UserUpdate) -> Statement[User]:
     """Change some columns and keep the others. `updated_at` moves only if a value changes.
 
     NotFoundError: no such user. AlreadyExistsError: the email is taken. InvalidValueError: a column that UserUpdate
-    does not have, or a value that is not allowed.
+    does not have, or a value that is not allowed, such as an empty email.
     """
     if not isinstance(changes, Mapping):
         raise InvalidValueError(f"changes must be a dict, not {shown(changes)}")
     if unknown := changes.keys() - _COLUMNS.keys():
         raise InvalidValueError(f"a user has no {', '.join(sorted(map(str, unknown)))} to update")
+    not_empty("email", changes.get("email"))
     checked = {name: None if value is None else _COLUMNS[name](name, value) for name, value in changes.items()}
     return Statement(
         one(User),
@@ -85,8 +88,9 @@ def delete_user(user_id: str, *, successor_id: str | None = None, limit: int = 1
     """Delete the user, or a part of what names the user: at most `limit` rows of each table, and at most 100 skills.
 
     Call it until the answer says `done`; a user with few rows is gone after one call. From the first call on the user
-    counts as missing, and nothing new can name the user. Each call is all or nothing. A row that another transaction
-    has locked is left for the next call.
+    counts as missing, has no name, is in no list of users and no report, and nothing new can name the user. What reads
+    a rating, event, feedback item or measurement that is still to come gives the user's id. Each call is all or
+    nothing. A row that another transaction has locked is left for the next call.
 
     Ratings and views go, and the skills' averages follow. Events, feedback, reviews and measurements stay, but no
     longer name the user. Skills, versions and benchmark runs pass to the successor, or to nobody. Give the same

@@ -36,6 +36,15 @@ def test_the_file_is_what_the_migrations_make(name: str, addresses: Addresses, p
     schema.compare(name, file.read_text(encoding="utf-8"), found)
 
 
+def test_a_policy_is_described_without_the_clauses_that_it_does_not_have(addresses: Addresses) -> None:
+    lines = re.findall("^- `tenant_.*", now("docs/schema.md", addresses), re.MULTILINE)
+    policies = [line for line in lines if "PERMISSIVE" in line or "RESTRICTIVE" in line]
+    assert {match[1] for line in policies if (match := re.search(r" FOR (\w+) ", line))} == {
+        *("ALL", "SELECT", "INSERT", "UPDATE", "DELETE"),
+    }
+    assert [line for line in policies if re.search(r"(USING|WITH CHECK)(?! \()", line)] == []
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize(
     ("statements", "expected"),

@@ -304,13 +304,16 @@ def test_a_worker_claims_the_oldest_pending_run(addresses: Addresses, acme: Api)
         "started_at": claimed.started_at,
     }
     assert before.created_at < claimed.started_at
-    found = [acme.execute(benchmarks.claim_benchmark_run(worker)) for worker in ("w2", "", "w1")]
-    assert [(run.id, run.worker) if run else None for run in found] == [("r3", "w2"), ("r1", ""), None]
+    found = [acme.execute(benchmarks.claim_benchmark_run(worker)) for worker in ("w2", " ", "w1")]
+    assert [(run.id, run.worker) if run else None for run in found] == [("r3", "w2"), ("r1", " "), None]
     assert acme.execute(benchmarks.get_benchmark_run("r4")).worker == "w0"
     assert acme.execute(benchmarks.complete_benchmark_run("r2")).worker == "w1"
-    for wrong in (None, 5, "a\0"):
+    for wrong in (None, 5, "a\0", ""):
         with refused(addresses, InvalidValueError, "worker"):
             acme.execute(benchmarks.claim_benchmark_run(wrong))  # type: ignore[arg-type]
+    pending(acme, "r5")
+    with refused(addresses, InvalidValueError, "worker must not be empty"):
+        acme.execute(benchmarks.start_benchmark_run("r5", worker=""))
 
 
 def test_a_worker_does_not_wait_for_a_run_that_is_locked(addresses: Addresses, acme: Api) -> None:
@@ -327,7 +330,7 @@ def test_a_worker_does_not_wait_for_a_run_that_is_locked(addresses: Addresses, a
 def test_stale_runs_go_back_to_the_queue_without_their_results(addresses: Addresses, acme: Api) -> None:
     now = datetime.now(UTC)
     for id, worker, age in (("r1", "w1", 3), ("r2", None, 2), ("r3", "w1", 0), ("done", "w1", 9)):
-        pending(acme, id)
+        pending(acme, id, created_at=now - timedelta(days=1))
         started = now - timedelta(hours=age) if age else None
         acme.execute(
             benchmarks.start_benchmark_run(id, worker=worker, started_at=started),
@@ -444,6 +447,42 @@ def test_runs_of_another_system_keep_their_times(addresses: Addresses, acme: Api
     ):
         with refused(addresses, InvalidValueError, f"{name} must carry a time zone"):
             acme.execute(refuse())
+
+
+def test_no_run_ends_before_its_start_or_starts_before_it_was_created(addresses: Addresses, acme: Api) -> None:
+    """A time that is given and cannot be is refused. None is now, or the start where that is still to come."""
+    created, started = (datetime(2020, 1, day, tzinfo=UTC) for day in (1, 2))
+    early = timedelta(microseconds=1)
+    ways = (("complete", benchmarks.complete_benchmark_run), ("fail", benchmarks.fail_benchmark_run))
+    for id, end in ways:
+        pending(acme, id, created_at=created)
+        message = ("started_at '", "is before the run was created")
+        with refused(addresses, InvalidValueError, *message, cause=pg.InvalidParameterValue):
+            acme.execute(benchmarks.start_benchmark_run(id, started_at=created - early))
+        acme.execute(benchmarks.start_benchmark_run(id, worker="w", started_at=started))
+        for worker in (None, "w"):
+            message = ("completed_at '", "is before the run was started")
+            with refused(addresses, InvalidValueError, *message, cause=pg.InvalidParameterValue):
+                acme.execute(end(id, worker=worker, completed_at=started - early))
+        ended = acme.execute(end(id, worker="w", completed_at=started))
+        assert ended.started_at == ended.completed_at == started
+        # It has ended: no time makes another end possible, and the status is what is wrong.
+        with refused(addresses, InvalidTransitionError, f"run '{id}' is", cause=pg.ObjectNotInPrerequisiteState):
+            acme.execute(end(id, completed_at=created - early))
+        with refused(addresses, InvalidTransitionError, f"run '{id}' is", cause=pg.ObjectNotInPrerequisiteState):
+            acme.execute(benchmarks.start_benchmark_run(id, started_at=created - early))
+        with refused(addresses, NotFoundError, "run 'missing' does not exist", cause=pg.NoDataFound):
+            acme.execute(end("missing", completed_at=created))
+    pending(acme, "never", created_at=created)
+    message = ("completed_at '", "is before the run was created")
+    with refused(addresses, InvalidValueError, *message, cause=pg.InvalidParameterValue):
+        acme.execute(benchmarks.fail_benchmark_run("never", completed_at=created - early))
+    assert acme.execute(benchmarks.fail_benchmark_run("never", completed_at=created)).completed_at == created
+    later = datetime(2100, 1, 1, tzinfo=UTC)
+    for id, end in ways:
+        pending(acme, f"later {id}", created_at=created)
+        acme.execute(benchmarks.start_benchmark_run(f"later {id}", started_at=later))
+        assert acme.execute(end(f"later {id}")).completed_at == later
 
 
 def test_a_result_recorded_again_keeps_the_time_of_the_first(acme: Api) -> None:

@@ -125,6 +125,37 @@ def with_skill(item: SkillFeedback, user_name: str | None, reviewer_name: str | 
     )
 
 
+def test_a_review_is_of_reviewed_feedback_and_not_older_than_it(addresses: Addresses, acme: Api) -> None:
+    """What no review can have made is refused, with the parameter's name."""
+    reviews: list[dict[str, Any]] = [{"reviewed_by": "u1"}, {"reviewed_at": LONG_AGO}, {"review_notes": "notes"}]
+    for review in reviews:
+        with refused(addresses, InvalidValueError, f"{next(iter(review))} must be None while the status is pending"):
+            submitted(acme, created_at=LONG_AGO, **review)
+    item = submitted(acme, reply="thanks")
+    assert item.status == "pending"
+    with refused(addresses, InvalidValueError, "reply must not be empty"):
+        submitted(acme, reply="")
+    with refused(addresses, InvalidValueError, "reply must not be empty"):
+        acme.execute(feedback.review_feedback(item.id, "accepted", "u1", reply=""))
+    later = datetime(2100, 1, 1, tzinfo=UTC)
+    for created_at, reviewed_at, right in (
+        (LONG_AGO, LONG_AGO - timedelta(microseconds=1), False),
+        (LONG_AGO + timedelta(microseconds=900), LONG_AGO, True),
+        (LONG_AGO, LONG_AGO, True),
+        (None, LONG_AGO, False),
+        (None, later, True),
+        (later, datetime.now(UTC), False),
+        (later, later, True),
+    ):
+        given: dict[str, Any] = {"status": "accepted", "created_at": created_at, "reviewed_at": reviewed_at}
+        if right:
+            assert submitted(acme, **given).reviewed_at == reviewed_at
+        else:
+            message = ("reviewed_at '", "is before the feedback was created")
+            with refused(addresses, InvalidValueError, *message, cause=pg.InvalidParameterValue):
+                submitted(acme, **given)
+
+
 def test_feedback_of_another_system_keeps_its_time_and_its_review(addresses: Addresses, acme: Api) -> None:
     published(acme, "s1", "v1")
     given = LONG_AGO + timedelta(microseconds=1_999)
@@ -164,11 +195,31 @@ def test_feedback_of_another_system_keeps_its_time_and_its_review(addresses: Add
     published(acme, "s2", "version of s2")
     for wrong, error, message, cause in (
         ({"status": "done"}, InvalidValueError, "status 'done'", pg.CheckViolation),
-        ({"reviewed_by": "nobody"}, NotFoundError, "user 'nobody' does not exist", pg.NoDataFound),
-        ({"user_id": "nobody", "reviewed_by": "u1"}, NotFoundError, "user 'nobody' does not exist", pg.NoDataFound),
-        ({"user_id": None, "reviewed_by": "nobody"}, NotFoundError, "user 'nobody' does not exist", pg.NoDataFound),
+        (
+            {"reviewed_by": "nobody", "status": "accepted"},
+            NotFoundError,
+            "user 'nobody' does not exist",
+            pg.NoDataFound,
+        ),
+        (
+            {"user_id": "nobody", "reviewed_by": "u1", "status": "accepted"},
+            NotFoundError,
+            "user 'nobody' does not exist",
+            pg.NoDataFound,
+        ),
+        (
+            {"user_id": None, "reviewed_by": "nobody", "status": "accepted"},
+            NotFoundError,
+            "user 'nobody' does not exist",
+            pg.NoDataFound,
+        ),
         ({"created_at": datetime(2026, 1, 1)}, InvalidValueError, "created_at must carry a time zone", None),
-        ({"reviewed_at": datetime(2026, 1, 1)}, InvalidValueError, "reviewed_at must carry a time zone", None),
+        (
+            {"reviewed_at": datetime(2026, 1, 1), "status": "accepted"},
+            InvalidValueError,
+            "reviewed_at must carry a time zone",
+            None,
+        ),
         ({"reply": "a\0"}, InvalidValueError, "reply", None),
         ({"implemented_version_id": "v1"}, InvalidValueError, "implemented_version_id 'v1'", pg.CheckViolation),
         (
@@ -908,6 +959,7 @@ def writing_bursts(
                 skill_id=dice.choice(SKILLS),
                 feedback_type=dice.choice(TYPES),
                 user_id=dice.choice(authors),
+                status="accepted",
                 reviewed_by=dice.choice([None, *authors]),
             )
 

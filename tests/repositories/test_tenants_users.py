@@ -25,6 +25,7 @@ from skilldb.models import (
     SkillImport,
     Tenant,
     TenantUpdate,
+    UsageTotals,
     User,
     UserDeletion,
     UserUpdate,
@@ -114,10 +115,12 @@ def test_a_tenants_name_and_slug_are_text(addresses: Addresses, acme: Api) -> No
         acme.execute(tenants.create_tenant(None, "acme"))  # type: ignore[arg-type]
 
 
-def test_a_tenant_of_no_slug_is_refused(addresses: Addresses, acme: Api) -> None:
+def test_a_tenant_of_no_slug_or_name_is_refused(addresses: Addresses, acme: Api) -> None:
     without_tenant(addresses, acme)
     with refused(addresses, InvalidValueError, "slug ''", cause=pg.CheckViolation):
         acme.execute(tenants.create_tenant("Acme", ""))
+    with refused(addresses, InvalidValueError, "name must not be empty"):
+        acme.execute(tenants.create_tenant("", "acme"))
 
 
 def test_a_tenant_and_a_user_of_another_systems_history_keep_their_time(addresses: Addresses, acme: Api) -> None:
@@ -159,6 +162,8 @@ def test_what_a_tenant_cannot_become_is_refused(addresses: Addresses, acme: Api,
         acme.execute(tenants.update_tenant({"slug": "globex"}))
     with refused(addresses, InvalidValueError, "slug ''", cause=pg.CheckViolation):
         acme.execute(tenants.update_tenant({"slug": ""}))
+    with refused(addresses, InvalidValueError, "name must not be empty"):
+        acme.execute(tenants.update_tenant({"name": ""}))
     for name in ("name", "slug", "is_active"):
         with refused(addresses, InvalidValueError, f"{name} must not be None", cause=pg.NotNullViolation):
             acme.execute(tenants.update_tenant({name: None}))  # type: ignore[misc]
@@ -225,6 +230,8 @@ def test_emails_and_ids_of_another_tenant_are_free(acme: Api, api: Callable[[str
 def test_what_a_user_cannot_be_is_refused(addresses: Addresses, acme: Api) -> None:
     with refused(addresses, InvalidValueError, "role 'owner'", cause=pg.CheckViolation):
         acme.execute(users.create_user("a@example.com", role="owner"))
+    with refused(addresses, InvalidValueError, "email must not be empty"):
+        acme.execute(users.create_user(""))
     with refused(addresses, InvalidValueError, "email", "'a\\x00'"):
         acme.execute(users.create_user("a\0"))
     with refused(addresses, InvalidValueError, "email", "None", cause=pg.NotNullViolation):
@@ -250,7 +257,7 @@ def test_a_user_is_found_by_the_email_as_written(acme: Api, api: Callable[[str],
 
 def test_users_are_listed_by_email_page_by_page(acme: Api, api: Callable[[str], Api]) -> None:
     new_user(api("globex"), "aa")
-    emails = ["", "a@example.com", "b@example.com", "c@example.com", "d@example.com"]
+    emails = [" ", "a@example.com", "b@example.com", "c@example.com", "d@example.com"]
     made = [acme.execute(users.create_user(email, role="admin" if email < "b" else "member")) for email in emails[::-1]]
     made.reverse()
     for limit in (1, 2, 3, 5, 9):
@@ -315,6 +322,8 @@ def test_what_a_user_cannot_become_is_refused(addresses: Addresses, acme: Api, a
     for name in ("email", "role"):
         with refused(addresses, InvalidValueError, f"{name} must not be None", cause=pg.NotNullViolation):
             acme.execute(users.update_user("u1", {name: None}))  # type: ignore[misc]
+    with refused(addresses, InvalidValueError, "email must not be empty"):
+        acme.execute(users.update_user("u1", {"email": ""}))
     with refused(addresses, InvalidValueError, "a user has no id to update"):
         users.update_user("u1", {"id": "x"})  # type: ignore[typeddict-unknown-key]
     with refused(addresses, InvalidValueError, "changes must be a dict"):
@@ -668,6 +677,42 @@ def test_a_row_that_somebody_has_locked_is_left_for_the_next_call(addresses: Add
             other.rollback()
         if table == "usage_events":  # The first call has anonymised the pending use.
             rows(addresses.admin, "UPDATE pending_uses SET user_id = 'u1' RETURNING 1")
+    assert acme.execute(users.delete_user("u1")) == GONE
+
+
+def test_no_report_shows_a_user_who_is_being_deleted(addresses: Addresses, acme: Api) -> None:
+    """A use that is not folded yet names the user until a batch reaches it. Its use stays counted."""
+    for user in ("u1", "u2"):
+        new_user(acme, user)
+        acme.execute(usage.record_usage_events([NewUsageEvent(tool_name=f"t{n}", user_id=user) for n in range(3)]))
+    assert acme.execute(users.delete_user("u1", limit=1)).done is False
+    assert ("u1",) in rows(addresses.admin, "SELECT user_id FROM pending_uses")
+    for _ in range(2):
+        totals = acme.execute(usage.get_usage_totals())
+        assert totals == UsageTotals(uses=6, skills_used=0, active_users=1, tools_used=3)
+        assert [user.user_id for user in acme.execute(usage.get_top_users())] == ["u2"]
+        page = acme.execute(usage.list_active_users(limit=1))
+        assert ([user.user_id for user in page.items], page.after) == (["u2"], None)
+        acme.execute(rollups.fold_uses())
+
+
+def test_what_a_user_who_is_being_deleted_left_is_read_without_a_name_until_it_goes(
+    addresses: Addresses, acme: Api
+) -> None:
+    new_user(acme, "u1")
+    for skill in ("s1", "s2"):
+        new_skill(acme, skill)
+        acme.execute(
+            ratings.rate_skill("u1", skill, 4),
+            usage.record_usage_event(NewUsageEvent(tool_name="t", skill_id=skill, user_id="u1")),
+            tokens.record_token_measurement(NewTokenMeasurement(skill_id=skill, model_name="m", user_id="u1")),
+        )
+    assert acme.execute(users.delete_user("u1", limit=1)).done is False
+    assert acme.execute(ratings.get_rating("u1", "s2")).user_id == "u1"
+    (rating,) = acme.execute(ratings.list_ratings("s2")).items
+    assert (rating.user_id, rating.user_name) == ("u1", None)
+    for listed in (usage.list_usage_events(), tokens.list_measurements()):
+        assert sorted(row.user_id or "" for row in acme.execute(listed).items) == ["", "u1"]
     assert acme.execute(users.delete_user("u1")) == GONE
 
 

@@ -437,6 +437,23 @@ def test_a_use_counts_for_a_trend_half_as_much_after_each_half_life(acme: Api) -
     assert [skill.skill_id for skill in acme.execute(usage.get_trending_skills(50, 36_525))] == ["s1", "s2", "s3"]
 
 
+@pytest.mark.parametrize("half_life_days", [1, 7, 50, 36_525])
+def test_a_trend_takes_any_days_and_half_life_and_old_uses_weigh_nothing(acme: Api, half_life_days: int) -> None:
+    ages = {"s1": 21 * half_life_days - 1, "s2": 21 * half_life_days, "s3": 20 * half_life_days}
+    acme.execute(
+        usage.record_usage_events(
+            event(skill, created_at=at(TODAY - age * DAY)) for skill, age in ages.items() if age < 36_525
+        ),
+        usage.record_usage_event(event("s1")),
+    )
+    # The weight of 20 half lives is just above a half: it is rounded up to 1. One day before 21 it may be so, too.
+    almost = round(1_000_000 * 0.5 ** (21 - 1 / half_life_days)) if ages["s1"] < 36_525 else 0
+    scores = {"s1": 1_000_000 + almost} | ({"s3": 1} if ages["s3"] < 36_525 else {})
+    for days in (1_080, 36_525):
+        found = {skill.skill_id: skill.score for skill in acme.execute(usage.get_trending_skills(days, half_life_days))}
+        assert found == {id: score for id, score in scores.items() if id == "s1" or ages[id] < days}
+
+
 def test_skills_of_the_same_score_are_in_id_order_and_without_a_score_left_out(acme: Api) -> None:
     acme.execute(
         usage.record_usage_events([event("s2"), event("s1")]),

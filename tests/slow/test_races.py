@@ -573,6 +573,45 @@ def test_users_who_reviewed_each_other_can_be_deleted_at_once(race: Race) -> Non
     assert first_wrong(bursts()) == ""
 
 
+# Reviews
+
+Review = Callable[[str, str, str], Statement[Any]]
+
+
+def implementing(feedback_id: str, reviewed_by: str, version_id: str) -> Statement[Any]:
+    return feedback.review_feedback(feedback_id, "implemented", reviewed_by, implemented_version_id=version_id)
+
+
+def implementing_without_a_lock_of_the_skill(feedback_id: str, reviewed_by: str, version_id: str) -> Statement[Any]:
+    right = implementing(feedback_id, reviewed_by, version_id)
+    return Statement(right.reader, *(s for s in right.steps if s.query.name != "lock_skill_of_version"))
+
+
+def implementing_bursts(race: Race, review: Review) -> Iterator[list[str]]:
+    """Reviews name the version that implemented feedback, while the skill of both is deleted."""
+    while True:
+        new_skill(race.acme, "gone")
+        version = race.acme.execute(skills.publish_skill_version("gone", new_version(0)))
+        items = [
+            NewSkillFeedback(id=user, skill_id="gone", feedback_type="suggestion", status="accepted") for user in USERS
+        ]
+        race.acme.execute(*map(feedback.submit_feedback, items))
+        outcomes = race.execute(
+            *(review(user, user, version.id) for user in USERS[:4]),
+            skills.delete_skill("gone"),
+            *(review(user, user, version.id) for user in USERS[4:]),
+        )
+        yield race.wrong(outcomes, NotFoundError)
+
+
+def test_a_review_beside_the_deletion_of_its_skill_does_not_deadlock(race: Race) -> None:
+    assert first_wrong(implementing_bursts(race, implementing)) == ""
+
+
+def test_a_review_that_does_not_lock_the_skill_is_found_out(race: Race) -> None:
+    assert_found_out(implementing_bursts(race, implementing_without_a_lock_of_the_skill))
+
+
 # Merges
 
 Merge = Callable[[str, str], Statement[Skill]]

@@ -151,6 +151,11 @@ def unlike(**names: str | None) -> list[tuple[bool, type[SkilldbError], str]]:
     ]
 
 
+def empty(**texts: str | None) -> list[tuple[bool, type[SkilldbError], str]]:
+    """The texts that may not be empty, and are."""
+    return [(text == "", InvalidValueError, name) for name, text in texts.items()]
+
+
 def unlikely(row: NewTokenMeasurement | NewBenchmarkResult) -> list[tuple[bool, type[SkilldbError], str]]:
     """The numbers of a measurement or result that it cannot have."""
     return [
@@ -318,7 +323,7 @@ class Organisation:
     ) -> Tenant:
         refuse(
             *unlike(id=self.id if id is None else id, slug=slug),
-            (slug == "", InvalidValueError, "slug"),
+            *empty(name=name, slug=slug),
             (id not in (None, self.id), PermissionDeniedError, "tenants"),
             (self.tenant is not None, AlreadyExistsError, f"id {self.id!r}"),
             (slug in self.slugs, AlreadyExistsError, f"slug {slug!r}"),
@@ -335,7 +340,7 @@ class Organisation:
         slug = changes.get("slug")
         refuse(
             *unlike(slug=slug),
-            (slug == "", InvalidValueError, "slug"),
+            *empty(name=changes.get("name"), slug=slug),
             self.no_tenant(),
             (slug in self.slugs and self.tenant is not None and slug != self.tenant.slug, AlreadyExistsError, "slug"),
         )
@@ -357,6 +362,7 @@ class Organisation:
     ) -> User:
         refuse(
             *unlike(id=id),
+            *empty(email=email),
             (role not in ("admin", "member"), InvalidValueError, "role"),
             (id in self.users, AlreadyExistsError, "id"),
             (any(user.email == email for user in self.users.values()), AlreadyExistsError, "email"),
@@ -388,6 +394,7 @@ class Organisation:
         other = self.get_user_by_email(changes["email"]) if "email" in changes else None
         refuse(
             self.no_user(user_id),
+            *empty(email=changes.get("email")),
             (changes.get("role", "member") not in ("admin", "member"), InvalidValueError, "role"),
             (other is not None and other.id != user_id, AlreadyExistsError, "email"),
         )
@@ -1060,7 +1067,7 @@ class Organisation:
 
     def of_days(self, uses: Counter[tuple[str, date]], days: int) -> Counter[str]:
         """The uses of each tool or user on these days."""
-        found, within = Counter[str](), self.days(days)
+        found, within = Counter[str](), set(self.days(days))
         for (key, day), count in uses.items():
             if day in within:
                 found[key] += count
@@ -1068,7 +1075,7 @@ class Organisation:
 
     def of_skills(self, days: int) -> Counter[tuple[str, date]]:
         """The uses of each skill on each of these days."""
-        within = self.days(days)
+        within = set(self.days(days))
         used = [(e.skill_id, day_of(e.created_at)) for e in self.used() if e.skill_id is not None]
         return Counter((skill, day) for skill, day in used if day in within)
 
@@ -1155,8 +1162,9 @@ class Organisation:
         if not 1 <= days <= 36_525:
             raise Refused((InvalidValueError, "days"), (InvalidValueError, "limit"), (InvalidValueError, "after"))
         last: dict[str, date] = {}
+        within = set(self.days(days))
         for (user, day), _ in self.user_uses.items():
-            if day in self.days(days):
+            if day in within:
                 last[user] = max(day, last.get(user, day))
         found = [
             (
@@ -1425,12 +1433,23 @@ class Organisation:
     def submit_feedback(self, feedback: NewSkillFeedback) -> SkillFeedback:
         refuse(
             *unlike(id=feedback.id),
+            *empty(reply=feedback.reply),
             self.no_user(feedback.user_id),
             self.no_user(feedback.reviewed_by),
             self.no_skill(feedback.skill_id),
             self.no_version(feedback.skill_id, feedback.skill_version_id),
             self.no_version(feedback.skill_id, feedback.implemented_version_id),
             (feedback.status not in REVIEWS, InvalidValueError, "status"),
+            *(
+                (feedback.status == "pending" and getattr(feedback, name) is not None, InvalidValueError, name)
+                for name in ("reviewed_by", "reviewed_at", "review_notes")
+            ),
+            (
+                feedback.reviewed_at is not None
+                and feedback.reviewed_at < to_millisecond(feedback.created_at or self.now),
+                InvalidValueError,
+                "reviewed_at",
+            ),
             (
                 feedback.implemented_version_id is not None and feedback.status != "implemented",
                 InvalidValueError,
@@ -1470,6 +1489,7 @@ class Organisation:
         found = self.feedback.get(feedback_id)
         refuse(
             self.no_user(reviewed_by),
+            *empty(reply=reply),
             (found is None, NotFoundError, f"feedback '{feedback_id[:100]}'"),
             (unknown or (status is None and nothing), InvalidValueError, "status"),
             (unknown and implemented_version_id is not None, InvalidValueError, "implemented_version_id"),
@@ -1663,7 +1683,7 @@ class Organisation:
 
     def measured_on(self, days: int) -> list[TokenMeasurement]:
         """The measurements of these days, pruned ones included."""
-        within = self.days(days)
+        within = set(self.days(days))
         return [m for m in self.measured() if day_of(m.created_at) in within]
 
     def figures(self, rows: Sequence[TokenMeasurement]) -> dict[str, Any]:
@@ -1779,6 +1799,7 @@ class Organisation:
         return self.runs[run_id]
 
     def claim_benchmark_run(self, worker: str) -> BenchmarkRun | None:
+        refuse(*empty(worker=worker))
         pending = [(run.created_at, run.id) for run in self.runs.values() if run.status == "pending"]
         return self.start_benchmark_run(min(pending)[1], worker=worker) if pending else None
 
@@ -1797,6 +1818,12 @@ class Organisation:
     def start_benchmark_run(
         self, run_id: str, *, worker: str | None = None, started_at: datetime | None = None
     ) -> BenchmarkRun:
+        run = self.runs.get(run_id)
+        early = run is not None and started_at is not None and started_at < run.created_at
+        refuse(
+            *empty(worker=worker),
+            (early and run is not None and run.status == "pending", InvalidValueError, "started_at"),
+        )
         started_at = to_millisecond(started_at or self.now)
         return self.move(run_id, "pending", status="running", worker=worker, started_at=started_at)
 
@@ -1826,6 +1853,7 @@ class Organisation:
         self, run_id: str, *, worker: str | None = None, completed_at: datetime | None = None
     ) -> BenchmarkRun:
         refuse(self.no_run(run_id))
+        completed_at = self.ended(run_id, "running", of=worker, at=completed_at)
         ranked = self.ranked(run_id)
         judged = [(name, quality) for name, quality, _ in ranked if quality is not None]
         priced = [(cost, name) for name, _, cost in ranked if cost is not None]
@@ -1836,7 +1864,7 @@ class Organisation:
             "running",
             of=worker,
             status="completed",
-            completed_at=to_millisecond(completed_at or self.now),
+            completed_at=completed_at,
             best_model=best_model,
             best_quality_score=rounded(best),
             cheapest_model=cheapest_model,
@@ -1859,8 +1887,20 @@ class Organisation:
     def fail_benchmark_run(
         self, run_id: str, *, worker: str | None = None, completed_at: datetime | None = None
     ) -> BenchmarkRun:
-        completed_at = to_millisecond(completed_at or self.now)
+        refuse(self.no_run(run_id))
+        completed_at = self.ended(run_id, "pending", "running", of=worker, at=completed_at)
         return self.move(run_id, "pending", "running", of=worker, status="failed", completed_at=completed_at)
+
+    def ended(self, run_id: str, *allowed: str, of: str | None, at: datetime | None) -> datetime:
+        """When a run ends that may be ended from these statuses, by this worker."""
+        run = self.runs[run_id]
+        began = run.started_at or run.created_at
+        lost = run.status not in allowed or (of is not None and run.worker != of)
+        refuse(
+            (lost, InvalidTransitionError, f"is {run.status}"),
+            (at is not None and at < began and run.status in ("pending", "running"), InvalidValueError, "completed_at"),
+        )
+        return max(to_millisecond(at or self.now), began)
 
     def get_benchmark_run(self, run_id: str) -> BenchmarkRunWithResults | None:
         run = self.runs.get(run_id)

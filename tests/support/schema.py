@@ -232,8 +232,8 @@ SELECT
     p.tablename,
     p.policyname,
     format('%s FOR %s TO %s', p.permissive, p.cmd, array_to_string(p.roles, ', '))
-    || coalesce(format(' USING %s', p.qual), '')
-    || coalesce(format(' WITH CHECK %s', p.with_check), '')
+    || coalesce(' USING ' || p.qual, '')
+    || coalesce(' WITH CHECK ' || p.with_check, '')
 FROM pg_policies AS p
 WHERE p.schemaname = 'public'
 ORDER BY p.tablename COLLATE "C", p.policyname COLLATE "C"

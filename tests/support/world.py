@@ -88,7 +88,7 @@ OPTIONAL: Mapping[str, Sequence[Any]] = {
     "half_life_days": (LEFT_OUT, 1, 7, 50, 0),
     "expected_version_id": (*(LEFT_OUT,) * 4, *ID[:4]),
     "limit": (LEFT_OUT, LEFT_OUT, 1, 2, 0),
-    "days": (LEFT_OUT, 1, 3, 50, 0),
+    "days": (LEFT_OUT, 1, 3, 50, 0, 36_525),
     "since": (LEFT_OUT, LEFT_OUT, timedelta(days=-2), timedelta(days=-40), timedelta(0)),
     "until": (LEFT_OUT, LEFT_OUT, timedelta(days=-2), timedelta(days=1), timedelta(0)),
     "event_days": (LEFT_OUT, 30, 400, 2, 1),
