@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from skilldb import paging, queries
@@ -26,6 +27,8 @@ from skilldb.values import MAX_ID_BYTES, adapter
 
 _SQL = queries.load("imports")
 _LOCKS = queries.load("locks")
+
+_IMPORTED = paging.Sort("imported", datetime)
 
 MAX_PATH_BYTES = 1_024
 """The longest path of a skill within its source, in bytes of UTF-8."""
@@ -135,9 +138,9 @@ def list_imported_skills(
 
     `after` is the cursor of the page before. InvalidValueError: a limit below 1, or an `after` that is not a cursor.
     """
-    created_at, id = paging.decode(after)
+    created_at, id = paging.decode(after, _IMPORTED)
     return Statement(
-        paging.page(ImportedSkill, limit, lambda skill: (skill.created_at, skill.skill_id)),
+        paging.page(ImportedSkill, limit, lambda skill: (skill.created_at, skill.skill_id), _IMPORTED),
         _SQL["list_imported_skills"](source=source, after_created_at=created_at, after_id=id, limit=limit),
     )
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from skilldb import paging, queries
 from skilldb.errors import InvalidValueError, shown
 from skilldb.models import NewSkill, NewSkillVersion, Page, Skill, SkillUpdate, SkillVersion
-from skilldb.paging import TIME, Sort
+from skilldb.paging import Sort
 from skilldb.statement import EXISTS, VALUE, Instances, Reader, Statement, one, optional
 from skilldb.values import ADAPT, adapter
 
@@ -14,7 +14,7 @@ _SQL = queries.load("skills")
 _LOCKS = queries.load("locks")
 _MERGES = queries.load("merges")
 
-_BY_VERSION = paging.Sort("version", int)
+_BY_VERSION = Sort("version", int)
 
 # The columns of SkillUpdate, and what checks their values. A changed slug is a new one.
 _COLUMNS = {
@@ -33,7 +33,7 @@ _COLUMNS = {
 
 # The sorts of list_skills, and the value of a skill in each. An unknown figure is -1, as in the queries.
 _SORTS: dict[str, tuple[Sort, Callable[[Skill], datetime | int | str]]] = {
-    "updated": (TIME, lambda skill: skill.updated_at),
+    "updated": (Sort("updated", datetime), lambda skill: skill.updated_at),
     "name": (Sort("name", str), lambda skill: skill.name),
     "uses": (Sort("uses", int), lambda skill: skill.total_uses),
     "rating": (Sort("rating", int), lambda skill: -1 if skill.average_rating is None else skill.average_rating),

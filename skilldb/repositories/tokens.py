@@ -45,6 +45,8 @@ __all__ = [
 _SQL = queries.load("tokens")
 _LOCKS = queries.load("locks")
 
+_MEASUREMENTS = paging.Sort("measurements", datetime)
+
 
 def record_token_measurement(
     measurement: NewTokenMeasurement, *, prices: Mapping[str, Price] = DEFAULT_PRICES, backfill: bool = False
@@ -185,8 +187,10 @@ def list_measurements(
     It works like usage.list_usage_events, which says how an export misses none. InvalidValueError: a limit below 1, an
     `after` that is not a cursor, or a time without a time zone.
     """
-    created_at, id = paging.decode(after)
+    created_at, id = paging.decode(after, _MEASUREMENTS)
     return Statement(
-        paging.page(TokenMeasurement, limit, lambda measurement: (measurement.created_at, measurement.id)),
+        paging.page(
+            TokenMeasurement, limit, lambda measurement: (measurement.created_at, measurement.id), _MEASUREMENTS
+        ),
         _SQL["list_measurements"](since=since, until=until, after_created_at=created_at, after_id=id, limit=limit),
     )

@@ -17,11 +17,14 @@ from skilldb.models import (
     UsageTotals,
     UserUses,
 )
+from skilldb.paging import Sort
 from skilldb.query import Step
 from skilldb.statement import VALUE, Reader, Statement, many, one
 from skilldb.values import ADAPT, MAX_DAYS, PERIODS, bounded, one_of
 
 _SQL = queries.load("usage")
+
+_ACTIVE, _EVENTS = Sort("active", datetime), Sort("events", datetime, is_uuid=True)
 
 
 def record_usage_event(event: NewUsageEvent, *, backfill: bool = False) -> Statement[bool]:
@@ -211,10 +214,10 @@ def list_active_users(days: int = 30, *, limit: int = 50, after: str | None = No
     shift while users are active. `after` is the cursor of the page before. InvalidValueError: a limit below 1, an
     `after` that is not a cursor, fewer than one day or more than a hundred years.
     """
-    day, id = paging.decode(after)
+    day, id = paging.decode(after, _ACTIVE)
     return Statement(
         paging.page(
-            ActiveUser, limit, lambda user: (datetime.combine(user.last_active_day, time(), UTC), user.user_id)
+            ActiveUser, limit, lambda user: (datetime.combine(user.last_active_day, time(), UTC), user.user_id), _ACTIVE
         ),
         _SQL["list_active_users"](days=bounded("days", days, 1, MAX_DAYS), after_day=day, after_id=id, limit=limit),
     )
@@ -234,14 +237,8 @@ def list_usage_events(
 
     InvalidValueError: a limit below 1, an `after` that is not a cursor of this list, or a time without a time zone.
     """
-    created_at, id = paging.decode(after)
+    created_at, id = paging.decode(after, _EVENTS)
     return Statement(
-        paging.page(UsageEvent, limit, lambda event: (event.created_at, event.id)),
-        _SQL["list_usage_events"](
-            since=since,
-            until=until,
-            after_created_at=created_at,
-            after_id=None if id is None else ADAPT["uuid"]("the id in after", id),
-            limit=limit,
-        ),
+        paging.page(UsageEvent, limit, lambda event: (event.created_at, event.id), _EVENTS),
+        _SQL["list_usage_events"](since=since, until=until, after_created_at=created_at, after_id=id, limit=limit),
     )

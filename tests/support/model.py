@@ -93,7 +93,7 @@ from skilldb.models import (
     ViewedSkill,
     WhatsNewItem,
 )
-from skilldb.paging import TIME, Sort
+from skilldb.paging import Sort
 from skilldb.prices import DEFAULT_PRICES
 from skilldb.repositories.users import EMAIL
 
@@ -551,7 +551,7 @@ class Organisation:
         }
         rows = [(values[sort](skill), skill.id, skill) for skill in found]
         if sort == "updated":
-            return self.page(rows, limit, after)
+            return self.page(rows, limit, after, Sort(sort, datetime))
         if sort == "name":
             return self.page(
                 rows, limit, after, Sort("name", str), lambda name, id: (name_key(name), id), falling=False
@@ -647,7 +647,7 @@ class Organisation:
         rows: Sequence[tuple[Any, str, Row]],
         limit: int,
         after: str | None,
-        sort: Sort = TIME,
+        sort: Sort,
         key: Callable[[Any, str], Any] = lambda value, id: (value, id),
         *,
         falling: bool = True,
@@ -918,7 +918,8 @@ class Organisation:
             for id, row in self.sources.items()
             if row.source == source
         ]
-        return self.page([(row.created_at, row.skill_id, row) for row in found], limit, after)
+        rows = [(row.created_at, row.skill_id, row) for row in found]
+        return self.page(rows, limit, after, Sort("imported", datetime))
 
     def find_slug_owners(self, slugs: Iterable[str]) -> list[SlugOwner]:
         wanted = set(slugs)
@@ -1166,7 +1167,7 @@ class Organisation:
             )
             for id, day in last.items()
         ]
-        return self.page(found, limit, after)
+        return self.page(found, limit, after, Sort("active", datetime))
 
     def list_usage_events(
         self,
@@ -1176,11 +1177,6 @@ class Organisation:
         limit: int = 1_000,
         after: str | None = None,
     ) -> Page[UsageEvent]:
-        try:
-            cursor = paging.decode(after)[1]
-            after = after if cursor is None else paging.encode(paging.decode(after)[0] or self.now, str(UUID(cursor)))
-        except (InvalidValueError, ValueError):
-            raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
         found = [
             (
                 event.created_at,
@@ -1197,7 +1193,7 @@ class Organisation:
             for id, event in self.events.items()
             if (since is None or event.created_at >= since) and (until is None or event.created_at < until)
         ]
-        return self.page(found, limit, after, falling=False)
+        return self.page(found, limit, after, Sort("events", datetime, is_uuid=True), falling=False)
 
     # Rollups and retention.
 
@@ -1326,7 +1322,8 @@ class Organisation:
             for rating in self.ratings.values()
             if rating.skill_id == skill_id and rating.user_id != except_user_id
         ]
-        return self.page([(rating.updated_at, rating.id, rating) for rating in found], limit, after)
+        rows = [(rating.updated_at, rating.id, rating) for rating in found]
+        return self.page(rows, limit, after, Sort("ratings", datetime))
 
     # Views.
 
@@ -1535,7 +1532,8 @@ class Organisation:
             if feedback.skill_id == skill_id
             if feedback_type in (None, feedback.feedback_type) and status in (None, feedback.status)
         ]
-        return self.page([(feedback.created_at, feedback.id, feedback) for feedback in found], limit, after)
+        rows = [(feedback.created_at, feedback.id, feedback) for feedback in found]
+        return self.page(rows, limit, after, Sort("feedback", datetime))
 
     def count_feedback_since(self, skill_id: str, since: datetime) -> int:
         return sum(f.skill_id == skill_id and f.created_at > since for f in self.feedback.values())
@@ -1549,7 +1547,7 @@ class Organisation:
             for feedback in self.feedback.values()
             if feedback.status == status and feedback_type in (None, feedback.feedback_type)
         ]
-        return self.page(found, limit, after, falling=False)
+        return self.page(found, limit, after, Sort("queue", datetime), falling=False)
 
     def list_user_feedback(self, user_id: str, *, limit: int = 50, after: str | None = None) -> Page[FeedbackWithSkill]:
         found = [
@@ -1557,7 +1555,7 @@ class Organisation:
             for feedback in self.feedback.values()
             if feedback.user_id == user_id
         ]
-        return self.page(found, limit, after)
+        return self.page(found, limit, after, Sort("user_feedback", datetime))
 
     def get_feedback_stats(self, skill_id: str, days: int = 30) -> FeedbackStats | None:
         refuse((not 1 <= days <= 36_525, InvalidValueError, "days"))
@@ -1601,7 +1599,8 @@ class Organisation:
             and (feedback.feedback_type, feedback.status) == ("training_example", "accepted")
             and None not in (feedback.example_input, feedback.expected_output)
         ]
-        return self.page([(f.created_at, f.id, f) for f in found], limit, after, falling=False)
+        rows = [(f.created_at, f.id, f) for f in found]
+        return self.page(rows, limit, after, Sort("examples", datetime), falling=False)
 
     # Token cost.
 
@@ -1737,7 +1736,7 @@ class Organisation:
             for m in self.measurements.values()
             if (since is None or m.created_at >= since) and (until is None or m.created_at < until)
         ]
-        return self.page(found, limit, after, falling=False)
+        return self.page(found, limit, after, Sort("measurements", datetime), falling=False)
 
     # Benchmarks.
 
@@ -1884,7 +1883,7 @@ class Organisation:
             for run in self.runs.values()
             if skill_id in (None, run.skill_id) and status in (None, run.status)
         ]
-        return self.page(found, limit, after)
+        return self.page(found, limit, after, Sort("runs", datetime))
 
     def compared(self, *runs: str) -> list[ModelComparison]:
         return [
