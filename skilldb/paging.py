@@ -14,7 +14,7 @@ from uuid import UUID
 from skilldb.errors import InvalidValueError, shown
 from skilldb.models import Page
 from skilldb.statement import Instances, Reader
-from skilldb.values import bounded
+from skilldb.values import limited
 
 Row = TypeVar("Row")
 Value = datetime | int | str
@@ -76,7 +76,7 @@ def _text(value: Any) -> str:
 
 def page(model: type[Row], limit: int, key: Callable[[Row], tuple[Value, str]], sort: Sort) -> Reader[Page[Row]]:
     """Reads up to `limit` rows. The query returns one row more if there is a next page. `key`: a row's value and id."""
-    bounded("limit", limit)
+    limited(limit)
 
     def read(rows: list[Row]) -> Page[Row]:
         items = rows[:limit]

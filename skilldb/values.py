@@ -13,6 +13,8 @@ from skilldb.errors import InvalidValueError, shown
 
 MAX_DAYS = 36_525
 """The longest time that a query looks back: a hundred years."""
+MAX_LIMIT = 1_000_000
+"""The most rows of one answer, and the most that one call changes of a table."""
 PERIODS = ("day", "week", "month")
 """What a trend adds up by."""
 
@@ -164,6 +166,11 @@ def bounded(name: str, value: int, least: int = 1, most: int | None = None) -> i
     if most is not None and value > most:
         raise InvalidValueError(f"{name} must be at most {most}, not {shown(value)}")
     return value
+
+
+def limited(limit: int) -> int:
+    """The limit itself. Raises InvalidValueError if it is below 1 or above MAX_LIMIT."""
+    return bounded("limit", limit, 1, MAX_LIMIT)
 
 
 def optional_bounded(name: str, value: int | None, least: int = 0, most: int | None = None) -> int | None:

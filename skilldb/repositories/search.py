@@ -7,7 +7,7 @@ from skilldb import paging, queries
 from skilldb.models import CategoryCount, FoundSkill, Page, TagCount
 from skilldb.paging import Sort
 from skilldb.statement import NOTHING, ROWS, Reader, Statement, many
-from skilldb.values import adapter, bounded
+from skilldb.values import adapter, limited
 
 _SQL = queries.load("search")
 _SKILLS = queries.load("skills")
@@ -75,7 +75,7 @@ def list_similar_skills(skill_id: str, *, limit: int = 10) -> Statement[list[Fou
     name that is in the other's name or slug. Skills without points are left out; ties are sorted by id.
     InvalidValueError: a limit below 1.
     """
-    return Statement(many(FoundSkill), _SQL["list_similar_skills"](skill_id=skill_id, limit=bounded("limit", limit)))
+    return Statement(many(FoundSkill), _SQL["list_similar_skills"](skill_id=skill_id, limit=limited(limit)))
 
 
 def list_categories(*, limit: int = 100, after: str | None = None) -> Statement[Page[CategoryCount]]:

@@ -25,6 +25,7 @@ from skilldb.values import (
     MAX_TOKENS,
     PERIODS,
     bounded,
+    limited,
     one_of,
     optional_bounded,
 )
@@ -173,9 +174,7 @@ def get_cost_by_skill(
     """
     return Statement(
         many(SkillCost),
-        _SQL["get_cost_by_skill"](
-            days=bounded("days", days, 1, MAX_DAYS), limit=bounded("limit", limit), status=status
-        ),
+        _SQL["get_cost_by_skill"](days=bounded("days", days, 1, MAX_DAYS), limit=limited(limit), status=status),
     )
 
 

@@ -20,7 +20,7 @@ from skilldb.models import (
 from skilldb.paging import Sort
 from skilldb.query import Step
 from skilldb.statement import VALUE, Reader, Statement, many, one
-from skilldb.values import ADAPT, MAX_DAYS, PERIODS, bounded, one_of
+from skilldb.values import ADAPT, MAX_DAYS, PERIODS, bounded, limited, one_of
 
 _SQL = queries.load("usage")
 
@@ -156,7 +156,7 @@ def get_top_skills(days: int = 30, limit: int = 10, *, status: str | None = "pub
     """
     return Statement(
         many(SkillUses),
-        _SQL["get_top_skills"](days=bounded("days", days, 1, MAX_DAYS), limit=bounded("limit", limit), status=status),
+        _SQL["get_top_skills"](days=bounded("days", days, 1, MAX_DAYS), limit=limited(limit), status=status),
     )
 
 
@@ -177,7 +177,7 @@ def get_trending_skills(
         _SQL["get_trending_skills"](
             days=bounded("days", days, 1, MAX_DAYS),
             half_life_days=bounded("half_life_days", half_life_days, 1, MAX_DAYS),
-            limit=bounded("limit", limit),
+            limit=limited(limit),
             status=status,
         ),
     )
@@ -191,7 +191,7 @@ def get_top_users(days: int = 30, limit: int = 10) -> Statement[list[UserUses]]:
     """
     return Statement(
         many(UserUses),
-        _SQL["get_top_users"](days=bounded("days", days, 1, MAX_DAYS), limit=bounded("limit", limit)),
+        _SQL["get_top_users"](days=bounded("days", days, 1, MAX_DAYS), limit=limited(limit)),
     )
 
 
@@ -203,7 +203,7 @@ def get_top_tools(days: int = 30, limit: int = 10) -> Statement[list[ToolUses]]:
     """
     return Statement(
         many(ToolUses),
-        _SQL["get_top_tools"](days=bounded("days", days, 1, MAX_DAYS), limit=bounded("limit", limit)),
+        _SQL["get_top_tools"](days=bounded("days", days, 1, MAX_DAYS), limit=limited(limit)),
     )
 
 

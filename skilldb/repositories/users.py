@@ -8,7 +8,7 @@ from skilldb.errors import InvalidValueError, shown
 from skilldb.models import Page, User, UserDeletion, UserUpdate
 from skilldb.query import Step
 from skilldb.statement import Statement, one, optional
-from skilldb.values import ADAPT, adapter, bounded
+from skilldb.values import ADAPT, adapter, limited
 
 _SQL = queries.load("users")
 _SKILLS = queries.load("skills")
@@ -96,7 +96,7 @@ def delete_user(user_id: str, *, successor_id: str | None = None, limit: int = 1
     below 1, or a user who would succeed themselves.
     """
     adapter("user_id", "text")("user_id", user_id)
-    bounded("limit", limit)
+    limited(limit)
     before, after = [], []
     if successor_id is not None:
         adapter("successor_id", "text")("successor_id", successor_id)

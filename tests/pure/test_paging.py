@@ -96,6 +96,20 @@ def test_each_list_takes_the_cursors_of_no_other_list() -> None:
     assert len(taken) == len(sorts) - 4  # list_skills has four other sorts.
 
 
+def test_every_limit_is_at_most_a_million() -> None:
+    """A page adds 1 to the limit, and one of 2**63 - 1 would be out of range in the database."""
+    limited = [name for name, function in FUNCTIONS.items() if "limit" in inspect.signature(function).parameters]
+    assert len(limited) > 20
+    for name in limited:
+        given = arguments(FUNCTIONS[name], naming(lambda path: "s1")) | (
+            {"status": "pending"} if "queue" in name else {}
+        )
+        FUNCTIONS[name](**given, limit=1_000_000)
+        for limit in (1_000_001, 2**63 - 2, 2**63 - 1):
+            with pytest.raises(InvalidValueError, match=f"^limit must be at most 1000000, not {limit}$"):
+                FUNCTIONS[name](**given, limit=limit)
+
+
 @pytest.mark.parametrize(
     ("sort", "content"),
     [

@@ -106,7 +106,7 @@ MOST = 2**31 - 1
 DAY = timedelta(days=1)
 COST = "estimated_cost_microcents"
 TOKENS = ("input_tokens", "output_tokens", "total_tokens")
-MOST_TOKENS, MOST_COST, MOST_USES = 10**9, 10**13, 10**6
+MOST_TOKENS, MOST_COST, MOST_USES, MOST_ROWS = 10**9, 10**13, 10**6, 10**6
 PERIODS = ("day", "week", "month")
 STATUSES = ("draft", "pending_review", "published", "archived")
 THUMBS = {"thumbs_up": 1, "thumbs_down": -1}
@@ -378,7 +378,7 @@ class Organisation:
             email, _ = paging.decode(after, EMAIL)
         except InvalidValueError:
             raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
-        refuse((not 1 <= limit < 2**63 - 1, InvalidValueError, "limit"))
+        refuse((not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"))
         found = [user for user in self.users.values() if role in (None, user.role)]
         found = sorted((u for u in found if email is None or u.email > email), key=lambda u: u.email)
         more = paging.encode(found[limit - 1].email, found[limit - 1].id, EMAIL) if len(found) > limit else None
@@ -399,7 +399,7 @@ class Organisation:
     def delete_user(self, user_id: str, *, successor_id: str | None = None, limit: int = 1_000) -> UserDeletion:
         """With a low limit, any of the rows may be left. The model does not cover that."""
         refuse(
-            (not 1 <= limit < 2**63, InvalidValueError, "limit"),
+            (not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"),
             (successor_id == user_id, InvalidValueError, "successor_id"),
             self.no_user(successor_id),
         )
@@ -608,7 +608,7 @@ class Organisation:
         return FoundSkill(**{field: getattr(skill, field) for field in Skill.__slots__}, rank=rank)
 
     def list_similar_skills(self, skill_id: str, *, limit: int = 10) -> list[FoundSkill]:
-        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"))
+        refuse((not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"))
         if skill_id not in self.skills:
             return []
         own = self.skills[skill_id]
@@ -657,7 +657,7 @@ class Organisation:
             value, id = paging.decode(after, sort)  # Cursors are opaque.
         except InvalidValueError:
             raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
-        refuse((not 1 <= limit < 2**63 - 1, InvalidValueError, "limit"))
+        refuse((not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"))
         rows = sorted(rows, key=lambda row: key(*row[:2]), reverse=falling)
         if id is not None:
             bound = key(value, id)
@@ -1094,7 +1094,8 @@ class Organisation:
     def top(self, numbers: Mapping[str, int], limit: int, days: int) -> list[tuple[str, int]]:
         """The keys with the highest numbers, and these."""
         refuse(
-            (not 1 <= days <= 36_525, InvalidValueError, "days"), (not 1 <= limit < 2**63, InvalidValueError, "limit")
+            (not 1 <= days <= 36_525, InvalidValueError, "days"),
+            (not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"),
         )
         return sorted(numbers.items(), key=lambda item: (-item[1], item[0]))[:limit]
 
@@ -1124,7 +1125,7 @@ class Organisation:
         refuse(
             (not 1 <= half_life_days <= 36_525, InvalidValueError, "half_life_days"),
             (not 1 <= days <= 36_525, InvalidValueError, "days"),
-            (not 1 <= limit < 2**63, InvalidValueError, "limit"),
+            (not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"),
         )
         scores, today = Counter[str](), day_of(self.instant)
         for (skill, day), uses in self.of_skills(days).items():
@@ -1198,7 +1199,7 @@ class Organisation:
     # Rollups and retention.
 
     def fold_uses(self, limit: int = 10_000) -> int:
-        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"), self.no_tenant())
+        refuse((not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"), self.no_tenant())
         folded = min(limit, self.pending)
         self.pending -= folded
         return folded
@@ -1249,13 +1250,13 @@ class Organisation:
 
     def prune_events(self, limit: int = 10_000) -> int:
         """With a low limit, one of two events of the same time may go. The model does not cover that."""
-        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"))
+        refuse((not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"))
         gone = self.older(self.events, self.horizon.events_kept_from)
         self.pruned_events += [self.events.pop(id) for id in gone]
         return len(gone)
 
     def prune_measurements(self, limit: int = 10_000) -> int:
-        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"))
+        refuse((not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"))
         gone = self.older(self.measurements, self.horizon.measurements_kept_from)
         self.pruned_measurements += [self.measurements.pop(id) for id in gone]
         return len(gone)
@@ -1346,7 +1347,7 @@ class Organisation:
         return {id: self.views[user_id, id] for id in skill_ids if (user_id, id) in self.views}
 
     def list_recently_viewed(self, user_id: str, limit: int = 10) -> list[ViewedSkill]:
-        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"))
+        refuse((not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"))
         seen = [view for (user, _), view in self.views.items() if user == user_id]
         return [
             ViewedSkill(
@@ -1363,7 +1364,8 @@ class Organisation:
 
     def get_whats_new_for_user(self, user_id: str, limit: int = 10, days: int = 30) -> list[WhatsNewItem]:
         refuse(
-            (not 1 <= days <= 36_525, InvalidValueError, "days"), (not 1 <= limit < 2**63, InvalidValueError, "limit")
+            (not 1 <= days <= 36_525, InvalidValueError, "days"),
+            (not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"),
         )
         since = self.instant - timedelta(days=days)
         seen = [(self.skills[view.skill_id], view) for (user, _), view in self.views.items() if user == user_id]
