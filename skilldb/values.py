@@ -213,6 +213,15 @@ def adapter(name: str, type: str, *, creates: bool = False) -> Adapt:
     return ADAPT[type]
 
 
+def several(name: str, value: Any) -> list[str] | None:
+    """The texts of a filter that takes one or several. Raises InvalidValueError for anything else."""
+    if value is None:
+        return None
+    if isinstance(value, bytes) or not isinstance(value, Iterable):
+        raise InvalidValueError(f"{name} must be a str or a list of str, not {shown(value)}")
+    return [_text(name, each) for each in ([value] if isinstance(value, str) else value)]
+
+
 Encode = Callable[[Any], bytes]
 
 

@@ -60,8 +60,8 @@ found AS (
     WHERE
         t.tenant_id = %(tenant_id)s
         AND CASE WHEN %(status)s::text IS NULL THEN TRUE ELSE t.status = %(status)s END
-        AND CASE WHEN %(category)s::text IS NULL THEN TRUE ELSE t.category = %(category)s END
-        AND CASE WHEN %(tag)s::text IS NULL THEN TRUE ELSE %(tag)s = ANY(t.tags) END
+        AND CASE WHEN %(category)s::text[] IS NULL THEN TRUE ELSE t.category = ANY(%(category)s::text[]) END
+        AND CASE WHEN %(tag)s::text[] IS NULL THEN TRUE ELSE t.tags && %(tag)s::text[] END
         AND CASE
             WHEN (SELECT a.condition FROM asked AS a) IS NULL THEN TRUE
             ELSE t.words @@ (SELECT a.condition FROM asked AS a)

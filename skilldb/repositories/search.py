@@ -7,7 +7,7 @@ from skilldb import paging, queries
 from skilldb.models import CategoryCount, FoundSkill, Page, TagCount
 from skilldb.paging import Sort
 from skilldb.statement import NOTHING, ROWS, Reader, Statement, many
-from skilldb.values import adapter, limited
+from skilldb.values import adapter, limited, several
 
 _SQL = queries.load("search")
 _SKILLS = queries.load("skills")
@@ -27,8 +27,8 @@ def search_skills(
     text: str,
     *,
     status: str | None = "published",
-    category: str | None = None,
-    tag: str | None = None,
+    category: str | Iterable[str] | None = None,
+    tag: str | Iterable[str] | None = None,
     limit: int = 20,
     after: str | None = None,
 ) -> Statement[Page[FoundSkill]]:
@@ -52,7 +52,13 @@ def search_skills(
     return Statement(
         paging.page(FoundSkill, limit, lambda skill: (skill.rank, skill.id), _RANK),
         _SQL["search_skills"](
-            **wanted, status=status, category=category, tag=tag, after_rank=rank, after_id=id, limit=limit
+            **wanted,
+            status=status,
+            category=several("category", category),
+            tag=several("tag", tag),
+            after_rank=rank,
+            after_id=id,
+            limit=limit,
         ),
     )
 
@@ -110,6 +116,6 @@ def find_search_drift() -> Statement[list[str]]:
 
 def repair_search(skill_ids: Iterable[str]) -> Statement[None]:
     """Write the words of these skills again, so that searches find them. NotFoundError: one of them does not exist."""
-    step = _SKILLS["index_skills"](skill_ids=skill_ids)
-    ids = sorted({id for id in step.params["skill_ids"] if id is not None})
-    return Statement(NOTHING, _LOCKS["lock_skills"](skill_ids=ids), step)
+    wanted = adapter("skill_ids", "text[]")("skill_ids", skill_ids)
+    ids = sorted({id for id in wanted if id is not None})
+    return Statement(NOTHING, _LOCKS["lock_skills"](skill_ids=ids), _SKILLS["index_skills"](skill_ids=ids))

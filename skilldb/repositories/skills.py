@@ -8,7 +8,7 @@ from skilldb.errors import InvalidValueError, shown
 from skilldb.models import NewSkill, NewSkillVersion, Page, Skill, SkillUpdate, SkillVersion
 from skilldb.paging import Sort
 from skilldb.statement import EXISTS, VALUE, Instances, Reader, Statement, one, optional
-from skilldb.values import ADAPT, adapter
+from skilldb.values import ADAPT, adapter, several
 
 _SQL = queries.load("skills")
 _LOCKS = queries.load("locks")
@@ -88,8 +88,9 @@ def get_skill_by_slug(slug: str) -> Statement[Skill | None]:
 
 def get_skills(skill_ids: Iterable[str]) -> Statement[list[Skill]]:
     """The skills with these ids, in the order of the ids. Missing ones are left out, and a repeated id counts once."""
-    step = _SQL["get_skills"](skill_ids=skill_ids)
-    order = {id: number for number, id in reversed(list(enumerate(step.params["skill_ids"])))}
+    ids = adapter("skill_ids", "text[]")("skill_ids", skill_ids)
+    step = _SQL["get_skills"](skill_ids=ids)
+    order = {id: number for number, id in reversed(list(enumerate(ids)))}
     return Statement(Reader(Instances(Skill), lambda rows: sorted(rows, key=lambda skill: order[skill.id])), step)
 
 
@@ -119,8 +120,8 @@ def list_skills(
     last, id = paging.decode(after, order)
     filters = {
         "status": status,
-        "category": [category] if isinstance(category, str) else category,
-        "tag": [tag] if isinstance(tag, str) else tag,
+        "category": several("category", category),
+        "tag": several("tag", tag),
     }
     where = {"after_id": id, "limit": limit, **filters}
     if sort == "name":
@@ -211,12 +212,12 @@ def publish_existing_version(skill_id: str, version: int) -> Statement[SkillVers
 
     No number is added: the next new version gets the highest number + 1. Users who saw another version find the skill
     in what's new. Name and description of the skill stay. Nothing changes if that version is published already.
-    NotFoundError: no such skill, or the skill has no such version.
+    NotFoundError: no such skill, or the skill has no such version. InvalidValueError: a version that is no int.
     """
     return Statement(
         one(SkillVersion),
         _LOCKS["lock_skill"](skill_id=skill_id),
-        _SQL["publish_existing_version"](skill_id=skill_id, version=version),
+        _SQL["publish_existing_version"](skill_id=skill_id, version=ADAPT["integer"]("version", version)),
     )
 
 

@@ -215,6 +215,14 @@ def test_the_skills_of_a_source_are_listed_in_pages(acme: Api) -> None:
     assert found[-1] == "a"
 
 
+def test_what_is_no_list_of_texts_is_refused() -> None:
+    for wrong in (None, "s1", b"s1", 5):
+        with pytest.raises(InvalidValueError, match=r"^slugs must be a list, not"):
+            imports.find_slug_owners(wrong)  # type: ignore[arg-type]
+        with pytest.raises(InvalidValueError, match=r"^hashes must be a list, not"):
+            imports.find_missing_contents(wrong)  # type: ignore[arg-type]
+
+
 def test_the_owners_of_slugs_are_found(acme: Api) -> None:
     run(acme, given("a"))
     assert acme.execute(imports.find_slug_owners(["s1", "none", "a"])) == [

@@ -154,6 +154,13 @@ def test_a_text_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> No
     for limit in (0, -1, 2**63):
         with refused(addresses, InvalidValueError, "limit"):
             acme.execute(search.search_skills("a", limit=limit))
+    for name in ("category", "tag"):
+        for wrong, why in ((5, "a str or a list of str, not 5"), (b"x", "a str or a list of str"), ([None], "a str")):
+            filters: dict[str, Any] = {name: wrong}
+            with refused(addresses, InvalidValueError, f"{name} must be {why}"):
+                acme.execute(search.search_skills("a", **filters))
+            with refused(addresses, InvalidValueError, f"{name} must be {why}"):
+                acme.execute(skills.list_skills(**filters))
     named(acme, "a", "A")
     named(acme, "b", "A")
     of_list = acme.execute(skills.list_skills(limit=1)).after
@@ -229,6 +236,9 @@ def test_filters_hold_on_every_page(acme: Api) -> None:
     assert found(acme, "sql", category="x") == "d a"
     assert found(acme, "sql", tag="t", status=None, category="x") == "d b a"
     assert found(acme, "sql", tag="none") == found(acme, "sql", category="none") == ""
+    assert found(acme, "sql", category=["x", "y"]) == found(acme, "sql", tag=iter("tu")) == "d c a"
+    assert found(acme, "sql", category=("y", "none"), tag=["t", "u"]) == "c"
+    assert found(acme, "sql", category=[]) == found(acme, "sql", tag=[]) == ""
     first = acme.execute(search.search_skills("sql", tag="t", limit=1))
     assert found(acme, "sql", tag="t", limit=1, after=first.after) == "a"
 
@@ -308,6 +318,8 @@ def test_words_that_drifted_are_found_and_repaired(addresses: Addresses, acme: A
     assert acme.execute(search.find_search_drift()) == [*drifts, "f"]
     with refused(addresses, NotFoundError, "skill 'missing' does not exist", cause=pg.NoDataFound):
         acme.execute(search.repair_search(["a", "missing"]))
+    with refused(addresses, InvalidValueError, "skill_ids must be a list, not None"):
+        acme.execute(search.repair_search(None))  # type: ignore[arg-type]
     acme.execute(search.repair_search(["f", *drifts, "a"]))
     assert acme.execute(search.find_search_drift()) == []
     rows(addresses.admin, "UPDATE users SET name = 'Ann' WHERE id = 'ann' RETURNING 1")

@@ -186,7 +186,7 @@ def test_skills_are_listed_newest_change_first_page_by_page_none_twice_none_lost
         "RETURNING 1",
     )
     expected = ["s4", "s6", "s3", "s2", "s7", "s1", "s5"]
-    for limit in (1, 2, 3, 6, 7, 8, 2**31):
+    for limit in (1, 2, 3, 6, 7, 8, 1_000_000):
         found: list[str] = []
         page = acme.execute(skills.list_skills(limit=limit))
         while page.after is not None:
@@ -295,7 +295,7 @@ def test_any_of_several_categories_and_tags_matches_in_every_sort(acme: Api) -> 
         assert listed(tag=["t", "v"], category=["z", "y"]) == "c"
         assert listed(tag=iter(["t"]), author_id="u1") == "ac"
         assert listed(category="x", author_id="u1", status=None) == "ad"
-        assert listed(category=[]) == listed(tag=[]) == listed(tag=[None]) == ""
+        assert listed(category=[]) == listed(tag=[]) == ""
 
 
 def test_a_sort_that_is_none_and_a_cursor_of_another_sort_are_refused(addresses: Addresses, acme: Api) -> None:
@@ -321,7 +321,7 @@ def test_skills_are_read_in_the_order_of_their_ids_and_missing_ones_are_left_out
     assert acme.execute(skills.get_skills(["s2", "missing", "s1", "s2"])) == [two, one]
     assert acme.execute(skills.get_skills(iter(["s1", "s2"]))) == [one, two]
     assert acme.execute(skills.get_skills([])) == acme.execute(skills.get_skills(["missing", None])) == []  # type: ignore[list-item]
-    for ids in ("s1", 5, ["a\0"], [5]):
+    for ids in (None, "s1", 5, ["a\0"], [5]):
         with pytest.raises(InvalidValueError, match="skill_ids"):
             skills.get_skills(ids)  # type: ignore[arg-type]
 
@@ -508,7 +508,7 @@ def test_versions_are_listed_by_number_page_by_page_none_twice_none_lost(address
     new_skill(acme, "s2")
     acme.execute(*(skills.publish_skill_version(skill, version(hash)) for hash in "abcdef" for skill in ("s1", "s2")))
     acme.execute(skills.publish_existing_version("s1", 2))
-    for limit in (1, 2, 3, 5, 6, 7, 2**31):
+    for limit in (1, 2, 3, 5, 6, 7, 1_000_000):
         found: list[int] = []
         page = acme.execute(skills.list_skill_versions("s1", limit=limit))
         while page.after is not None:
@@ -591,7 +591,7 @@ def test_a_version_that_the_skill_lacks_is_not_published(addresses: Addresses, a
     for number in (2, 0, -1, 2**31 - 1):
         with refused(addresses, NotFoundError, f"version '{number}' does not exist", cause=pg.NoDataFound):
             acme.execute(skills.publish_existing_version("s1", number))
-    for wrong in (2**31, "1", True, 1.0):
+    for wrong in (2**31, "1", True, 1.0, None):
         with refused(addresses, InvalidValueError, "version"):
             acme.execute(skills.publish_existing_version("s1", wrong))  # type: ignore[arg-type]
 

@@ -573,12 +573,14 @@ class Organisation:
         text: str,
         *,
         status: str | None = "published",
-        category: str | None = None,
-        tag: str | None = None,
+        category: str | Iterable[str] | None = None,
+        tag: str | Iterable[str] | None = None,
         limit: int = 20,
         after: str | None = None,
     ) -> Page[FoundSkill]:
         wanted, unwanted = asked(text)
+        categories = [category] if isinstance(category, str) else category
+        tags = [tag] if isinstance(tag, str) else tag
         rows = []
         for id, skill in self.skills.items():
             fields = self.fields(skill)
@@ -588,9 +590,9 @@ class Organisation:
 
             if not all(some(term, "ABCD") for term in wanted) or any(some(term, "ABCD") for term in unwanted):
                 continue
-            if status not in (None, skill.status) or category not in (None, skill.category):
+            if status not in (None, skill.status) or (categories is not None and skill.category not in categories):
                 continue
-            if tag is not None and tag not in skill.tags:
+            if tags is not None and not set(skill.tags) & set(tags):
                 continue
             ranks = {
                 6: all(some((term, False), "A") for term, _ in wanted),
@@ -1395,7 +1397,7 @@ class Organisation:
         ]
 
     def count_whats_new(self, user_id: str, days: int = 30) -> int:
-        return len(self.get_whats_new_for_user(user_id, limit=10**9, days=days))
+        return len(self.get_whats_new_for_user(user_id, limit=MOST_ROWS, days=days))
 
     def detect_changes(self, user_id: str, skill_id: str) -> SkillChanges | None:
         view = self.views.get((user_id, skill_id))
