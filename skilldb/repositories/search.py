@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from skilldb import paging, queries
 from skilldb.models import CategoryCount, FoundSkill, Page, TagCount
@@ -17,6 +18,9 @@ _RANK, _CATEGORIES, _TAGS = Sort("rank", int), Sort("categories", int), Sort("ta
 
 MAX_SEARCH = 1_000
 """How many characters of a search count."""
+
+MAX_TERMS = 32
+"""How many different words and phrases of a search count. Each is compared with the words of every skill."""
 
 # A minus, then a phrase and its second quote, or anything else up to white space.
 _TERM = re.compile(r'(-?)(?:"([^"]*)("|$)|(\S+))')
@@ -34,11 +38,11 @@ def search_skills(
 ) -> Statement[Page[FoundSkill]]:
     """One page of the skills that have all words of the text, best first.
 
-    Found are the words of name, slug, tags, description and author's name, in any order, without regard to case and
+    It searches the words of name, slug, tags, description and author's name, in any order, without regard to case and
     accents. A word is found by its beginning, `"quoted words"` as a phrase of whole words, and `-word` leaves out each
     skill that has the word. Chinese, Japanese, Korean and Thai are found by any part of a text. Everything else that
     can be typed separates words. A text without a word leaves nothing out. Only the first 1,000 characters of the text
-    count, and the first 10,000 of a description.
+    count, and of these the first 32 different words and phrases. Of a description the first 10,000 characters count.
 
     `rank` is 6 if the name or slug has all words whole, 5 if it has their beginnings, 4 if name, slug and tags have
     them together, 3 if the name or slug has any word, 2 if a tag has any, and otherwise 1. Ties are sorted by id. A
@@ -47,7 +51,8 @@ def search_skills(
     """
     rank, id = paging.decode(after, _RANK)
     wanted: dict[str, list[str]] = {"words": [], "phrases": [], "unwanted": []}
-    for kind, term in _terms(adapter("text", "text")("text", text)[:MAX_SEARCH]):
+    terms = dict.fromkeys(_terms(adapter("text", "text")("text", text)[:MAX_SEARCH]))
+    for kind, term in islice(terms, MAX_TERMS):
         wanted[kind].append(term)
     return Statement(
         paging.page(FoundSkill, limit, lambda skill: (skill.rank, skill.id), _RANK),
@@ -109,7 +114,7 @@ def list_tags(*, limit: int = 100, after: str | None = None) -> Statement[Page[T
 def find_search_drift() -> Statement[list[str]]:
     """The ids of the skills that searches do not find by their present words, in order. Reads every skill.
 
-    There are some after SQL that changed skills or users without skilldb, or if the words are folded in another way.
+    A skill drifts if SQL changed it or its author without skilldb, or if the words are folded in another way.
     """
     return Statement(Reader(ROWS.rows, lambda rows: [id for (id,) in rows]), _SQL["find_search_drift"]())
 

@@ -147,6 +147,18 @@ def test_no_text_is_wrong(acme: Api, text: str) -> None:
     assert acme.execute(skills.list_skills(status=None)).items[-1:] == before.items
 
 
+def test_the_first_32_different_words_of_a_search_count(acme: Api) -> None:
+    """Each word costs a comparison with every skill, so a text of a word again and again must cost one of it."""
+    several = [f"w{number}" for number in range(100, 132)]
+    named(acme, "a", " ".join(several))
+    assert found(acme, " ".join([*several, "absent"])) == "a"
+    assert found(acme, " ".join([*several[1:], "absent"])) == ""
+    assert found(acme, " ".join([*several, "-w100"])) == "a"
+    assert found(acme, " ".join(["w100"] * 100 + ['"w100"', "w100", "absent"])) == ""
+    (step,) = search.search_skills('s "s t" -s ' * 90).steps
+    assert [step.params[name] for name in ("words", "phrases", "unwanted")] == [["s"], ["s t"], ["s"]]
+
+
 def test_a_text_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> None:
     for text in ("a\0", "\ud800", None, 5, b"a", ["a"]):
         with refused(addresses, InvalidValueError, "text"):

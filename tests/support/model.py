@@ -206,7 +206,13 @@ def asked(text: str) -> tuple[list[Term], list[Term]]:
     """The terms that a skill must have, and those that it must not have."""
     wanted: list[Term] = []
     unwanted: list[Term] = []
-    for minus, phrase, closed, minus_word, word in QUOTED.findall(re.sub("[\u201c-\u201f\xab\xbb]", '"', text[:1000])):
+    typed = QUOTED.findall(re.sub("[\u201c-\u201f\xab\xbb]", '"', text[:1000]))
+    different: list[tuple[str, ...]] = []
+    for minus, phrase, closed, minus_word, word in typed:
+        one = ("-", "", phrase or word) if minus or minus_word else ("", closed, phrase or word)
+        if one in different or len(different) == 32:
+            continue
+        different.append(one)
         found = words(phrase or word)
         if found and (minus or minus_word):
             unwanted.append((found, False))
