@@ -114,7 +114,8 @@ def list_tags(*, limit: int = 100, after: str | None = None) -> Statement[Page[T
 def find_search_drift() -> Statement[list[str]]:
     """The ids of the skills that searches do not find by their present words, in order. Reads every skill.
 
-    A skill drifts if SQL changed it or its author without skilldb, or if the words are folded in another way.
+    A skill drifts if SQL changed it or its author without skilldb, or if the words are folded in another way. Skills
+    whose author is being deleted are left out: delete_user writes their words again when they pass on.
     """
     return Statement(Reader(ROWS.rows, lambda rows: [id for (id,) in rows]), _SQL["find_search_drift"]())
 

@@ -90,7 +90,7 @@ def delete_user(user_id: str, *, successor_id: str | None = None, limit: int = 1
 
     Ratings and views go, and the skills' averages follow. Events, feedback, reviews and measurements stay, but no
     longer name the user. Skills, versions and benchmark runs pass to the successor, or to nobody. Give the same
-    successor in each call.
+    successor in each call. Until a skill passes on, searches find it by the user's name.
 
     An unknown user is not `found`, and that is `done`. NotFoundError: no such successor. InvalidValueError: a limit
     below 1, or a user who would succeed themselves.

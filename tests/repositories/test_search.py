@@ -279,6 +279,17 @@ def test_a_change_of_a_skill_is_found_at_once(acme: Api) -> None:
     assert found(acme, "newname", status=None) == ""
 
 
+def test_the_name_of_a_user_leaves_the_search_with_each_skill_that_passes_on(acme: Api) -> None:
+    """A call of delete_user takes the name away at once, and passes on a part of the skills. The rest is no drift."""
+    acme.execute(users.create_user("ann@example.com", name="Annika", id="ann"))
+    for id in "abc":
+        named(acme, id, id, author_id="ann")
+    for left in ("c b", "c", ""):
+        acme.execute(users.delete_user("ann", limit=1))
+        assert found(acme, "annika") == left
+        assert acme.execute(search.find_search_drift()) == []
+
+
 def test_a_refused_change_leaves_the_words(addresses: Addresses, acme: Api) -> None:
     named(acme, "a", "Old")
     before = contents(addresses.admin)
