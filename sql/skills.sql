@@ -295,7 +295,7 @@ FROM transferred;
 
 -- name: publish_skill_version(skill_id, id, content_url, content_hash, content_type, metadata, created_by, created_at)
 -- After lock_skill, so that two publishers get consecutive numbers. Adds no version if the published version already
--- has this content. The times of a skill's versions never go backwards.
+-- has this content. The times of a skill's versions never go backwards. updated_at always moves, as in update_skill.
 -- Example: id = 'skilldb-explain', content_url = 'example.md',
 -- content_hash = '0000000000000000000000000000000000000000000000000000000000000000', content_type = 'text/markdown',
 -- metadata = NULL, created_by = :user_id, created_at = NULL
@@ -372,7 +372,10 @@ published AS (
     SET
         published_version_id = added.id,
         published_version = added.version,
-        updated_at = greatest(s.updated_at, added.created_at)
+        updated_at = greatest(
+            (s.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
+            added.created_at
+        )
     FROM added
     WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 )
@@ -389,7 +392,7 @@ FROM present;
 
 -- name: publish_existing_version(skill_id, version)
 -- After lock_skill. The version that is already published stays it, and nothing is written. Users who saw another
--- version learn of it, so updated_at moves like that of a new version.
+-- version learn of it, so updated_at moves as for a new version.
 -- Example: version = 1
 WITH chosen AS (
     SELECT
@@ -404,7 +407,10 @@ published AS (
     SET
         published_version_id = chosen.id,
         published_version = chosen.version,
-        updated_at = greatest(s.updated_at, date_trunc('milliseconds', now()))
+        updated_at = greatest(
+            (s.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
+            date_trunc('milliseconds', now())
+        )
     FROM chosen
     WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s AND s.published_version <> chosen.version
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -74,7 +74,7 @@ def test_new_skills_get_their_columns_a_version_and_a_source(acme: Api) -> None:
     assert (b.tags, b.author_id, b.published_version_id) == ([], None, "b-1")
     assert (version.content_url, version.content_hash, version.content_type) == ("a/1.md", "1" * 64, "text/markdown")
     assert (version.name, version.metadata, version.created_by) == ("A", {"k": "v"}, None)
-    assert a.updated_at == version.created_at
+    assert a.updated_at == version.created_at + timedelta(milliseconds=1)
     (found,) = [each for each in listed(acme) if each.skill_id == "a"]
     assert found == ImportedSkill(
         skill_id="a",

@@ -14,8 +14,8 @@ import pytest
 from psycopg import errors as pg
 
 from skilldb.errors import AlreadyExistsError, ConflictError, InvalidValueError, NotFoundError, StillReferencedError
-from skilldb.models import NewSkill, NewSkillVersion, NewUsageEvent, Page, Skill, SkillUpdate, SkillVersion
-from skilldb.repositories import ratings, skills, usage, users, views
+from skilldb.models import NewSkill, NewSkillVersion, NewUsageEvent, Page, Skill, SkillImport, SkillUpdate, SkillVersion
+from skilldb.repositories import imports, ratings, skills, usage, users, views
 from tests.support.api import Api, new_skill, new_user
 from tests.support.database import contents, refused, rows
 from tests.support.server import Addresses
@@ -104,7 +104,8 @@ def test_a_skill_of_another_system_keeps_its_times_and_those_of_its_versions(add
         published = acme.execute(skills.publish_skill_version("s2", version(hash, created_at=LONG_AGO + after * year)))
         assert (published.version, published.created_at) == (number, LONG_AGO + after * year)
         skill = acme.execute(skills.get_skill("s2"))
-        assert (skill.published_version, skill.updated_at) == (number, LONG_AGO + updated * year)
+        moved = skill.updated_at - (LONG_AGO + updated * year)
+        assert (skill.published_version, moved // timedelta(milliseconds=1)) == (number, number % 4)
     now = acme.execute(skills.publish_skill_version("s2", version("e")))
     assert now.created_at == acme.execute(skills.get_skill("s2")).updated_at > LONG_AGO + 4 * year
     plain = new_skill(acme, "s3", created_at=LONG_AGO)
@@ -370,12 +371,56 @@ def test_an_update_that_changes_no_content_does_not_move_updated_at(addresses: A
     assert acme.execute(skills.get_skill("s1")) == moved
 
 
+@pytest.mark.parametrize("way", ["new", "existing", "imported", "changed by an import"])
+def test_who_expects_the_updated_at_of_before_a_publication_is_refused(
+    way: str, addresses: Addresses, acme: Api
+) -> None:
+    """A publication moves updated_at, also if that is past this millisecond already."""
+    acme.execute(*(skills.publish_skill_version("s1", version(hash)) for hash in "ab"))
+    rows(addresses.admin, "UPDATE skills SET updated_at = now() + interval '1 day' RETURNING id")
+    seen = acme.execute(skills.get_skill("s1"))
+    item = SkillImport(
+        id="s1",
+        slug="s1",
+        path="s1",
+        name="New" if way == "changed by an import" else seen.name,
+        description=seen.description,
+        category=None,
+        version_id="c",
+        content_url="c",
+        content_hash="b" * 64 if way == "changed by an import" else "c" * 64,
+        expected_version_id=seen.published_version_id,
+    )
+    publications: dict[str, Any] = {
+        "new": skills.publish_skill_version("s1", version("c")),
+        "existing": skills.publish_existing_version("s1", 1),
+    }
+    acme.execute(publications.get(way) or imports.import_skills("here", [item]))
+    now = acme.execute(skills.get_skill("s1"))
+    assert now.updated_at > seen.updated_at
+    with refused(addresses, ConflictError, "was changed at", cause=psycopg.DatabaseError):
+        acme.execute(skills.update_skill("s1", {"name": "Newer"}, expected_updated_at=seen.updated_at))
+
+
+def test_each_publication_of_a_millisecond_moves_updated_at(acme: Api) -> None:
+    """All of it has the time of one transaction."""
+    get = skills.get_skill("s2")
+    given = NewSkill(id="s2", name="n", slug="n", description="", category="c")
+    found = acme.execute(
+        *(skills.create_skill(given), get, skills.publish_skill_version("s2", version("a")), get),
+        *(skills.publish_skill_version("s2", version("b")), get, skills.publish_existing_version("s2", 1), get),
+    )
+    times = [skill.updated_at for skill in found[1::2]]
+    assert times == [times[0] + n * timedelta(milliseconds=1) for n in range(4)]
+
+
 def test_updated_at_never_goes_backwards(addresses: Addresses, acme: Api) -> None:
     ahead = datetime(2999, 1, 1, tzinfo=UTC)
     rows(addresses.admin, "UPDATE skills SET updated_at = %s RETURNING 1", ahead)
     acme.execute(skills.publish_skill_version("s1", version("a")))
-    assert acme.execute(skills.get_skill("s1")).updated_at == ahead
-    later = ahead + timedelta(milliseconds=1)
+    published = ahead + timedelta(milliseconds=1)
+    assert acme.execute(skills.get_skill("s1")).updated_at == published
+    later = published + timedelta(milliseconds=1)
     assert acme.execute(skills.update_skill("s1", {"name": "New"})).updated_at == later
 
 

@@ -740,7 +740,7 @@ class Organisation:
             skill,
             published_version_id=added.id,
             published_version=added.version,
-            updated_at=max(skill.updated_at, added.created_at),
+            updated_at=max(skill.updated_at + timedelta(milliseconds=1), added.created_at),
         )
         return added
 
@@ -755,7 +755,7 @@ class Organisation:
                 skill,
                 published_version_id=found.id,
                 published_version=version,
-                updated_at=max(skill.updated_at, self.now),
+                updated_at=max(skill.updated_at + timedelta(milliseconds=1), self.now),
             )
         return found
 
