@@ -36,7 +36,8 @@ class Sort:
 def encode(value: Value, id: str, sort: Sort) -> str:
     """The cursor of a row: opaque, and safe in a URL."""
     text = value.isoformat() if isinstance(value, datetime) else value
-    return base64.urlsafe_b64encode(json.dumps([sort.name, text, id], separators=(",", ":")).encode()).decode()
+    content = json.dumps([sort.name, text, id], separators=(",", ":"), ensure_ascii=False)
+    return base64.urlsafe_b64encode(content.encode()).decode()
 
 
 def decode(cursor: str | None, sort: Sort) -> tuple[Any, str | None]:

@@ -31,10 +31,12 @@ _COLUMNS = {
 }
 
 
+# How many characters of a name search_name_key() looks at.
+_KEYED = 1_000
 # The sorts of list_skills, and the value of a skill in each. An unknown figure is -1, as in the queries.
 _SORTS: dict[str, tuple[Sort, Callable[[Skill], datetime | int | str]]] = {
     "updated": (Sort("updated", datetime), lambda skill: skill.updated_at),
-    "name": (Sort("name", str), lambda skill: skill.name),
+    "name": (Sort("name", str), lambda skill: skill.name[:_KEYED]),
     "uses": (Sort("uses", int), lambda skill: skill.total_uses),
     "rating": (Sort("rating", int), lambda skill: -1 if skill.average_rating is None else skill.average_rating),
     "hours_saved": (Sort("hours_saved", int), lambda skill: -1 if skill.hours_saved is None else skill.hours_saved),
@@ -108,7 +110,7 @@ def list_skills(
 
     `sort` is "updated" (newest change first), "name" (A to Z, without regard to case and accents), or "uses", "rating"
     or "hours_saved" (highest first, unknown last). Ties are sorted by id. Counters move between two pages: a skill may
-    then be on both, or on neither. By name or by time, only a skill that was itself changed may be.
+    then be on both, or on neither. In a list by name or by time that happens only to a skill that was itself changed.
 
     `category` and `tag` take one or several: a skill must have any of the categories, and any of the tags. A filter
     that is None does not apply. `after` is the cursor of the page before, with the same arguments. InvalidValueError:
@@ -124,8 +126,10 @@ def list_skills(
         "tag": several("tag", tag),
     }
     where = {"after_id": id, "limit": limit, **filters}
-    if sort == "name":
-        step = _SQL["list_skills_by_name"](author_id=author_id, after_name=last, **where)
+    if sort == "name" and author_id is not None:
+        step = _SQL["list_skills_of_author_by_name"](author_id=author_id, after_name=last, **where)
+    elif sort == "name":
+        step = _SQL["list_skills_by_name"](after_name=last, **where)
     elif author_id is not None:
         figure = (last - _EPOCH) // timedelta(milliseconds=1) if isinstance(last, datetime) else last
         step = _SQL["list_skills_of_author"](author_id=author_id, sort=sort, after_figure=figure, **where)

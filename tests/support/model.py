@@ -550,7 +550,7 @@ class Organisation:
         ]
         values: dict[str, Callable[[Skill], Any]] = {
             "updated": lambda skill: skill.updated_at,
-            "name": lambda skill: skill.name,
+            "name": lambda skill: skill.name[:1000],
             "uses": lambda skill: skill.total_uses,
             "rating": lambda skill: -1 if skill.average_rating is None else skill.average_rating,
             "hours_saved": lambda skill: -1 if skill.hours_saved is None else skill.hours_saved,
