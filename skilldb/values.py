@@ -13,6 +13,8 @@ from skilldb.errors import InvalidValueError, shown
 
 MAX_DAYS = 36_525
 """The longest time that a query looks back: a hundred years."""
+MAX_LIMIT = 1_000_000
+"""The most rows of one answer, and the most that one call changes of a table."""
 PERIODS = ("day", "week", "month")
 """What a trend adds up by."""
 
@@ -167,6 +169,11 @@ def bounded(name: str, value: int, least: int = 1, most: int | None = None) -> i
     return value
 
 
+def limited(limit: int) -> int:
+    """The limit itself. Raises InvalidValueError if it is below 1 or above MAX_LIMIT."""
+    return bounded("limit", limit, 1, MAX_LIMIT)
+
+
 def optional_bounded(name: str, value: int | None, least: int = 0, most: int | None = None) -> int | None:
     """The same for a value that may be None. For batches: the database does not say which array element is wrong."""
     return None if value is None else bounded(name, value, least, most)
@@ -212,6 +219,15 @@ def adapter(name: str, type: str, *, creates: bool = False) -> Adapt:
         check = _new_id if creates and name in _NEW_IDS else _id
         return check if type == "text" else _array(check)
     return ADAPT[type]
+
+
+def several(name: str, value: Any) -> list[str] | None:
+    """The texts of a filter that takes one or several. Raises InvalidValueError for anything else."""
+    if value is None:
+        return None
+    if isinstance(value, bytes) or not isinstance(value, Iterable):
+        raise InvalidValueError(f"{name} must be a str or a list of str, not {shown(value)}")
+    return [_text(name, each) for each in ([value] if isinstance(value, str) else value)]
 
 
 Encode = Callable[[Any], bytes]

@@ -48,7 +48,7 @@ ON CONFLICT (tenant_id, slug) DO NOTHING;
 
 -- name: update_imported_skills(source, id, columns, expected_version_id)
 -- After create_imported_skills. A column keeps its value if the source has not changed it since the last import: people
--- may have. A skill whose published version is not the expected one keeps everything.
+-- may have. A skill whose published version is not the expected one keeps everything. Times move as in update_skill.
 -- Example: 5 rows of source = 'example', id = :skill_ids,
 -- columns = '{"description": "Another example"}', expected_version_id = NULL
 WITH edit AS (
@@ -59,7 +59,10 @@ WITH edit AS (
         n.category,
         n.tags,
         n.status,
-        date_trunc('milliseconds', now()) AS edited_at
+        greatest(
+            (old.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
+            date_trunc('milliseconds', now())
+        ) AS changed_at
     FROM
         unnest(%(id)s::text[], %(columns)s::jsonb[], %(expected_version_id)s::text[])
             AS w (id, columns, expected_version_id)
@@ -86,8 +89,8 @@ SET
     category = edit.category,
     tags = edit.tags,
     status = edit.status,
-    updated_at = greatest(s.updated_at, edit.edited_at),
-    edited_at = greatest(s.edited_at, edit.edited_at)
+    updated_at = edit.changed_at,
+    edited_at = edit.changed_at
 FROM edit
 WHERE s.tenant_id = %(tenant_id)s AND s.id = edit.id;
 
@@ -229,7 +232,10 @@ published AS (
     SET
         published_version_id = added.id,
         published_version = added.version,
-        updated_at = added.created_at
+        updated_at = greatest(
+            (s.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
+            added.created_at
+        )
     FROM added
     WHERE s.tenant_id = %(tenant_id)s AND s.id = added.skill_id
 )

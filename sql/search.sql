@@ -60,8 +60,8 @@ found AS (
     WHERE
         t.tenant_id = %(tenant_id)s
         AND CASE WHEN %(status)s::text IS NULL THEN TRUE ELSE t.status = %(status)s END
-        AND CASE WHEN %(category)s::text IS NULL THEN TRUE ELSE t.category = %(category)s END
-        AND CASE WHEN %(tag)s::text IS NULL THEN TRUE ELSE %(tag)s = ANY(t.tags) END
+        AND CASE WHEN %(category)s::text[] IS NULL THEN TRUE ELSE t.category = ANY(%(category)s::text[]) END
+        AND CASE WHEN %(tag)s::text[] IS NULL THEN TRUE ELSE t.tags && %(tag)s::text[] END
         AND CASE
             WHEN (SELECT a.condition FROM asked AS a) IS NULL THEN TRUE
             ELSE t.words @@ (SELECT a.condition FROM asked AS a)
@@ -204,7 +204,8 @@ ORDER BY c.skills DESC, c.tag ASC
 LIMIT %(limit)s::bigint + 1;
 
 -- name: find_search_drift()
--- The skills whose row of skill_search is missing or is not what index_skills would write.
+-- The skills whose row of skill_search is missing or is not what index_skills would write. delete_user takes the name
+-- of an author away at once, but the words of the author's skills follow in its batches: they are no drift until then.
 -- Reads all: it compares every skill.
 SELECT s.id
 FROM skills AS s
@@ -212,6 +213,7 @@ LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = s.author_id
 LEFT JOIN skill_search AS t ON t.tenant_id = %(tenant_id)s AND t.skill_id = s.id
 WHERE
     s.tenant_id = %(tenant_id)s
+    AND u.deleting_since IS NULL
     AND (t.status, t.category, t.tags, t.name_key, t.words) IS DISTINCT FROM (
         s.status::text,
         s.category,

@@ -108,11 +108,10 @@ WHERE
 ORDER BY updated_at DESC, id DESC
 LIMIT %(limit)s::bigint + 1;
 
--- name: list_skills_by_name(status, category, tag, author_id, after_name, after_id, limit)
+-- name: list_skills_by_name(status, category, tag, after_name, after_id, limit)
 -- In the order of name_key, which is the same in every locale, and without regard to case and accents. list_skills
 -- explains the bound and the filters.
--- Example: status = 'published', category = NULL, tag = NULL, author_id = NULL, after_name = NULL, after_id = NULL,
--- limit = 10
+-- Example: status = 'published', category = NULL, tag = NULL, after_name = NULL, after_id = NULL, limit = 10
 SELECT
     s.id, s.name, s.slug, s.description, s.category, s.tags, s.status, s.hours_saved, s.author_id,
     s.published_version_id, s.published_version, s.created_at, s.updated_at, s.metrics_updated_at,
@@ -131,7 +130,6 @@ WHERE
     AND CASE WHEN %(status)s::text IS NULL THEN TRUE ELSE t.status = %(status)s END
     AND CASE WHEN %(category)s::text[] IS NULL THEN TRUE ELSE t.category = ANY(%(category)s::text[]) END
     AND CASE WHEN %(tag)s::text[] IS NULL THEN TRUE ELSE t.tags && %(tag)s::text[] END
-    AND CASE WHEN %(author_id)s::text IS NULL THEN TRUE ELSE s.author_id = %(author_id)s END
 ORDER BY t.name_key, t.skill_id
 LIMIT %(limit)s::bigint + 1;
 
@@ -209,6 +207,39 @@ ORDER BY
         ELSE (1000 * extract(EPOCH FROM updated_at))::bigint
     END DESC,
     id DESC
+LIMIT %(limit)s::bigint + 1;
+
+-- name: list_skills_of_author_by_name(author_id, status, category, tag, after_name, after_id, limit)
+-- As list_skills_by_name, but it sorts the skills of one author. LATERAL with LIMIT 1 forces one index probe per skill:
+-- the order of the index would lead through all skills of the organisation.
+-- Example: author_id = :user_id, status = 'published', category = NULL, tag = NULL, after_name = NULL, after_id = NULL,
+-- limit = 10
+SELECT
+    s.id, s.name, s.slug, s.description, s.category, s.tags, s.status, s.hours_saved, s.author_id,
+    s.published_version_id, s.published_version, s.created_at, s.updated_at, s.metrics_updated_at,
+    s.total_uses, s.rating_count, s.average_rating,
+    s.total_feedback, s.positive_feedback_pct, s.avg_token_cost_microcents
+FROM skills AS s
+CROSS JOIN
+    LATERAL (
+        SELECT w.name_key
+        FROM skill_search AS w
+        WHERE w.tenant_id = %(tenant_id)s AND w.skill_id = s.id
+        ORDER BY w.skill_id
+        LIMIT 1
+    ) AS t
+WHERE
+    s.tenant_id = %(tenant_id)s
+    AND s.author_id = %(author_id)s
+    AND (t.name_key, s.id) > (
+        SELECT
+            coalesce(search_name_key(%(after_name)s), ''),
+            coalesce(%(after_id)s, '')
+    )
+    AND CASE WHEN %(status)s::text IS NULL THEN TRUE ELSE s.status = %(status)s END
+    AND CASE WHEN %(category)s::text[] IS NULL THEN TRUE ELSE s.category = ANY(%(category)s::text[]) END
+    AND CASE WHEN %(tag)s::text[] IS NULL THEN TRUE ELSE s.tags && %(tag)s::text[] END
+ORDER BY t.name_key, s.id
 LIMIT %(limit)s::bigint + 1;
 
 -- name: update_skill(skill_id, changes, expected_updated_at)
@@ -295,7 +326,7 @@ FROM transferred;
 
 -- name: publish_skill_version(skill_id, id, content_url, content_hash, content_type, metadata, created_by, created_at)
 -- After lock_skill, so that two publishers get consecutive numbers. Adds no version if the published version already
--- has this content. The times of a skill's versions never go backwards.
+-- has this content. The times of a skill's versions never go backwards. updated_at always moves, as in update_skill.
 -- Example: id = 'skilldb-explain', content_url = 'example.md',
 -- content_hash = '0000000000000000000000000000000000000000000000000000000000000000', content_type = 'text/markdown',
 -- metadata = NULL, created_by = :user_id, created_at = NULL
@@ -372,7 +403,10 @@ published AS (
     SET
         published_version_id = added.id,
         published_version = added.version,
-        updated_at = greatest(s.updated_at, added.created_at)
+        updated_at = greatest(
+            (s.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
+            added.created_at
+        )
     FROM added
     WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 )
@@ -389,7 +423,7 @@ FROM present;
 
 -- name: publish_existing_version(skill_id, version)
 -- After lock_skill. The version that is already published stays it, and nothing is written. Users who saw another
--- version learn of it, so updated_at moves like that of a new version.
+-- version learn of it, so updated_at moves as for a new version.
 -- Example: version = 1
 WITH chosen AS (
     SELECT
@@ -404,7 +438,10 @@ published AS (
     SET
         published_version_id = chosen.id,
         published_version = chosen.version,
-        updated_at = greatest(s.updated_at, date_trunc('milliseconds', now()))
+        updated_at = greatest(
+            (s.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
+            date_trunc('milliseconds', now())
+        )
     FROM chosen
     WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s AND s.published_version <> chosen.version
 )

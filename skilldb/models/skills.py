@@ -13,7 +13,8 @@ class NewSkill:
     """A skill to be created. `status` is draft, pending_review, published or archived; `hours_saved` is per use.
 
     To import a skill from another system give its `created_at`, and its `updated_at`, the time of its last change. None
-    is now; an `updated_at` that is None is the `created_at`.
+    is now; an `updated_at` that is None is the `created_at`. Each version that is published then moves `updated_at`
+    by a millisecond at least, so that callers notice it.
     """
 
     name: str

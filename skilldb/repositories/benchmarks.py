@@ -32,6 +32,8 @@ from skilldb.values import (
 _SQL = queries.load("benchmarks")
 _LOCKS = queries.load("locks")
 
+_RUNS = paging.Sort("runs", datetime)
+
 
 def create_benchmark_run(run: NewBenchmarkRun) -> Statement[BenchmarkRun]:
     """Create a run with the status pending.
@@ -213,9 +215,9 @@ def list_benchmark_runs(
     A filter that is None does not apply. `after` is the cursor of the page before. InvalidValueError: a limit below 1,
     or an `after` that is not a cursor.
     """
-    created_at, id = paging.decode(after)
+    created_at, id = paging.decode(after, _RUNS)
     return Statement(
-        paging.page(BenchmarkRun, limit, lambda run: (run.created_at, run.id)),
+        paging.page(BenchmarkRun, limit, lambda run: (run.created_at, run.id), _RUNS),
         _SQL["list_benchmark_runs"](
             skill_id=skill_id, status=status, after_created_at=created_at, after_id=id, limit=limit
         ),

@@ -18,6 +18,9 @@ from skilldb.values import ADAPT, MAX_DAYS, adapter, bounded, not_empty
 _SQL = queries.load("feedback")
 _LOCKS = queries.load("locks")
 
+_BY_SKILL, _QUEUE = paging.Sort("feedback", datetime), paging.Sort("queue", datetime)
+_BY_USER, _EXAMPLES = paging.Sort("user_feedback", datetime), paging.Sort("examples", datetime)
+
 
 def submit_feedback(feedback: NewSkillFeedback) -> Statement[SkillFeedback]:
     """Submit feedback, and count it on its skill. total_feedback counts every type, the percentage only thumbs.
@@ -144,9 +147,9 @@ def list_feedback(
     `after` is the cursor of the page before. A filter that is None does not apply. InvalidValueError: a limit below 1,
     or an `after` that is not a cursor.
     """
-    created_at, id = paging.decode(after)
+    created_at, id = paging.decode(after, _BY_SKILL)
     return Statement(
-        paging.page(FeedbackWithUsers, limit, lambda feedback: (feedback.created_at, feedback.id)),
+        paging.page(FeedbackWithUsers, limit, lambda feedback: (feedback.created_at, feedback.id), _BY_SKILL),
         _SQL["list_feedback"](
             skill_id=skill_id,
             feedback_type=feedback_type,
@@ -173,9 +176,9 @@ def list_feedback_queue(
     that is not a cursor.
     """
     ADAPT["text"]("status", status)
-    created_at, id = paging.decode(after)
+    created_at, id = paging.decode(after, _QUEUE)
     return Statement(
-        paging.page(FeedbackWithSkill, limit, lambda feedback: (feedback.created_at, feedback.id)),
+        paging.page(FeedbackWithSkill, limit, lambda feedback: (feedback.created_at, feedback.id), _QUEUE),
         _SQL["list_feedback_queue"](
             status=status, feedback_type=feedback_type, after_created_at=created_at, after_id=id, limit=limit
         ),
@@ -190,9 +193,9 @@ def list_user_feedback(
     Empty if there is no such user. `after` is the cursor of the page before. InvalidValueError: a limit below 1, or an
     `after` that is not a cursor.
     """
-    created_at, id = paging.decode(after)
+    created_at, id = paging.decode(after, _BY_USER)
     return Statement(
-        paging.page(FeedbackWithSkill, limit, lambda feedback: (feedback.created_at, feedback.id)),
+        paging.page(FeedbackWithSkill, limit, lambda feedback: (feedback.created_at, feedback.id), _BY_USER),
         _SQL["list_user_feedback"](user_id=user_id, after_created_at=created_at, after_id=id, limit=limit),
     )
 
@@ -215,8 +218,8 @@ def list_training_examples(
 
     `after` is the cursor of the page before. InvalidValueError: a limit below 1, or an `after` that is not a cursor.
     """
-    created_at, id = paging.decode(after)
+    created_at, id = paging.decode(after, _EXAMPLES)
     return Statement(
-        paging.page(SkillFeedback, limit, lambda feedback: (feedback.created_at, feedback.id)),
+        paging.page(SkillFeedback, limit, lambda feedback: (feedback.created_at, feedback.id), _EXAMPLES),
         _SQL["list_training_examples"](skill_id=skill_id, after_created_at=created_at, after_id=id, limit=limit),
     )

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from skilldb import paging, queries
@@ -27,6 +28,8 @@ from skilldb.values import MAX_ID_BYTES, adapter
 _SQL = queries.load("imports")
 _LOCKS = queries.load("locks")
 
+_IMPORTED = paging.Sort("imported", datetime)
+
 MAX_PATH_BYTES = 1_024
 """The longest path of a skill within its source, in bytes of UTF-8."""
 
@@ -35,7 +38,7 @@ _HASH = re.compile(r"[0-9a-f]{64}", flags=re.ASCII)
 _File = TypeVar("_File", StoredFile, FileChange)
 _text = adapter("name", "text")
 _new_id = adapter("id", "text", creates=True)
-_tags = adapter("tags", "text[]")
+_texts = adapter("tags", "text[]")
 
 
 def import_skills(source: str, items: Iterable[SkillImport]) -> Statement[list[ImportOutcome]]:
@@ -116,7 +119,7 @@ def _columns(item: SkillImport) -> dict[str, Any]:
     if item.category is not None:
         given["category"] = _text("category", item.category)
     if item.tags is not None:
-        given["tags"] = _tags("tags", item.tags)
+        given["tags"] = _texts("tags", item.tags)
     if item.status is not None:
         given["status"] = _text("status", item.status)
     return given
@@ -135,16 +138,16 @@ def list_imported_skills(
 
     `after` is the cursor of the page before. InvalidValueError: a limit below 1, or an `after` that is not a cursor.
     """
-    created_at, id = paging.decode(after)
+    created_at, id = paging.decode(after, _IMPORTED)
     return Statement(
-        paging.page(ImportedSkill, limit, lambda skill: (skill.created_at, skill.skill_id)),
+        paging.page(ImportedSkill, limit, lambda skill: (skill.created_at, skill.skill_id), _IMPORTED),
         _SQL["list_imported_skills"](source=source, after_created_at=created_at, after_id=id, limit=limit),
     )
 
 
 def find_slug_owners(slugs: Iterable[str]) -> Statement[list[SlugOwner]]:
     """Which of the slugs are taken, and by which skills, ordered by slug."""
-    return Statement(many(SlugOwner), _SQL["find_slug_owners"](slugs=slugs))
+    return Statement(many(SlugOwner), _SQL["find_slug_owners"](slugs=_texts("slugs", slugs)))
 
 
 def find_earlier_versions(skill_ids: Iterable[str], content_hashes: Iterable[str]) -> Statement[list[EarlierVersion]]:
@@ -192,7 +195,8 @@ def _hash(content: NewContent) -> str:
 
 def find_missing_contents(hashes: Iterable[str]) -> Statement[list[str]]:
     """Those of the hashes whose content is not in the database, each once, ordered."""
-    return Statement(Reader(VALUE.rows, lambda rows: sorted(rows[0])), _SQL["find_missing_contents"](hashes=hashes))
+    step = _SQL["find_missing_contents"](hashes=_texts("hashes", hashes))
+    return Statement(Reader(VALUE.rows, lambda rows: sorted(rows[0])), step)
 
 
 def _by_path(model: type[_File]) -> Reader[list[_File]]:

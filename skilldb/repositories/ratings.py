@@ -9,6 +9,8 @@ from skilldb.statement import EXISTS, Statement, one, optional
 _SQL = queries.load("ratings")
 _LOCKS = queries.load("locks")
 
+_RATINGS = paging.Sort("ratings", datetime)
+
 
 def rate_skill(
     user_id: str,
@@ -61,9 +63,9 @@ def list_ratings(
     `except_user_id` leaves out the rating of that user, for a page that shows it apart. `after` is the cursor of the
     page before. InvalidValueError: a limit below 1, or an `after` that is not a cursor.
     """
-    updated_at, id = paging.decode(after)
+    updated_at, id = paging.decode(after, _RATINGS)
     return Statement(
-        paging.page(RatingWithUser, limit, lambda rating: (rating.updated_at, rating.id)),
+        paging.page(RatingWithUser, limit, lambda rating: (rating.updated_at, rating.id), _RATINGS),
         _SQL["list_ratings"](
             skill_id=skill_id, except_user_id=except_user_id, after_updated_at=updated_at, after_id=id, limit=limit
         ),

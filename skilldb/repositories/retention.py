@@ -4,7 +4,7 @@ from skilldb import queries
 from skilldb.models import Horizon, PrunableRows
 from skilldb.query import Query, Step
 from skilldb.statement import VALUE, Statement, one
-from skilldb.values import MAX_DAYS, bounded, optional_bounded
+from skilldb.values import MAX_DAYS, limited, optional_bounded
 
 _SQL = queries.load("retention")
 _LOCKS = queries.load("locks")
@@ -39,12 +39,12 @@ def prune_events(limit: int = 10_000) -> Statement[int]:
 
     Rows that another transaction has locked stay for the next time. InvalidValueError: a limit below 1.
     """
-    return Statement(VALUE, _SQL["prune_events"](limit=bounded("limit", limit)))
+    return Statement(VALUE, _SQL["prune_events"](limit=limited(limit)))
 
 
 def prune_measurements(limit: int = 10_000) -> Statement[int]:
     """Delete the oldest measurements before the horizon. Otherwise like prune_events."""
-    return Statement(VALUE, _SQL["prune_measurements"](limit=bounded("limit", limit)))
+    return Statement(VALUE, _SQL["prune_measurements"](limit=limited(limit)))
 
 
 def _days(query: Query, event_days: int | None, measurement_days: int | None) -> Step:

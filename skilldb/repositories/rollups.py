@@ -6,7 +6,7 @@ from datetime import date
 from skilldb import queries
 from skilldb.models import RollupDrift
 from skilldb.statement import NOTHING, VALUE, Statement, many
-from skilldb.values import ADAPT, bounded
+from skilldb.values import ADAPT, limited
 
 _SQL = queries.load("rollups")
 _LOCKS = queries.load("locks")
@@ -18,7 +18,7 @@ def fold_uses(limit: int = 10_000) -> Statement[int]:
     Each use is added exactly once. Reports count it before and after. NotFoundError: no such
     organisation. InvalidValueError: a limit below 1.
     """
-    return Statement(VALUE, _LOCKS["lock_tenant"](), _SQL["fold_uses"](limit=bounded("limit", limit)))
+    return Statement(VALUE, _LOCKS["lock_tenant"](), _SQL["fold_uses"](limit=limited(limit)))
 
 
 def get_next_day(after: date) -> Statement[date | None]:

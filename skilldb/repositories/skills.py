@@ -6,15 +6,15 @@ from datetime import UTC, datetime, timedelta
 from skilldb import paging, queries
 from skilldb.errors import InvalidValueError, shown
 from skilldb.models import NewSkill, NewSkillVersion, Page, Skill, SkillUpdate, SkillVersion
-from skilldb.paging import TIME, Sort
+from skilldb.paging import Sort
 from skilldb.statement import EXISTS, VALUE, Instances, Reader, Statement, one, optional
-from skilldb.values import ADAPT, adapter
+from skilldb.values import ADAPT, adapter, several
 
 _SQL = queries.load("skills")
 _LOCKS = queries.load("locks")
 _MERGES = queries.load("merges")
 
-_BY_VERSION = paging.Sort("version", int)
+_BY_VERSION = Sort("version", int)
 
 # The columns of SkillUpdate, and what checks their values. A changed slug is a new one.
 _COLUMNS = {
@@ -31,10 +31,12 @@ _COLUMNS = {
 }
 
 
+# How many characters of a name search_name_key() looks at.
+_KEYED = 1_000
 # The sorts of list_skills, and the value of a skill in each. An unknown figure is -1, as in the queries.
 _SORTS: dict[str, tuple[Sort, Callable[[Skill], datetime | int | str]]] = {
-    "updated": (TIME, lambda skill: skill.updated_at),
-    "name": (Sort("name", str), lambda skill: skill.name),
+    "updated": (Sort("updated", datetime), lambda skill: skill.updated_at),
+    "name": (Sort("name", str), lambda skill: skill.name[:_KEYED]),
     "uses": (Sort("uses", int), lambda skill: skill.total_uses),
     "rating": (Sort("rating", int), lambda skill: -1 if skill.average_rating is None else skill.average_rating),
     "hours_saved": (Sort("hours_saved", int), lambda skill: -1 if skill.hours_saved is None else skill.hours_saved),
@@ -88,8 +90,9 @@ def get_skill_by_slug(slug: str) -> Statement[Skill | None]:
 
 def get_skills(skill_ids: Iterable[str]) -> Statement[list[Skill]]:
     """The skills with these ids, in the order of the ids. Missing ones are left out, and a repeated id counts once."""
-    step = _SQL["get_skills"](skill_ids=skill_ids)
-    order = {id: number for number, id in reversed(list(enumerate(step.params["skill_ids"])))}
+    ids = adapter("skill_ids", "text[]")("skill_ids", skill_ids)
+    step = _SQL["get_skills"](skill_ids=ids)
+    order = {id: number for number, id in reversed(list(enumerate(ids)))}
     return Statement(Reader(Instances(Skill), lambda rows: sorted(rows, key=lambda skill: order[skill.id])), step)
 
 
@@ -107,7 +110,7 @@ def list_skills(
 
     `sort` is "updated" (newest change first), "name" (A to Z, without regard to case and accents), or "uses", "rating"
     or "hours_saved" (highest first, unknown last). Ties are sorted by id. Counters move between two pages: a skill may
-    then be on both, or on neither. By name or by time, only a skill that was itself changed may be.
+    then be on both, or on neither. In a list by name or by time that happens only to a skill that was itself changed.
 
     `category` and `tag` take one or several: a skill must have any of the categories, and any of the tags. A filter
     that is None does not apply. `after` is the cursor of the page before, with the same arguments. InvalidValueError:
@@ -119,12 +122,14 @@ def list_skills(
     last, id = paging.decode(after, order)
     filters = {
         "status": status,
-        "category": [category] if isinstance(category, str) else category,
-        "tag": [tag] if isinstance(tag, str) else tag,
+        "category": several("category", category),
+        "tag": several("tag", tag),
     }
     where = {"after_id": id, "limit": limit, **filters}
-    if sort == "name":
-        step = _SQL["list_skills_by_name"](author_id=author_id, after_name=last, **where)
+    if sort == "name" and author_id is not None:
+        step = _SQL["list_skills_of_author_by_name"](author_id=author_id, after_name=last, **where)
+    elif sort == "name":
+        step = _SQL["list_skills_by_name"](after_name=last, **where)
     elif author_id is not None:
         figure = (last - _EPOCH) // timedelta(milliseconds=1) if isinstance(last, datetime) else last
         step = _SQL["list_skills_of_author"](author_id=author_id, sort=sort, after_figure=figure, **where)
@@ -211,12 +216,12 @@ def publish_existing_version(skill_id: str, version: int) -> Statement[SkillVers
 
     No number is added: the next new version gets the highest number + 1. Users who saw another version find the skill
     in what's new. Name and description of the skill stay. Nothing changes if that version is published already.
-    NotFoundError: no such skill, or the skill has no such version.
+    NotFoundError: no such skill, or the skill has no such version. InvalidValueError: a version that is no int.
     """
     return Statement(
         one(SkillVersion),
         _LOCKS["lock_skill"](skill_id=skill_id),
-        _SQL["publish_existing_version"](skill_id=skill_id, version=version),
+        _SQL["publish_existing_version"](skill_id=skill_id, version=ADAPT["integer"]("version", version)),
     )
 
 

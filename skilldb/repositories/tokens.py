@@ -25,6 +25,7 @@ from skilldb.values import (
     MAX_TOKENS,
     PERIODS,
     bounded,
+    limited,
     one_of,
     optional_bounded,
 )
@@ -44,6 +45,8 @@ __all__ = [
 
 _SQL = queries.load("tokens")
 _LOCKS = queries.load("locks")
+
+_MEASUREMENTS = paging.Sort("measurements", datetime)
 
 
 def record_token_measurement(
@@ -171,9 +174,7 @@ def get_cost_by_skill(
     """
     return Statement(
         many(SkillCost),
-        _SQL["get_cost_by_skill"](
-            days=bounded("days", days, 1, MAX_DAYS), limit=bounded("limit", limit), status=status
-        ),
+        _SQL["get_cost_by_skill"](days=bounded("days", days, 1, MAX_DAYS), limit=limited(limit), status=status),
     )
 
 
@@ -185,8 +186,10 @@ def list_measurements(
     It works like usage.list_usage_events, which says how an export misses none. InvalidValueError: a limit below 1, an
     `after` that is not a cursor, or a time without a time zone.
     """
-    created_at, id = paging.decode(after)
+    created_at, id = paging.decode(after, _MEASUREMENTS)
     return Statement(
-        paging.page(TokenMeasurement, limit, lambda measurement: (measurement.created_at, measurement.id)),
+        paging.page(
+            TokenMeasurement, limit, lambda measurement: (measurement.created_at, measurement.id), _MEASUREMENTS
+        ),
         _SQL["list_measurements"](since=since, until=until, after_created_at=created_at, after_id=id, limit=limit),
     )

@@ -17,11 +17,14 @@ from skilldb.models import (
     UsageTotals,
     UserUses,
 )
+from skilldb.paging import Sort
 from skilldb.query import Step
 from skilldb.statement import VALUE, Reader, Statement, many, one
-from skilldb.values import ADAPT, MAX_DAYS, PERIODS, bounded, one_of
+from skilldb.values import ADAPT, MAX_DAYS, PERIODS, bounded, limited, one_of
 
 _SQL = queries.load("usage")
+
+_ACTIVE, _EVENTS = Sort("active", datetime), Sort("events", datetime, is_uuid=True)
 
 
 def record_usage_event(event: NewUsageEvent, *, backfill: bool = False) -> Statement[bool]:
@@ -155,7 +158,7 @@ def get_top_skills(days: int = 30, limit: int = 10, *, status: str | None = "pub
     """
     return Statement(
         many(SkillUses),
-        _SQL["get_top_skills"](days=bounded("days", days, 1, MAX_DAYS), limit=bounded("limit", limit), status=status),
+        _SQL["get_top_skills"](days=bounded("days", days, 1, MAX_DAYS), limit=limited(limit), status=status),
     )
 
 
@@ -176,7 +179,7 @@ def get_trending_skills(
         _SQL["get_trending_skills"](
             days=bounded("days", days, 1, MAX_DAYS),
             half_life_days=bounded("half_life_days", half_life_days, 1, MAX_DAYS),
-            limit=bounded("limit", limit),
+            limit=limited(limit),
             status=status,
         ),
     )
@@ -191,7 +194,7 @@ def get_top_users(days: int = 30, limit: int = 10) -> Statement[list[UserUses]]:
     """
     return Statement(
         many(UserUses),
-        _SQL["get_top_users"](days=bounded("days", days, 1, MAX_DAYS), limit=bounded("limit", limit)),
+        _SQL["get_top_users"](days=bounded("days", days, 1, MAX_DAYS), limit=limited(limit)),
     )
 
 
@@ -203,7 +206,7 @@ def get_top_tools(days: int = 30, limit: int = 10) -> Statement[list[ToolUses]]:
     """
     return Statement(
         many(ToolUses),
-        _SQL["get_top_tools"](days=bounded("days", days, 1, MAX_DAYS), limit=bounded("limit", limit)),
+        _SQL["get_top_tools"](days=bounded("days", days, 1, MAX_DAYS), limit=limited(limit)),
     )
 
 
@@ -216,10 +219,10 @@ def list_active_users(days: int = 30, *, limit: int = 50, after: str | None = No
     InvalidValueError: a limit below 1, an `after` that is not a cursor, fewer than one day or more than a hundred
     years.
     """
-    day, id = paging.decode(after)
+    day, id = paging.decode(after, _ACTIVE)
     return Statement(
         paging.page(
-            ActiveUser, limit, lambda user: (datetime.combine(user.last_active_day, time(), UTC), user.user_id)
+            ActiveUser, limit, lambda user: (datetime.combine(user.last_active_day, time(), UTC), user.user_id), _ACTIVE
         ),
         _SQL["list_active_users"](days=bounded("days", days, 1, MAX_DAYS), after_day=day, after_id=id, limit=limit),
     )
@@ -239,14 +242,8 @@ def list_usage_events(
 
     InvalidValueError: a limit below 1, an `after` that is not a cursor of this list, or a time without a time zone.
     """
-    created_at, id = paging.decode(after)
+    created_at, id = paging.decode(after, _EVENTS)
     return Statement(
-        paging.page(UsageEvent, limit, lambda event: (event.created_at, event.id)),
-        _SQL["list_usage_events"](
-            since=since,
-            until=until,
-            after_created_at=created_at,
-            after_id=None if id is None else ADAPT["uuid"]("the id in after", id),
-            limit=limit,
-        ),
+        paging.page(UsageEvent, limit, lambda event: (event.created_at, event.id), _EVENTS),
+        _SQL["list_usage_events"](since=since, until=until, after_created_at=created_at, after_id=id, limit=limit),
     )

@@ -8,7 +8,7 @@ from skilldb.errors import InvalidValueError, shown
 from skilldb.models import Page, User, UserDeletion, UserUpdate
 from skilldb.query import Step
 from skilldb.statement import Statement, one, optional
-from skilldb.values import ADAPT, adapter, bounded, not_empty
+from skilldb.values import ADAPT, adapter, limited, not_empty
 
 _SQL = queries.load("users")
 _SKILLS = queries.load("skills")
@@ -94,13 +94,13 @@ def delete_user(user_id: str, *, successor_id: str | None = None, limit: int = 1
 
     Ratings and views go, and the skills' averages follow. Events, feedback, reviews and measurements stay, but no
     longer name the user. Skills, versions and benchmark runs pass to the successor, or to nobody. Give the same
-    successor in each call.
+    successor in each call. Until a skill passes on, searches find it by the user's name.
 
     An unknown user is not `found`, and that is `done`. NotFoundError: no such successor. InvalidValueError: a limit
     below 1, or a user who would succeed themselves.
     """
     adapter("user_id", "text")("user_id", user_id)
-    bounded("limit", limit)
+    limited(limit)
     before, after = [], []
     if successor_id is not None:
         adapter("successor_id", "text")("successor_id", successor_id)

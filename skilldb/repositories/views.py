@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from skilldb import queries
 from skilldb.models import SkillChanges, UserSkillView, ViewedSkill, WhatsNewItem
 from skilldb.statement import NOTHING, VALUE, Instances, Reader, Statement, many, optional
-from skilldb.values import ADAPT, MAX_DAYS, bounded
+from skilldb.values import ADAPT, MAX_DAYS, bounded, limited
 
 _SQL = queries.load("views")
 
@@ -48,7 +48,7 @@ def list_recently_viewed(user_id: str, limit: int = 10) -> Statement[list[Viewed
 
     Empty if the user has viewed nothing or does not exist. InvalidValueError: a limit below 1.
     """
-    return Statement(many(ViewedSkill), _SQL["list_recently_viewed"](user_id=user_id, limit=bounded("limit", limit)))
+    return Statement(many(ViewedSkill), _SQL["list_recently_viewed"](user_id=user_id, limit=limited(limit)))
 
 
 def get_whats_new_for_user(user_id: str, limit: int = 10, days: int = 30) -> Statement[list[WhatsNewItem]]:
@@ -60,9 +60,7 @@ def get_whats_new_for_user(user_id: str, limit: int = 10, days: int = 30) -> Sta
     """
     return Statement(
         many(WhatsNewItem),
-        _SQL["get_whats_new_for_user"](
-            user_id=user_id, limit=bounded("limit", limit), days=bounded("days", days, 1, MAX_DAYS)
-        ),
+        _SQL["get_whats_new_for_user"](user_id=user_id, limit=limited(limit), days=bounded("days", days, 1, MAX_DAYS)),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -74,7 +74,7 @@ def test_new_skills_get_their_columns_a_version_and_a_source(acme: Api) -> None:
     assert (b.tags, b.author_id, b.published_version_id) == ([], None, "b-1")
     assert (version.content_url, version.content_hash, version.content_type) == ("a/1.md", "1" * 64, "text/markdown")
     assert (version.name, version.metadata, version.created_by) == ("A", {"k": "v"}, None)
-    assert a.updated_at == version.created_at
+    assert a.updated_at == version.created_at + timedelta(milliseconds=1)
     (found,) = [each for each in listed(acme) if each.skill_id == "a"]
     assert found == ImportedSkill(
         skill_id="a",
@@ -213,6 +213,14 @@ def test_the_skills_of_a_source_are_listed_in_pages(acme: Api) -> None:
     assert after is None
     assert sorted(found) == list("abcde")
     assert found[-1] == "a"
+
+
+def test_what_is_no_list_of_texts_is_refused() -> None:
+    for wrong in (None, "s1", b"s1", 5):
+        with pytest.raises(InvalidValueError, match=r"^slugs must be a list, not"):
+            imports.find_slug_owners(wrong)  # type: ignore[arg-type]
+        with pytest.raises(InvalidValueError, match=r"^hashes must be a list, not"):
+            imports.find_missing_contents(wrong)  # type: ignore[arg-type]
 
 
 def test_the_owners_of_slugs_are_found(acme: Api) -> None:

@@ -147,6 +147,18 @@ def test_no_text_is_wrong(acme: Api, text: str) -> None:
     assert acme.execute(skills.list_skills(status=None)).items[-1:] == before.items
 
 
+def test_the_first_32_different_words_of_a_search_count(acme: Api) -> None:
+    """Each word costs a comparison with every skill, so a text of a word again and again must cost one of it."""
+    several = [f"w{number}" for number in range(100, 132)]
+    named(acme, "a", " ".join(several))
+    assert found(acme, " ".join([*several, "absent"])) == "a"
+    assert found(acme, " ".join([*several[1:], "absent"])) == ""
+    assert found(acme, " ".join([*several, "-w100"])) == "a"
+    assert found(acme, " ".join(["w100"] * 100 + ['"w100"', "w100", "absent"])) == ""
+    (step,) = search.search_skills('s "s t" -s ' * 90).steps
+    assert [step.params[name] for name in ("words", "phrases", "unwanted")] == [["s"], ["s t"], ["s"]]
+
+
 def test_a_text_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> None:
     for text in ("a\0", "\ud800", None, 5, b"a", ["a"]):
         with refused(addresses, InvalidValueError, "text"):
@@ -154,6 +166,13 @@ def test_a_text_that_cannot_be_is_refused(addresses: Addresses, acme: Api) -> No
     for limit in (0, -1, 2**63):
         with refused(addresses, InvalidValueError, "limit"):
             acme.execute(search.search_skills("a", limit=limit))
+    for name in ("category", "tag"):
+        for wrong, why in ((5, "a str or a list of str, not 5"), (b"x", "a str or a list of str"), ([None], "a str")):
+            filters: dict[str, Any] = {name: wrong}
+            with refused(addresses, InvalidValueError, f"{name} must be {why}"):
+                acme.execute(search.search_skills("a", **filters))
+            with refused(addresses, InvalidValueError, f"{name} must be {why}"):
+                acme.execute(skills.list_skills(**filters))
     named(acme, "a", "A")
     named(acme, "b", "A")
     of_list = acme.execute(skills.list_skills(limit=1)).after
@@ -229,6 +248,9 @@ def test_filters_hold_on_every_page(acme: Api) -> None:
     assert found(acme, "sql", category="x") == "d a"
     assert found(acme, "sql", tag="t", status=None, category="x") == "d b a"
     assert found(acme, "sql", tag="none") == found(acme, "sql", category="none") == ""
+    assert found(acme, "sql", category=["x", "y"]) == found(acme, "sql", tag=iter("tu")) == "d c a"
+    assert found(acme, "sql", category=("y", "none"), tag=["t", "u"]) == "c"
+    assert found(acme, "sql", category=[]) == found(acme, "sql", tag=[]) == ""
     first = acme.execute(search.search_skills("sql", tag="t", limit=1))
     assert found(acme, "sql", tag="t", limit=1, after=first.after) == "a"
 
@@ -255,6 +277,17 @@ def test_a_change_of_a_skill_is_found_at_once(acme: Api) -> None:
     assert acme.execute(skills.update_skill("a", {"hours_saved": 9})).hours_saved == 9
     acme.execute(skills.delete_skill("a"))
     assert found(acme, "newname", status=None) == ""
+
+
+def test_the_name_of_a_user_leaves_the_search_with_each_skill_that_passes_on(acme: Api) -> None:
+    """A call of delete_user takes the name away at once, and passes on a part of the skills. The rest is no drift."""
+    acme.execute(users.create_user("ann@example.com", name="Annika", id="ann"))
+    for id in "abc":
+        named(acme, id, id, author_id="ann")
+    for left in ("c b", "c", ""):
+        acme.execute(users.delete_user("ann", limit=1))
+        assert found(acme, "annika") == left
+        assert acme.execute(search.find_search_drift()) == []
 
 
 def test_a_refused_change_leaves_the_words(addresses: Addresses, acme: Api) -> None:
@@ -308,6 +341,8 @@ def test_words_that_drifted_are_found_and_repaired(addresses: Addresses, acme: A
     assert acme.execute(search.find_search_drift()) == [*drifts, "f"]
     with refused(addresses, NotFoundError, "skill 'missing' does not exist", cause=pg.NoDataFound):
         acme.execute(search.repair_search(["a", "missing"]))
+    with refused(addresses, InvalidValueError, "skill_ids must be a list, not None"):
+        acme.execute(search.repair_search(None))  # type: ignore[arg-type]
     acme.execute(search.repair_search(["f", *drifts, "a"]))
     assert acme.execute(search.find_search_drift()) == []
     rows(addresses.admin, "UPDATE users SET name = 'Ann' WHERE id = 'ann' RETURNING 1")

@@ -671,8 +671,8 @@ def test_pruned_events_and_those_of_deleted_skills_are_not_exported(acme: Api) -
 
 
 def test_what_is_no_cursor_or_time_of_an_export_is_refused(addresses: Addresses, acme: Api) -> None:
-    for after in ("none", "", paging.encode(LONG_AGO, "s1")):
-        with refused(addresses, InvalidValueError, "after"):
+    for after in ("none", "", paging.encode(LONG_AGO, "s1", paging.Sort("events", datetime))):
+        with refused(addresses, InvalidValueError, "after is not a cursor of this list"):
             acme.execute(usage.list_usage_events(after=after))
     for name in ("since", "until"):
         with refused(addresses, InvalidValueError, name, "time zone"):

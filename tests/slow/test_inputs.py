@@ -134,7 +134,11 @@ def fits(path: str, hint: Any, value: Any) -> bool:
 
 def takes_several(name: str, path: str, value: Any) -> bool:
     """Whether the parameter takes one text or several, and the value is several."""
-    return name == "skills.list_skills" and path in ("category", "tag") and isinstance(value, list)
+    return (
+        name in ("skills.list_skills", "search.search_skills")
+        and path in ("category", "tag")
+        and isinstance(value, list)
+    )
 
 
 def _encodes(value: str) -> bool:

@@ -93,7 +93,7 @@ from skilldb.models import (
     ViewedSkill,
     WhatsNewItem,
 )
-from skilldb.paging import TIME, Sort
+from skilldb.paging import Sort
 from skilldb.prices import DEFAULT_PRICES
 from skilldb.repositories.users import EMAIL
 
@@ -106,7 +106,7 @@ MOST = 2**31 - 1
 DAY = timedelta(days=1)
 COST = "estimated_cost_microcents"
 TOKENS = ("input_tokens", "output_tokens", "total_tokens")
-MOST_TOKENS, MOST_COST, MOST_USES = 10**9, 10**13, 10**6
+MOST_TOKENS, MOST_COST, MOST_USES, MOST_ROWS = 10**9, 10**13, 10**6, 10**6
 PERIODS = ("day", "week", "month")
 STATUSES = ("draft", "pending_review", "published", "archived")
 THUMBS = {"thumbs_up": 1, "thumbs_down": -1}
@@ -211,7 +211,13 @@ def asked(text: str) -> tuple[list[Term], list[Term]]:
     """The terms that a skill must have, and those that it must not have."""
     wanted: list[Term] = []
     unwanted: list[Term] = []
-    for minus, phrase, closed, minus_word, word in QUOTED.findall(re.sub("[\u201c-\u201f\xab\xbb]", '"', text[:1000])):
+    typed = QUOTED.findall(re.sub("[\u201c-\u201f\xab\xbb]", '"', text[:1000]))
+    different: list[tuple[str, ...]] = []
+    for minus, phrase, closed, minus_word, word in typed:
+        one = ("-", "", phrase or word) if minus or minus_word else ("", closed, phrase or word)
+        if one in different or len(different) == 32:
+            continue
+        different.append(one)
         found = words(phrase or word)
         if found and (minus or minus_word):
             unwanted.append((found, False))
@@ -384,7 +390,7 @@ class Organisation:
             email, _ = paging.decode(after, EMAIL)
         except InvalidValueError:
             raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
-        refuse((not 1 <= limit < 2**63 - 1, InvalidValueError, "limit"))
+        refuse((not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"))
         found = [user for user in self.users.values() if role in (None, user.role)]
         found = sorted((u for u in found if email is None or u.email > email), key=lambda u: u.email)
         more = paging.encode(found[limit - 1].email, found[limit - 1].id, EMAIL) if len(found) > limit else None
@@ -406,7 +412,7 @@ class Organisation:
     def delete_user(self, user_id: str, *, successor_id: str | None = None, limit: int = 1_000) -> UserDeletion:
         """With a low limit, any of the rows may be left. The model does not cover that."""
         refuse(
-            (not 1 <= limit < 2**63, InvalidValueError, "limit"),
+            (not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"),
             (successor_id == user_id, InvalidValueError, "successor_id"),
             self.no_user(successor_id),
         )
@@ -551,14 +557,14 @@ class Organisation:
         ]
         values: dict[str, Callable[[Skill], Any]] = {
             "updated": lambda skill: skill.updated_at,
-            "name": lambda skill: skill.name,
+            "name": lambda skill: skill.name[:1000],
             "uses": lambda skill: skill.total_uses,
             "rating": lambda skill: -1 if skill.average_rating is None else skill.average_rating,
             "hours_saved": lambda skill: -1 if skill.hours_saved is None else skill.hours_saved,
         }
         rows = [(values[sort](skill), skill.id, skill) for skill in found]
         if sort == "updated":
-            return self.page(rows, limit, after)
+            return self.page(rows, limit, after, Sort(sort, datetime))
         if sort == "name":
             return self.page(
                 rows, limit, after, Sort("name", str), lambda name, id: (name_key(name), id), falling=False
@@ -580,12 +586,14 @@ class Organisation:
         text: str,
         *,
         status: str | None = "published",
-        category: str | None = None,
-        tag: str | None = None,
+        category: str | Iterable[str] | None = None,
+        tag: str | Iterable[str] | None = None,
         limit: int = 20,
         after: str | None = None,
     ) -> Page[FoundSkill]:
         wanted, unwanted = asked(text)
+        categories = [category] if isinstance(category, str) else category
+        tags = [tag] if isinstance(tag, str) else tag
         rows = []
         for id, skill in self.skills.items():
             fields = self.fields(skill)
@@ -595,9 +603,9 @@ class Organisation:
 
             if not all(some(term, "ABCD") for term in wanted) or any(some(term, "ABCD") for term in unwanted):
                 continue
-            if status not in (None, skill.status) or category not in (None, skill.category):
+            if status not in (None, skill.status) or (categories is not None and skill.category not in categories):
                 continue
-            if tag is not None and tag not in skill.tags:
+            if tags is not None and not set(skill.tags) & set(tags):
                 continue
             ranks = {
                 6: all(some((term, False), "A") for term, _ in wanted),
@@ -615,7 +623,7 @@ class Organisation:
         return FoundSkill(**{field: getattr(skill, field) for field in Skill.__slots__}, rank=rank)
 
     def list_similar_skills(self, skill_id: str, *, limit: int = 10) -> list[FoundSkill]:
-        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"))
+        refuse((not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"))
         if skill_id not in self.skills:
             return []
         own = self.skills[skill_id]
@@ -654,7 +662,7 @@ class Organisation:
         rows: Sequence[tuple[Any, str, Row]],
         limit: int,
         after: str | None,
-        sort: Sort = TIME,
+        sort: Sort,
         key: Callable[[Any, str], Any] = lambda value, id: (value, id),
         *,
         falling: bool = True,
@@ -664,7 +672,7 @@ class Organisation:
             value, id = paging.decode(after, sort)  # Cursors are opaque.
         except InvalidValueError:
             raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
-        refuse((not 1 <= limit < 2**63 - 1, InvalidValueError, "limit"))
+        refuse((not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"))
         rows = sorted(rows, key=lambda row: key(*row[:2]), reverse=falling)
         if id is not None:
             bound = key(value, id)
@@ -739,7 +747,7 @@ class Organisation:
             skill,
             published_version_id=added.id,
             published_version=added.version,
-            updated_at=max(skill.updated_at, added.created_at),
+            updated_at=max(skill.updated_at + timedelta(milliseconds=1), added.created_at),
         )
         return added
 
@@ -754,7 +762,7 @@ class Organisation:
                 skill,
                 published_version_id=found.id,
                 published_version=version,
-                updated_at=max(skill.updated_at, self.now),
+                updated_at=max(skill.updated_at + timedelta(milliseconds=1), self.now),
             )
         return found
 
@@ -925,7 +933,8 @@ class Organisation:
             for id, row in self.sources.items()
             if row.source == source
         ]
-        return self.page([(row.created_at, row.skill_id, row) for row in found], limit, after)
+        rows = [(row.created_at, row.skill_id, row) for row in found]
+        return self.page(rows, limit, after, Sort("imported", datetime))
 
     def find_slug_owners(self, slugs: Iterable[str]) -> list[SlugOwner]:
         wanted = set(slugs)
@@ -1100,7 +1109,8 @@ class Organisation:
     def top(self, numbers: Mapping[str, int], limit: int, days: int) -> list[tuple[str, int]]:
         """The keys with the highest numbers, and these."""
         refuse(
-            (not 1 <= days <= 36_525, InvalidValueError, "days"), (not 1 <= limit < 2**63, InvalidValueError, "limit")
+            (not 1 <= days <= 36_525, InvalidValueError, "days"),
+            (not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"),
         )
         return sorted(numbers.items(), key=lambda item: (-item[1], item[0]))[:limit]
 
@@ -1130,7 +1140,7 @@ class Organisation:
         refuse(
             (not 1 <= half_life_days <= 36_525, InvalidValueError, "half_life_days"),
             (not 1 <= days <= 36_525, InvalidValueError, "days"),
-            (not 1 <= limit < 2**63, InvalidValueError, "limit"),
+            (not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"),
         )
         scores, today = Counter[str](), day_of(self.instant)
         for (skill, day), uses in self.of_skills(days).items():
@@ -1174,7 +1184,7 @@ class Organisation:
             )
             for id, day in last.items()
         ]
-        return self.page(found, limit, after)
+        return self.page(found, limit, after, Sort("active", datetime))
 
     def list_usage_events(
         self,
@@ -1184,11 +1194,6 @@ class Organisation:
         limit: int = 1_000,
         after: str | None = None,
     ) -> Page[UsageEvent]:
-        try:
-            cursor = paging.decode(after)[1]
-            after = after if cursor is None else paging.encode(paging.decode(after)[0] or self.now, str(UUID(cursor)))
-        except (InvalidValueError, ValueError):
-            raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
         found = [
             (
                 event.created_at,
@@ -1205,12 +1210,12 @@ class Organisation:
             for id, event in self.events.items()
             if (since is None or event.created_at >= since) and (until is None or event.created_at < until)
         ]
-        return self.page(found, limit, after, falling=False)
+        return self.page(found, limit, after, Sort("events", datetime, is_uuid=True), falling=False)
 
     # Rollups and retention.
 
     def fold_uses(self, limit: int = 10_000) -> int:
-        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"), self.no_tenant())
+        refuse((not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"), self.no_tenant())
         folded = min(limit, self.pending)
         self.pending -= folded
         return folded
@@ -1261,13 +1266,13 @@ class Organisation:
 
     def prune_events(self, limit: int = 10_000) -> int:
         """With a low limit, one of two events of the same time may go. The model does not cover that."""
-        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"))
+        refuse((not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"))
         gone = self.older(self.events, self.horizon.events_kept_from)
         self.pruned_events += [self.events.pop(id) for id in gone]
         return len(gone)
 
     def prune_measurements(self, limit: int = 10_000) -> int:
-        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"))
+        refuse((not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"))
         gone = self.older(self.measurements, self.horizon.measurements_kept_from)
         self.pruned_measurements += [self.measurements.pop(id) for id in gone]
         return len(gone)
@@ -1334,7 +1339,8 @@ class Organisation:
             for rating in self.ratings.values()
             if rating.skill_id == skill_id and rating.user_id != except_user_id
         ]
-        return self.page([(rating.updated_at, rating.id, rating) for rating in found], limit, after)
+        rows = [(rating.updated_at, rating.id, rating) for rating in found]
+        return self.page(rows, limit, after, Sort("ratings", datetime))
 
     # Views.
 
@@ -1357,7 +1363,7 @@ class Organisation:
         return {id: self.views[user_id, id] for id in skill_ids if (user_id, id) in self.views}
 
     def list_recently_viewed(self, user_id: str, limit: int = 10) -> list[ViewedSkill]:
-        refuse((not 1 <= limit < 2**63, InvalidValueError, "limit"))
+        refuse((not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"))
         seen = [view for (user, _), view in self.views.items() if user == user_id]
         return [
             ViewedSkill(
@@ -1374,7 +1380,8 @@ class Organisation:
 
     def get_whats_new_for_user(self, user_id: str, limit: int = 10, days: int = 30) -> list[WhatsNewItem]:
         refuse(
-            (not 1 <= days <= 36_525, InvalidValueError, "days"), (not 1 <= limit < 2**63, InvalidValueError, "limit")
+            (not 1 <= days <= 36_525, InvalidValueError, "days"),
+            (not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"),
         )
         since = self.instant - timedelta(days=days)
         seen = [(self.skills[view.skill_id], view) for (user, _), view in self.views.items() if user == user_id]
@@ -1404,7 +1411,7 @@ class Organisation:
         ]
 
     def count_whats_new(self, user_id: str, days: int = 30) -> int:
-        return len(self.get_whats_new_for_user(user_id, limit=10**9, days=days))
+        return len(self.get_whats_new_for_user(user_id, limit=MOST_ROWS, days=days))
 
     def detect_changes(self, user_id: str, skill_id: str) -> SkillChanges | None:
         view = self.views.get((user_id, skill_id))
@@ -1555,7 +1562,8 @@ class Organisation:
             if feedback.skill_id == skill_id
             if feedback_type in (None, feedback.feedback_type) and status in (None, feedback.status)
         ]
-        return self.page([(feedback.created_at, feedback.id, feedback) for feedback in found], limit, after)
+        rows = [(feedback.created_at, feedback.id, feedback) for feedback in found]
+        return self.page(rows, limit, after, Sort("feedback", datetime))
 
     def count_feedback_since(self, skill_id: str, since: datetime) -> int:
         return sum(f.skill_id == skill_id and f.created_at > since for f in self.feedback.values())
@@ -1569,7 +1577,7 @@ class Organisation:
             for feedback in self.feedback.values()
             if feedback.status == status and feedback_type in (None, feedback.feedback_type)
         ]
-        return self.page(found, limit, after, falling=False)
+        return self.page(found, limit, after, Sort("queue", datetime), falling=False)
 
     def list_user_feedback(self, user_id: str, *, limit: int = 50, after: str | None = None) -> Page[FeedbackWithSkill]:
         found = [
@@ -1577,7 +1585,7 @@ class Organisation:
             for feedback in self.feedback.values()
             if feedback.user_id == user_id
         ]
-        return self.page(found, limit, after)
+        return self.page(found, limit, after, Sort("user_feedback", datetime))
 
     def get_feedback_stats(self, skill_id: str, days: int = 30) -> FeedbackStats | None:
         refuse((not 1 <= days <= 36_525, InvalidValueError, "days"))
@@ -1621,7 +1629,8 @@ class Organisation:
             and (feedback.feedback_type, feedback.status) == ("training_example", "accepted")
             and None not in (feedback.example_input, feedback.expected_output)
         ]
-        return self.page([(f.created_at, f.id, f) for f in found], limit, after, falling=False)
+        rows = [(f.created_at, f.id, f) for f in found]
+        return self.page(rows, limit, after, Sort("examples", datetime), falling=False)
 
     # Token cost.
 
@@ -1757,7 +1766,7 @@ class Organisation:
             for m in self.measurements.values()
             if (since is None or m.created_at >= since) and (until is None or m.created_at < until)
         ]
-        return self.page(found, limit, after, falling=False)
+        return self.page(found, limit, after, Sort("measurements", datetime), falling=False)
 
     # Benchmarks.
 
@@ -1924,7 +1933,7 @@ class Organisation:
             for run in self.runs.values()
             if skill_id in (None, run.skill_id) and status in (None, run.status)
         ]
-        return self.page(found, limit, after)
+        return self.page(found, limit, after, Sort("runs", datetime))
 
     def compared(self, *runs: str) -> list[ModelComparison]:
         return [
