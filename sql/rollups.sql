@@ -324,7 +324,8 @@ SELECT
     m.uses
 FROM missing AS m
 LEFT JOIN present AS p ON p.id = m.user_id
-WHERE m.user_id IS NULL OR p.id IS NOT NULL;
+WHERE m.user_id IS NULL OR p.id IS NOT NULL
+ON CONFLICT (tenant_id, id) DO NOTHING;
 
 -- name: lock_skills_of_rollups(skill_ids)
 -- Works like lock_skills, except that a missing skill raises no error: its rollups went with it.
@@ -410,4 +411,5 @@ WHERE
     AND m.skill_id = ANY(%(skill_ids)s::text[])
     AND m.created_at >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
     AND m.created_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
-GROUP BY m.skill_id, m.model_name;
+GROUP BY m.skill_id, m.model_name
+ON CONFLICT (tenant_id, skill_id, day, model_name) DO NOTHING;

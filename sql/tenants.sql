@@ -50,9 +50,9 @@ WITH edit AS (
         n.slug,
         n.is_active,
         CASE
-            WHEN (old.name, old.slug, old.is_active) <> (n.name, n.slug, n.is_active)
-                THEN date_trunc('milliseconds', now())
-        END AS edited_at
+            WHEN (old.name, old.slug, old.is_active) <> (n.name, n.slug, n.is_active) THEN 'infinity'
+            ELSE '-infinity'
+        END::timestamptz AS latest
     FROM tenants AS old
     CROSS JOIN LATERAL jsonb_populate_record(old, %(changes)s::jsonb) AS n
     WHERE old.id = %(tenant_id)s
@@ -63,7 +63,7 @@ SET
     name = edit.name,
     slug = edit.slug,
     is_active = edit.is_active,
-    updated_at = greatest(t.updated_at, edit.edited_at)
+    updated_at = greatest(t.updated_at, least(edit.latest, date_trunc('milliseconds', now())))
 FROM edit
 WHERE t.id = %(tenant_id)s
 RETURNING t.id, t.name, t.slug, t.is_active, t.created_at, t.updated_at;

@@ -169,6 +169,7 @@ appended AS (
         user_id,
         1
     FROM recorded
+    ON CONFLICT (tenant_id, id) DO NOTHING
 )
 
 SELECT count(*) > 0 AS recorded
@@ -251,6 +252,7 @@ appended AS (
         count(*)
     FROM recorded
     GROUP BY day, tool_name, user_id
+    ON CONFLICT (tenant_id, id) DO NOTHING
 )
 
 SELECT count(*) AS recorded
