@@ -45,7 +45,7 @@ indexed AS (
         search_document(s.name, s.slug, s.tags, s.description, u.name)
     FROM added AS s
     LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = s.author_id
-    ON CONFLICT (tenant_id, skill_id) DO NOTHING
+    RETURNING skill_id
 )
 
 SELECT

@@ -122,6 +122,7 @@ SELECT
 
 -- name: record_usage_event(id, tool_name, skill_id, user_id, metadata, created_at)
 -- After lock_event. One statement writes the event and counts it. An id that is already stored changes nothing.
+-- RETURNING keeps Citus from writing pending_uses by COPY, which row-level security forbids.
 -- Example: id = NULL, tool_name = 'example', metadata = NULL, created_at = NULL
 WITH recorded AS (
     INSERT INTO usage_events (tenant_id, id, tool_name, skill_id, user_id, metadata, created_at)
@@ -169,7 +170,7 @@ appended AS (
         user_id,
         1
     FROM recorded
-    ON CONFLICT (tenant_id, id) DO NOTHING
+    RETURNING id
 )
 
 SELECT count(*) > 0 AS recorded
@@ -252,7 +253,7 @@ appended AS (
         count(*)
     FROM recorded
     GROUP BY day, tool_name, user_id
-    ON CONFLICT (tenant_id, id) DO NOTHING
+    RETURNING id
 )
 
 SELECT count(*) AS recorded
