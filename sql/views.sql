@@ -277,7 +277,7 @@ ON CONFLICT (tenant_id, user_id, skill_id) DO NOTHING;
 -- After prepare_view. Runs detect_changes and records a view in one statement, which has one snapshot. So the changes
 -- are those before this view, and the recorded version is the returned one.
 -- Run first: prepare_view
-WITH changes AS (
+WITH changes AS MATERIALIZED (
     SELECT
         s.id AS skill_id,
         v.last_viewed_at,
