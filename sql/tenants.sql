@@ -15,7 +15,7 @@ SELECT
     END AS refused;
 
 -- name: create_tenant(id, name, slug, created_at)
--- After check_tenant_id.
+-- After check_tenant_id, before prepare_horizon.
 -- Example: tenant_id = 'skilldb-explain', id = 'skilldb-explain', name = 'Example', slug = 'skilldb-explain',
 -- created_at = NULL
 INSERT INTO tenants (id, name, slug, created_at, updated_at)
@@ -25,8 +25,7 @@ VALUES (
     %(slug)s,
     date_trunc('milliseconds', coalesce(%(created_at)s::timestamptz, now())),
     date_trunc('milliseconds', coalesce(%(created_at)s::timestamptz, now()))
-)
-RETURNING id, name, slug, is_active, created_at, updated_at;
+);
 
 -- name: get_tenant()
 SELECT id, name, slug, is_active, created_at, updated_at
