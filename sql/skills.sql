@@ -390,42 +390,45 @@ WHERE
     )
 RETURNING n.id;
 
--- name: point_to_version(skill_id, id, content_hash)
+-- name: publish_skill_version(skill_id, id, content_hash)
 -- After add_version. If that added none, the published version has this content, and stays.
 -- Example: id = 'skilldb-explain',
 -- content_hash = '0000000000000000000000000000000000000000000000000000000000000000'
 -- Run first: add_version
-UPDATE skills AS s
-SET
-    published_version_id = v.id,
-    published_version = v.version,
-    updated_at = greatest(s.updated_at, v.created_at)
-FROM skill_versions AS v
-WHERE
-    s.tenant_id = %(tenant_id)s
-    AND v.tenant_id = %(tenant_id)s
-    AND s.id = %(skill_id)s
-    AND v.id = %(id)s
-    AND v.skill_id = s.id
-    AND NOT EXISTS (
-        SELECT FROM skill_versions AS p
-        WHERE
-            p.tenant_id = %(tenant_id)s
-            AND p.id = s.published_version_id
-            AND p.content_hash = %(content_hash)s
-    );
+WITH published AS (
+    UPDATE skills AS s
+    SET
+        published_version_id = v.id,
+        published_version = v.version,
+        updated_at = greatest(s.updated_at, v.created_at)
+    FROM skill_versions AS v
+    WHERE
+        s.tenant_id = %(tenant_id)s
+        AND v.tenant_id = %(tenant_id)s
+        AND s.id = %(skill_id)s
+        AND v.id = %(id)s
+        AND v.skill_id = s.id
+        AND NOT EXISTS (
+            SELECT FROM skill_versions AS p
+            WHERE
+                p.tenant_id = %(tenant_id)s
+                AND p.id = s.published_version_id
+                AND p.content_hash = %(content_hash)s
+        )
+)
 
--- name: get_published_version(skill_id)
--- After point_to_version.
 SELECT
-    v.id, v.skill_id, v.version, v.content_url, v.content_hash, v.content_type, v.name, v.description,
-    v.metadata, v.created_by, v.created_at
-FROM skills AS s
-INNER JOIN skill_versions AS v ON v.tenant_id = s.tenant_id AND v.id = s.published_version_id
+    n.id, n.skill_id, n.version, n.content_url, n.content_hash, n.content_type, n.name, n.description,
+    n.metadata, n.created_by, n.created_at
+FROM skill_versions AS n
 WHERE
-    s.tenant_id = %(tenant_id)s
-    AND v.tenant_id = %(tenant_id)s
-    AND s.id = %(skill_id)s;
+    n.tenant_id = %(tenant_id)s
+    AND n.id = (
+        SELECT CASE WHEN p.content_hash = %(content_hash)s THEN p.id ELSE %(id)s END
+        FROM skills AS s
+        LEFT JOIN skill_versions AS p ON p.tenant_id = %(tenant_id)s AND p.id = s.published_version_id
+        WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
+    );
 
 -- name: publish_existing_version(skill_id, version)
 -- After lock_skill. The version that is already published stays it, and nothing is written. Users who saw another

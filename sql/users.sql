@@ -193,7 +193,7 @@ WHERE s.tenant_id = %(tenant_id)s AND s.id = w.skill_id;
 
 -- name: pass_on_skills(user_id, successor_id, limit)
 -- After lock_skills_of_user. The author is no content: updated_at stays. The words of a skill contain the author's
--- name.
+-- name. The subquery hides a NULL: Citus 13.2 would end the server's process.
 -- Example: successor_id = NULL, limit = 100
 WITH locked AS MATERIALIZED (
     SELECT a.id
@@ -208,14 +208,14 @@ passed AS (
     UPDATE skills
     SET author_id = %(successor_id)s
     WHERE tenant_id = %(tenant_id)s AND id = ANY(ARRAY(SELECT k.id FROM locked AS k))
-    RETURNING id, name, slug, description, tags, author_id
+    RETURNING id, name, slug, description, tags
 ),
 
 indexed AS (
     UPDATE skill_search AS w
     SET words = search_document(p.name, p.slug, p.tags, p.description, u.name)
     FROM passed AS p
-    LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = p.author_id
+    LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = (SELECT %(successor_id)s)
     WHERE w.tenant_id = %(tenant_id)s AND w.skill_id = p.id
 )
 

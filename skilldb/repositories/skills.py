@@ -220,8 +220,7 @@ def publish_skill_version(skill_id: str, version: NewSkillVersion) -> Statement[
             created_by=version.created_by,
             created_at=version.created_at,
         ),
-        _SQL["point_to_version"](skill_id=skill_id, id=id, content_hash=version.content_hash),
-        _SQL["get_published_version"](skill_id=skill_id),
+        _SQL["publish_skill_version"](skill_id=skill_id, id=id, content_hash=version.content_hash),
     )
 
 

@@ -61,7 +61,7 @@ NOT_IN_PLACE = {"move_views", "add_counters", "archive_merged_skill"}
 # These change no counter but updated_at, which skills_updated_idx holds, or the author, which skills_author_idx holds.
 NOT_IN_PLACE |= {
     "update_skill",
-    "point_to_version",
+    "publish_skill_version",
     "publish_existing_version",
     "pass_on_skills",
     "transfer_skills",
