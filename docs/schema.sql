@@ -326,6 +326,21 @@ COMMENT ON COLUMN public.benchmark_runs.started_at IS 'When it started to run; N
 
 COMMENT ON COLUMN public.benchmark_runs.completed_at IS 'When it completed or failed; NULL before that.';
 
+CREATE TABLE public.horizons (
+    tenant_id text NOT NULL,
+    events_kept_from date,
+    measurements_kept_from date
+);
+
+ALTER TABLE ONLY public.horizons FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE public.horizons IS 'The horizon of an organisation, and the row that a fold or a repair locks. It is no part of tenants: on a Citus cluster
+a row lock in that table would lock all organisations. Without a row nothing was ever pruned; prepare_horizon adds it.';
+
+COMMENT ON COLUMN public.horizons.events_kept_from IS 'The horizon of usage_events, a day of UTC: earlier events may have been pruned. NULL if none ever were.';
+
+COMMENT ON COLUMN public.horizons.measurements_kept_from IS 'The horizon of token_measurements, likewise.';
+
 CREATE TABLE public.pending_uses (
     tenant_id text NOT NULL,
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -694,8 +709,6 @@ CREATE TABLE public.tenants (
     is_active boolean DEFAULT true NOT NULL,
     created_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
     updated_at timestamp(3) with time zone DEFAULT date_trunc('milliseconds'::text, now()) NOT NULL,
-    events_kept_from date,
-    measurements_kept_from date,
     CONSTRAINT tenants_id_check CHECK ((id <> ''::text)),
     CONSTRAINT tenants_slug_check CHECK ((slug <> ''::text))
 );
@@ -705,10 +718,6 @@ COMMENT ON TABLE public.tenants IS 'An organisation. Its id is the value of app.
 COMMENT ON COLUMN public.tenants.slug IS 'Short name for URLs, unique among all organisations.';
 
 COMMENT ON COLUMN public.tenants.is_active IS 'False if the organisation is switched off. Its rows are kept.';
-
-COMMENT ON COLUMN public.tenants.events_kept_from IS 'The horizon of usage_events, a day of UTC: earlier events may have been pruned. NULL if none ever were.';
-
-COMMENT ON COLUMN public.tenants.measurements_kept_from IS 'The horizon of token_measurements, likewise.';
 
 CREATE TABLE public.token_measurements (
     tenant_id text NOT NULL,
@@ -865,6 +874,9 @@ ALTER TABLE ONLY public.benchmark_results
 
 ALTER TABLE ONLY public.benchmark_runs
     ADD CONSTRAINT benchmark_runs_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY public.horizons
+    ADD CONSTRAINT horizons_pkey PRIMARY KEY (tenant_id);
 
 ALTER TABLE ONLY public.pending_uses
     ADD CONSTRAINT pending_uses_pkey PRIMARY KEY (tenant_id, id);
@@ -1029,6 +1041,9 @@ ALTER TABLE ONLY public.benchmark_runs
 ALTER TABLE ONLY public.benchmark_runs
     ADD CONSTRAINT benchmark_runs_triggered_by_fk FOREIGN KEY (tenant_id, triggered_by) REFERENCES public.users(tenant_id, id);
 
+ALTER TABLE ONLY public.horizons
+    ADD CONSTRAINT horizons_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
 ALTER TABLE ONLY public.pending_uses
     ADD CONSTRAINT pending_uses_tenant_fk FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
@@ -1147,6 +1162,8 @@ ALTER TABLE public.benchmark_results ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.benchmark_runs ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.horizons ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.pending_uses ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.ratings ENABLE ROW LEVEL SECURITY;
@@ -1170,6 +1187,8 @@ ALTER TABLE public.skills ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant_access ON public.benchmark_results USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_access ON public.benchmark_runs USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_access ON public.horizons USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_access ON public.pending_uses USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
@@ -1210,6 +1229,8 @@ CREATE POLICY tenant_by_slug ON public.tenants FOR SELECT USING ((slug = current
 CREATE POLICY tenant_isolation ON public.benchmark_results AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_isolation ON public.benchmark_runs AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
+
+CREATE POLICY tenant_isolation ON public.horizons AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
 CREATE POLICY tenant_isolation ON public.pending_uses AS RESTRICTIVE USING ((tenant_id = current_setting('app.current_tenant_id'::text, true))) WITH CHECK ((tenant_id = current_setting('app.current_tenant_id'::text, true)));
 
@@ -1357,6 +1378,12 @@ GRANT UPDATE(cheapest_cost_microcents) ON TABLE public.benchmark_runs TO skilldb
 GRANT UPDATE(started_at) ON TABLE public.benchmark_runs TO skilldb_app;
 
 GRANT UPDATE(completed_at) ON TABLE public.benchmark_runs TO skilldb_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.horizons TO skilldb_app;
+
+GRANT UPDATE(events_kept_from) ON TABLE public.horizons TO skilldb_app;
+
+GRANT UPDATE(measurements_kept_from) ON TABLE public.horizons TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.pending_uses TO skilldb_app;
 
@@ -1515,10 +1542,6 @@ GRANT UPDATE(slug) ON TABLE public.tenants TO skilldb_app;
 GRANT UPDATE(is_active) ON TABLE public.tenants TO skilldb_app;
 
 GRANT UPDATE(updated_at) ON TABLE public.tenants TO skilldb_app;
-
-GRANT UPDATE(events_kept_from) ON TABLE public.tenants TO skilldb_app;
-
-GRANT UPDATE(measurements_kept_from) ON TABLE public.tenants TO skilldb_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.token_measurements TO skilldb_app;
 

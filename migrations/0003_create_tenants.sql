@@ -1,5 +1,5 @@
--- The organisations. The id of a row is the tenant it belongs to.
--- Locks: none, the table is new.
+-- The organisations, and the horizon of each. The id of an organisation is the tenant it belongs to.
+-- Locks: none, the tables are new.
 SET LOCAL lock_timeout = '5s';
 
 CREATE TABLE IF NOT EXISTS tenants (
@@ -9,8 +9,6 @@ CREATE TABLE IF NOT EXISTS tenants (
     is_active BOOLEAN NOT NULL DEFAULT true,
     created_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
     updated_at TIMESTAMPTZ (3) NOT NULL DEFAULT date_trunc('milliseconds', now()),
-    events_kept_from DATE,
-    measurements_kept_from DATE,
     CONSTRAINT tenants_pkey PRIMARY KEY (id),
     CONSTRAINT tenants_slug_key UNIQUE (slug),
     -- A finished transaction leaves each of the two settings as the empty string, not NULL.
@@ -21,10 +19,6 @@ CREATE TABLE IF NOT EXISTS tenants (
 COMMENT ON TABLE tenants IS 'An organisation. Its id is the value of app.current_tenant_id that shows its rows.';
 COMMENT ON COLUMN tenants.slug IS 'Short name for URLs, unique among all organisations.';
 COMMENT ON COLUMN tenants.is_active IS 'False if the organisation is switched off. Its rows are kept.';
-COMMENT ON COLUMN tenants.events_kept_from IS
-'The horizon of usage_events, a day of UTC: earlier events may have been pruned. NULL if none ever were.';
-COMMENT ON COLUMN tenants.measurements_kept_from IS
-'The horizon of token_measurements, likewise.';
 
 -- The only table without FORCE: the owner lists the tenants for maintenance.
 ALTER TABLE tenants ENABLE ROW LEVEL SECURITY;
@@ -89,4 +83,48 @@ END
 $$;
 
 GRANT SELECT, INSERT, DELETE ON tenants TO skilldb_app;
-GRANT UPDATE (name, slug, is_active, updated_at, events_kept_from, measurements_kept_from) ON tenants TO skilldb_app;
+GRANT UPDATE (name, slug, is_active, updated_at) ON tenants TO skilldb_app;
+
+CREATE TABLE IF NOT EXISTS horizons (
+    tenant_id TEXT NOT NULL,
+    events_kept_from DATE,
+    measurements_kept_from DATE,
+    CONSTRAINT horizons_pkey PRIMARY KEY (tenant_id),
+    CONSTRAINT horizons_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants (id)
+);
+
+COMMENT ON TABLE horizons IS
+'The horizon of an organisation, and the row that a fold or a repair locks. It is no part of tenants: on a Citus cluster
+a row lock in that table would lock all organisations. Without a row nothing was ever pruned; prepare_horizon adds it.';
+COMMENT ON COLUMN horizons.events_kept_from IS
+'The horizon of usage_events, a day of UTC: earlier events may have been pruned. NULL if none ever were.';
+COMMENT ON COLUMN horizons.measurements_kept_from IS
+'The horizon of token_measurements, likewise.';
+
+ALTER TABLE horizons ENABLE ROW LEVEL SECURITY;
+ALTER TABLE horizons FORCE ROW LEVEL SECURITY;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'horizons' AND policyname = 'tenant_isolation'
+    ) THEN
+        CREATE POLICY tenant_isolation ON horizons AS RESTRICTIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_policies
+        WHERE schemaname = current_schema() AND tablename = 'horizons' AND policyname = 'tenant_access'
+    ) THEN
+        CREATE POLICY tenant_access ON horizons AS PERMISSIVE FOR ALL
+        USING (tenant_id = current_setting('app.current_tenant_id', true))
+        WITH CHECK (tenant_id = current_setting('app.current_tenant_id', true));
+    END IF;
+END
+$$;
+
+GRANT SELECT, INSERT, DELETE ON horizons TO skilldb_app;
+GRANT UPDATE (events_kept_from, measurements_kept_from) ON horizons TO skilldb_app;

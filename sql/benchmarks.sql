@@ -155,7 +155,8 @@ FROM benchmark_runs AS b
 WHERE b.tenant_id = %(tenant_id)s AND b.id = %(run_id)s AND b.status IN ('pending', 'running');
 
 -- name: start_benchmark_run(run_id, worker, started_at)
--- After lock_benchmark_run.
+-- After lock_benchmark_run. A time that is given is kept, and now() takes the place of NULL. Here and below this is no
+-- coalesce(): in an UPDATE Citus allows only IMMUTABLE functions there.
 -- Example: run_id = 'skilldb-explain', worker = 'skilldb-explain', started_at = NULL
 -- Run first: create_benchmark_run
 WITH changed AS (
@@ -163,7 +164,13 @@ WITH changed AS (
     SET
         status = 'running',
         worker = %(worker)s,
-        started_at = date_trunc('milliseconds', coalesce(%(started_at)s::timestamptz, now()))
+        started_at = greatest(
+            date_trunc('milliseconds', %(started_at)s::timestamptz),
+            least(
+                date_trunc('milliseconds', now()),
+                CASE WHEN %(started_at)s::timestamptz IS NULL THEN 'infinity' ELSE '-infinity' END::timestamptz
+            )
+        )
     WHERE tenant_id = %(tenant_id)s AND id = %(run_id)s AND status = 'pending'
     RETURNING
         id, skill_id, skill_version_id, triggered_by, status, worker, models,
@@ -322,7 +329,13 @@ changed AS (
     SET
         status = 'completed',
         completed_at = greatest(
-            date_trunc('milliseconds', coalesce(%(completed_at)s::timestamptz, now())), coalesce(started_at, created_at)
+            date_trunc('milliseconds', %(completed_at)s::timestamptz),
+            least(
+                date_trunc('milliseconds', now()),
+                CASE WHEN %(completed_at)s::timestamptz IS NULL THEN 'infinity' ELSE '-infinity' END::timestamptz
+            ),
+            started_at,
+            created_at
         ),
         best_model = (SELECT best.model_name FROM best),
         best_quality_score = (SELECT best.quality FROM best),
@@ -355,7 +368,13 @@ WITH changed AS (
     SET
         status = 'failed',
         completed_at = greatest(
-            date_trunc('milliseconds', coalesce(%(completed_at)s::timestamptz, now())), coalesce(started_at, created_at)
+            date_trunc('milliseconds', %(completed_at)s::timestamptz),
+            least(
+                date_trunc('milliseconds', now()),
+                CASE WHEN %(completed_at)s::timestamptz IS NULL THEN 'infinity' ELSE '-infinity' END::timestamptz
+            ),
+            started_at,
+            created_at
         )
     WHERE tenant_id = %(tenant_id)s AND id = %(run_id)s AND status IN ('pending', 'running')
     RETURNING

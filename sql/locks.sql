@@ -3,9 +3,18 @@
 -- before anything is written. A user who is being deleted counts as missing: delete_user waits for the transactions
 -- that hold the lock, and none takes it afterwards.
 
--- name: lock_tenant()
+-- name: lock_horizon()
 -- Take this before changing rollups that no skill's lock protects, or the horizon: one fold, repair or move at a time.
--- NO KEY lets foreign-key checks pass. Of other callers only those wait who record what is older than yesterday.
+-- The UPDATE changes nothing, but it locks the row like FOR NO KEY UPDATE. An organisation without a row gets it here.
+-- Of other callers only those wait who record what is older than yesterday.
+INSERT INTO horizons AS h (tenant_id)
+VALUES (%(tenant_id)s)
+ON CONFLICT (tenant_id) DO UPDATE
+    SET events_kept_from = h.events_kept_from
+    WHERE FALSE;
+
+-- name: lock_tenant()
+-- Take this before changing the organisation, but not the slug. NO KEY lets foreign-key checks pass.
 SELECT coalesce(
     (
         SELECT t.id

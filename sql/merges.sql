@@ -259,11 +259,9 @@ WITH archived AS (
         old.id,
         CASE
             WHEN old.status <> 'archived'
-                THEN greatest(
-                    (old.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
-                    date_trunc('milliseconds', now())
-                )
-        END AS edited_at
+                THEN (old.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC'
+        END AS earliest,
+        CASE WHEN old.status <> 'archived' THEN 'infinity' ELSE '-infinity' END::timestamptz AS latest
     FROM skills AS old
     WHERE old.tenant_id = %(tenant_id)s AND old.id = %(skill_id)s
 ),
@@ -279,8 +277,12 @@ rated AS (
 UPDATE skills AS s
 SET
     status = 'archived',
-    updated_at = greatest(s.updated_at, archived.edited_at),
-    edited_at = greatest(s.edited_at, archived.edited_at),
+    updated_at = greatest(
+        s.updated_at, archived.earliest, least(archived.latest, date_trunc('milliseconds', now()))
+    ),
+    edited_at = greatest(
+        s.edited_at, archived.earliest, least(archived.latest, date_trunc('milliseconds', now()))
+    ),
     total_uses = 0,
     rating_count = rated.rating_count,
     rating_sum = rated.rating_sum,

@@ -1,63 +1,63 @@
 -- Ratings, one for each user and skill, and their count and sum on skills.
 
+-- name: count_rating(user_id, skill_id, rating, created_at)
+-- After lock_user_and_skill, which is a statement of its own, and before rate_skill. Only a statement that begins after
+-- the lock sees the rating that the previous holder of the lock wrote. The statement adds the difference, so that its
+-- cost does not grow with the number of ratings. It counts no rating that rate_skill does not write.
+-- Example: rating = 4, created_at = NULL
+UPDATE skills AS s
+SET
+    rating_count = s.rating_count + added.ratings,
+    rating_sum = s.rating_sum + added.stars,
+    average_rating = mean_rating(s.rating_sum + added.stars, s.rating_count + added.ratings),
+    metrics_updated_at = date_trunc('milliseconds', now())
+FROM (
+    SELECT
+        1 - count(*) AS ratings,
+        %(rating)s::integer - coalesce(sum(r.rating), 0) AS stars,
+        max(r.updated_at) AS updated_at
+    FROM ratings AS r
+    WHERE r.tenant_id = %(tenant_id)s AND r.user_id = %(user_id)s AND r.skill_id = %(skill_id)s
+) AS added
+WHERE
+    s.tenant_id = %(tenant_id)s
+    AND s.id = %(skill_id)s
+    -- rate_skill refuses any other rating, and names the column.
+    AND %(rating)s::integer BETWEEN 1 AND 5
+    AND coalesce(added.updated_at <= date_trunc('milliseconds', %(created_at)s::timestamptz), TRUE);
+
 -- name: rate_skill(user_id, skill_id, rating, comment, hours_saved_estimate, created_at)
--- After lock_user_and_skill, which is a statement of its own. Only a statement that begins after the lock sees the
--- rating that the previous holder of the lock wrote. The statement adds the difference, so that its cost does not grow
--- with the number of ratings. A rating whose time is given does not replace a later one, which is then returned.
+-- After count_rating. A rating whose time is given does not replace a later one, which is then returned.
 -- Example: rating = 4, comment = 'An example', hours_saved_estimate = NULL, created_at = NULL
-WITH former AS (
-    SELECT id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at
-    FROM ratings
-    WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s AND skill_id = %(skill_id)s
-),
-
-rated AS (
-    INSERT INTO ratings (
-        tenant_id, user_id, skill_id, rating, comment, hours_saved_estimate, created_at, updated_at
-    )
-    VALUES (
-        %(tenant_id)s,
-        %(user_id)s,
-        %(skill_id)s,
-        %(rating)s::integer,
-        %(comment)s,
-        %(hours_saved_estimate)s::integer,
-        date_trunc('milliseconds', coalesce(%(created_at)s::timestamptz, now())),
-        date_trunc('milliseconds', coalesce(%(created_at)s::timestamptz, now()))
-    )
-    ON CONFLICT (tenant_id, user_id, skill_id) DO UPDATE
-        SET
-            rating = excluded.rating,
-            comment = excluded.comment,
-            hours_saved_estimate = excluded.hours_saved_estimate,
-            updated_at = greatest(ratings.updated_at, excluded.updated_at)
-        WHERE %(created_at)s::timestamptz IS NULL OR ratings.updated_at <= excluded.updated_at
-    RETURNING id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at
-),
-
-counted AS (
-    UPDATE skills AS s
-    SET
-        rating_count = s.rating_count + added.ratings,
-        rating_sum = s.rating_sum + added.stars,
-        average_rating = mean_rating(s.rating_sum + added.stars, s.rating_count + added.ratings),
-        metrics_updated_at = date_trunc('milliseconds', now())
-    FROM (
-        SELECT
-            CASE WHEN former.rating IS NULL THEN 1 ELSE 0 END AS ratings,
-            rated.rating - coalesce(former.rating, 0) AS stars
-        FROM rated
-        LEFT JOIN former ON TRUE
-    ) AS added
-    WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
+-- Run first: count_rating
+INSERT INTO ratings (tenant_id, user_id, skill_id, rating, comment, hours_saved_estimate, created_at, updated_at)
+VALUES (
+    %(tenant_id)s,
+    %(user_id)s,
+    %(skill_id)s,
+    %(rating)s::integer,
+    %(comment)s,
+    %(hours_saved_estimate)s::integer,
+    date_trunc('milliseconds', coalesce(%(created_at)s::timestamptz, now())),
+    date_trunc('milliseconds', coalesce(%(created_at)s::timestamptz, now()))
 )
-
-SELECT id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at
-FROM rated
-UNION ALL
-SELECT id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at
-FROM former
-WHERE NOT EXISTS (SELECT FROM rated);
+ON CONFLICT (tenant_id, user_id, skill_id) DO UPDATE
+    SET
+        rating = CASE
+            WHEN %(created_at)s::timestamptz IS NULL OR ratings.updated_at <= excluded.updated_at THEN excluded.rating
+            ELSE ratings.rating
+        END,
+        comment = CASE
+            WHEN %(created_at)s::timestamptz IS NULL OR ratings.updated_at <= excluded.updated_at THEN excluded.comment
+            ELSE ratings.comment
+        END,
+        hours_saved_estimate = CASE
+            WHEN %(created_at)s::timestamptz IS NULL OR ratings.updated_at <= excluded.updated_at
+                THEN excluded.hours_saved_estimate
+            ELSE ratings.hours_saved_estimate
+        END,
+        updated_at = greatest(ratings.updated_at, excluded.updated_at)
+RETURNING id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at;
 
 -- name: get_rating(user_id, skill_id)
 SELECT id, skill_id, user_id, rating, comment, hours_saved_estimate, created_at, updated_at

@@ -1,23 +1,32 @@
 -- Retention: the horizon of an organisation, and the deletion of the raw rows before it. No figure that reads rollups
 -- changes.
 
+-- name: prepare_horizon()
+-- Gives an organisation its row, if it has none: check_events_kept and check_measurements_kept lock it.
+INSERT INTO horizons (tenant_id)
+SELECT %(tenant_id)s
+FROM tenants AS t
+WHERE t.id = %(tenant_id)s
+ON CONFLICT (tenant_id) DO NOTHING;
+
 -- name: keep_rows(event_days, measurement_days)
--- After lock_tenant, which waits for the transactions that rely on the old horizon. It never moves back. NULL leaves
+-- After lock_horizon, which waits for the transactions that rely on the old horizon. It never moves back. NULL leaves
 -- it where it is.
 -- Example: event_days = 36525, measurement_days = 36525
-UPDATE tenants AS t
+UPDATE horizons AS h
 SET
     events_kept_from = greatest(
-        t.events_kept_from, (now() AT TIME ZONE 'UTC')::date - %(event_days)s::integer
+        h.events_kept_from, (now() AT TIME ZONE 'UTC')::date - %(event_days)s::integer
     ),
     measurements_kept_from = greatest(
-        t.measurements_kept_from, (now() AT TIME ZONE 'UTC')::date - %(measurement_days)s::integer
+        h.measurements_kept_from, (now() AT TIME ZONE 'UTC')::date - %(measurement_days)s::integer
     )
-WHERE t.id = %(tenant_id)s
-RETURNING t.events_kept_from, t.measurements_kept_from;
+WHERE h.tenant_id = %(tenant_id)s
+RETURNING h.events_kept_from, h.measurements_kept_from;
 
 -- name: count_prunable(event_days, measurement_days)
--- The rows that keep_rows would put before the horizon, and those that are before it already.
+-- The rows that keep_rows would put before the horizon, and those that are before it already. max() also returns a row
+-- for an organisation without a horizon.
 -- Reads all: it counts them, and they may be most of the rows.
 -- Example: event_days = 36525, measurement_days = 36525
 SELECT
@@ -29,10 +38,10 @@ SELECT
             AND e.created_at < (
                 SELECT
                     greatest(
-                        t.events_kept_from, (now() AT TIME ZONE 'UTC')::date - %(event_days)s::integer
+                        max(h.events_kept_from), (now() AT TIME ZONE 'UTC')::date - %(event_days)s::integer
                     )::timestamp AT TIME ZONE 'UTC'
-                FROM tenants AS t
-                WHERE t.id = %(tenant_id)s
+                FROM horizons AS h
+                WHERE h.tenant_id = %(tenant_id)s
             )
     ) AS events,
     (
@@ -43,10 +52,10 @@ SELECT
             AND m.created_at < (
                 SELECT
                     greatest(
-                        t.measurements_kept_from, (now() AT TIME ZONE 'UTC')::date - %(measurement_days)s::integer
+                        max(h.measurements_kept_from), (now() AT TIME ZONE 'UTC')::date - %(measurement_days)s::integer
                     )::timestamp AT TIME ZONE 'UTC'
-                FROM tenants AS t
-                WHERE t.id = %(tenant_id)s
+                FROM horizons AS h
+                WHERE h.tenant_id = %(tenant_id)s
             )
     ) AS measurements;
 
@@ -60,9 +69,9 @@ WITH oldest AS MATERIALIZED (
     WHERE
         e.tenant_id = %(tenant_id)s
         AND e.created_at < (
-            SELECT t.events_kept_from::timestamp AT TIME ZONE 'UTC'
-            FROM tenants AS t
-            WHERE t.id = %(tenant_id)s
+            SELECT h.events_kept_from::timestamp AT TIME ZONE 'UTC'
+            FROM horizons AS h
+            WHERE h.tenant_id = %(tenant_id)s
         )
     ORDER BY e.created_at
     LIMIT %(limit)s::bigint
@@ -87,9 +96,9 @@ WITH oldest AS MATERIALIZED (
     WHERE
         m.tenant_id = %(tenant_id)s
         AND m.created_at < (
-            SELECT t.measurements_kept_from::timestamp AT TIME ZONE 'UTC'
-            FROM tenants AS t
-            WHERE t.id = %(tenant_id)s
+            SELECT h.measurements_kept_from::timestamp AT TIME ZONE 'UTC'
+            FROM horizons AS h
+            WHERE h.tenant_id = %(tenant_id)s
         )
     ORDER BY m.created_at
     LIMIT %(limit)s::bigint

@@ -1,8 +1,8 @@
 -- Rollups: add up the pending uses, compare a day with its raw rows, and rebuild it.
--- A fold and a repair take lock_tenant first, so that there is one at a time.
+-- A fold and a repair take lock_horizon first, so that there is one at a time.
 
 -- name: fold_uses(limit)
--- After lock_tenant. Moves pending uses in one statement, so each is counted exactly once, also after a crash. The
+-- After lock_horizon. Moves pending uses in one statement, so each is counted exactly once, also after a crash. The
 -- uses of a user who was deleted meanwhile, or is being deleted, count for the tool alone. delete_user never waits for
 -- pending uses, so the two cannot deadlock.
 -- Example: limit = 10
@@ -83,10 +83,10 @@ FROM folded;
 -- Example: after = '2000-01-01'
 WITH kept AS (
     SELECT
-        greatest(%(after)s::date + 1, t.events_kept_from) AS event_day,
-        greatest(%(after)s::date + 1, t.measurements_kept_from) AS measurement_day
-    FROM tenants AS t
-    WHERE t.id = %(tenant_id)s
+        greatest(%(after)s::date + 1, max(h.events_kept_from)) AS event_day,
+        greatest(%(after)s::date + 1, max(h.measurements_kept_from)) AS measurement_day
+    FROM horizons AS h
+    WHERE h.tenant_id = %(tenant_id)s
 )
 
 SELECT
@@ -183,9 +183,12 @@ SELECT
     s.stored,
     s.actual
 FROM sums AS s
-INNER JOIN tenants AS t ON t.id = %(tenant_id)s AND coalesce(t.events_kept_from <= %(day)s::date, TRUE)
 WHERE
     (s.stored < s.actual OR (s.stored > s.actual AND s.rollup = 'skill_monthly_uses'))
+    AND NOT EXISTS (
+        SELECT FROM horizons AS h
+        WHERE h.tenant_id = %(tenant_id)s AND h.events_kept_from > %(day)s::date
+    )
     AND NOT (
         s.rollup = 'user_monthly_uses'
         AND EXISTS (
@@ -236,7 +239,6 @@ SELECT
     coalesce(c.actual, 0)::bigint AS actual
 FROM stored AS s
 FULL JOIN raw AS r ON r.skill_id = s.skill_id AND r.model_name = s.model_name
-INNER JOIN tenants AS t ON t.id = %(tenant_id)s AND coalesce(t.measurements_kept_from <= %(day)s::date, TRUE)
 CROSS JOIN
     LATERAL (
         VALUES
@@ -249,11 +251,16 @@ CROSS JOIN
         ('timed_measurements', s.timed_measurements, r.timed_measurements),
         ('latency_ms', s.latency_ms, r.latency_ms)
     ) AS c (metric, stored, actual)
-WHERE coalesce(c.stored, 0) <> coalesce(c.actual, 0)
+WHERE
+    coalesce(c.stored, 0) <> coalesce(c.actual, 0)
+    AND NOT EXISTS (
+        SELECT FROM horizons AS h
+        WHERE h.tenant_id = %(tenant_id)s AND h.measurements_kept_from > %(day)s::date
+    )
 ORDER BY coalesce(s.skill_id, r.skill_id), coalesce(s.model_name, r.model_name), c.metric;
 
 -- name: append_missing_uses(day)
--- After lock_tenant. What a tool or user lacks is appended, and fold_uses adds it like all others. Uses that are too
+-- After lock_horizon. What a tool or user lacks is appended, and fold_uses adds it like all others. Uses that are too
 -- many stay. find_use_drift explains the reason. Writes nothing before the horizon, and nothing for a user who is being
 -- deleted: the lock of the other users makes delete_user wait.
 -- Example: day = '2000-01-01'
@@ -263,11 +270,14 @@ WITH raw AS MATERIALIZED (
         e.user_id,
         count(*) AS uses
     FROM usage_events AS e
-    INNER JOIN tenants AS t ON t.id = %(tenant_id)s AND coalesce(t.events_kept_from <= %(day)s::date, TRUE)
     WHERE
         e.tenant_id = %(tenant_id)s
         AND e.created_at >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
         AND e.created_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
+        AND NOT EXISTS (
+            SELECT FROM horizons AS h
+            WHERE h.tenant_id = %(tenant_id)s AND h.events_kept_from > %(day)s::date
+        )
     GROUP BY e.tool_name, e.user_id
 ),
 
@@ -324,7 +334,8 @@ SELECT
     m.uses
 FROM missing AS m
 LEFT JOIN present AS p ON p.id = m.user_id
-WHERE m.user_id IS NULL OR p.id IS NOT NULL;
+WHERE m.user_id IS NULL OR p.id IS NOT NULL
+ON CONFLICT (tenant_id, id) DO NOTHING;
 
 -- name: lock_skills_of_rollups(skill_ids)
 -- Works like lock_skills, except that a missing skill raises no error: its rollups went with it.
@@ -335,7 +346,7 @@ ORDER BY s.id
 FOR NO KEY UPDATE;
 
 -- name: rebuild_skill_uses(day, skill_ids)
--- After lock_tenant and lock_skills_of_rollups. Adds the difference. Writes nothing before the horizon.
+-- After lock_horizon and lock_skills_of_rollups. Adds the difference. Writes nothing before the horizon.
 -- MATERIALIZED: the rows of the day are found by their time. A generic plan would read all events of the skills.
 -- Example: day = '2000-01-01'
 WITH numbers AS MATERIALIZED (
@@ -362,24 +373,28 @@ SELECT
     date_trunc('month', %(day)s::date::timestamp)::date,
     uses_on(%(day)s::date, sum(n.uses)::bigint)
 FROM numbers AS n
-INNER JOIN tenants AS t ON t.id = %(tenant_id)s AND coalesce(t.events_kept_from <= %(day)s::date, TRUE)
-WHERE n.skill_id = ANY(%(skill_ids)s::text[])
+WHERE
+    n.skill_id = ANY(%(skill_ids)s::text[])
+    AND NOT EXISTS (
+        SELECT FROM horizons AS h
+        WHERE h.tenant_id = %(tenant_id)s AND h.events_kept_from > %(day)s::date
+    )
 GROUP BY n.skill_id
 HAVING sum(n.uses) <> 0
 ON CONFLICT (tenant_id, skill_id, month) DO UPDATE
     SET uses_to_day = add_uses(m.uses_to_day, excluded.uses_to_day);
 
 -- name: clear_skill_costs(day, skill_ids)
--- After lock_tenant and lock_skills_of_rollups. Deletes nothing before the horizon.
+-- After lock_horizon and lock_skills_of_rollups. Deletes nothing before the horizon.
 -- Example: day = '2000-01-01'
 DELETE FROM skill_daily_costs
 WHERE
     tenant_id = %(tenant_id)s
     AND skill_id = ANY(%(skill_ids)s::text[])
     AND day = %(day)s::date
-    AND EXISTS (
-        SELECT FROM tenants AS t
-        WHERE t.id = %(tenant_id)s AND coalesce(t.measurements_kept_from <= %(day)s::date, TRUE)
+    AND NOT EXISTS (
+        SELECT FROM horizons AS h
+        WHERE h.tenant_id = %(tenant_id)s AND h.measurements_kept_from > %(day)s::date
     );
 
 -- name: rebuild_skill_costs(day, skill_ids)
@@ -404,10 +419,14 @@ SELECT
     count(m.latency_ms),
     coalesce(sum(m.latency_ms), 0)
 FROM token_measurements AS m
-INNER JOIN tenants AS t ON t.id = %(tenant_id)s AND coalesce(t.measurements_kept_from <= %(day)s::date, TRUE)
 WHERE
     m.tenant_id = %(tenant_id)s
     AND m.skill_id = ANY(%(skill_ids)s::text[])
     AND m.created_at >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
     AND m.created_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
-GROUP BY m.skill_id, m.model_name;
+    AND NOT EXISTS (
+        SELECT FROM horizons AS h
+        WHERE h.tenant_id = %(tenant_id)s AND h.measurements_kept_from > %(day)s::date
+    )
+GROUP BY m.skill_id, m.model_name
+ON CONFLICT (tenant_id, skill_id, day, model_name) DO NOTHING;

@@ -45,6 +45,7 @@ indexed AS (
         search_document(s.name, s.slug, s.tags, s.description, u.name)
     FROM added AS s
     LEFT JOIN users AS u ON u.tenant_id = %(tenant_id)s AND u.id = s.author_id
+    RETURNING skill_id
 )
 
 SELECT
@@ -241,6 +242,16 @@ WHERE
     AND CASE WHEN %(tag)s::text[] IS NULL THEN TRUE ELSE s.tags && %(tag)s::text[] END
 ORDER BY t.name_key, s.id
 LIMIT %(limit)s::bigint + 1;
+-- name: check_skill_unchanged(skill_id, expected_updated_at)
+-- After lock_skill or lock_skill_key, before update_skill.
+-- Example: expected_updated_at = NULL
+SELECT
+    CASE
+        WHEN s.updated_at <> date_trunc('milliseconds', %(expected_updated_at)s::timestamptz)
+            THEN raise_conflict('skill', s.id, 'was changed at ' || s.updated_at)
+    END AS refused
+FROM skills AS s
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s;
 
 -- name: update_skill(skill_id, changes, expected_updated_at)
 -- After lock_skill or lock_skill_key. A column whose key is missing in `changes` keeps its value. updated_at moves only
@@ -257,19 +268,11 @@ WITH edit AS (
         n.tags,
         n.status,
         n.hours_saved,
-        CASE
-            WHEN old.updated_at <> date_trunc('milliseconds', %(expected_updated_at)s::timestamptz)
-                THEN raise_conflict('skill', old.id, 'was changed at ' || old.updated_at)::boolean
-            ELSE
-                (old.name, old.description, old.category, old.tags, old.status)
-                <> (n.name, n.description, n.category, n.tags, n.status)
-        END AS edited,
+        (old.name, old.description, old.category, old.tags, old.status)
+        <> (n.name, n.description, n.category, n.tags, n.status) AS edited,
         %(expected_updated_at)s::timestamptz IS NOT NULL
         AND (old.slug <> n.slug OR old.hours_saved IS DISTINCT FROM n.hours_saved) AS other,
-        greatest(
-            (old.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
-            date_trunc('milliseconds', now())
-        ) AS changed_at
+        (old.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC' AS earliest
     FROM skills AS old
     CROSS JOIN LATERAL jsonb_populate_record(old, %(changes)s::jsonb) AS n
     WHERE old.tenant_id = %(tenant_id)s AND old.id = %(skill_id)s
@@ -284,8 +287,20 @@ SET
     tags = edit.tags,
     status = edit.status,
     hours_saved = edit.hours_saved,
-    updated_at = CASE WHEN edit.edited OR edit.other THEN edit.changed_at ELSE s.updated_at END,
-    edited_at = CASE WHEN edit.edited THEN edit.changed_at ELSE s.edited_at END
+    updated_at = greatest(
+        CASE WHEN edit.edited OR edit.other THEN edit.earliest ELSE s.updated_at END,
+        least(
+            CASE WHEN edit.edited OR edit.other THEN 'infinity' ELSE '-infinity' END::timestamptz,
+            date_trunc('milliseconds', now())
+        )
+    ),
+    edited_at = greatest(
+        CASE WHEN edit.edited THEN edit.earliest ELSE s.edited_at END,
+        least(
+            CASE WHEN edit.edited THEN 'infinity' ELSE '-infinity' END::timestamptz,
+            date_trunc('milliseconds', now())
+        )
+    )
 FROM edit
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 RETURNING
@@ -324,102 +339,130 @@ indexed AS (
 SELECT count(*) AS transferred
 FROM transferred;
 
--- name: publish_skill_version(skill_id, id, content_url, content_hash, content_type, metadata, created_by, created_at)
+-- name: check_version_time(skill_id, content_hash, created_at)
+-- After lock_skill, before a version whose time is given. The times of a skill's versions never go backwards.
+-- Example: content_hash = '0000000000000000000000000000000000000000000000000000000000000000', created_at = NULL
+SELECT
+    CASE
+        WHEN date_trunc('milliseconds', %(created_at)s::timestamptz) < latest.created_at
+            THEN raise_invalid_value(
+                'created_at', (%(created_at)s::timestamptz)::text,
+                'is before ' || latest.created_at || ', when the skill or its latest version was created'
+            )
+    END AS refused
+FROM (
+    SELECT
+        greatest(
+            s.created_at,
+            (
+                SELECT v.created_at FROM skill_versions AS v
+                WHERE v.tenant_id = %(tenant_id)s AND v.skill_id = %(skill_id)s
+                ORDER BY v.version DESC
+                LIMIT 1
+            )
+        ) AS created_at
+    FROM skills AS s
+    WHERE
+        s.tenant_id = %(tenant_id)s
+        AND s.id = %(skill_id)s
+        -- add_version then adds none.
+        AND NOT EXISTS (
+            SELECT FROM skill_versions AS p
+            WHERE
+                p.tenant_id = %(tenant_id)s
+                AND p.id = s.published_version_id
+                AND p.content_hash = %(content_hash)s
+        )
+) AS latest;
+
+-- name: add_version(skill_id, id, content_url, content_hash, content_type, metadata, created_by, created_at)
 -- After lock_skill, so that two publishers get consecutive numbers. Adds no version if the published version already
--- has this content. The times of a skill's versions never go backwards. updated_at always moves, as in update_skill.
+-- has this content.
 -- Example: id = 'skilldb-explain', content_url = 'example.md',
 -- content_hash = '0000000000000000000000000000000000000000000000000000000000000000', content_type = 'text/markdown',
 -- metadata = NULL, created_by = :user_id, created_at = NULL
-WITH present AS (
-    SELECT
-        v.id, v.skill_id, v.version, v.content_url, v.content_hash, v.content_type, v.name, v.description,
-        v.metadata, v.created_by, v.created_at
-    FROM skills AS s
-    INNER JOIN skill_versions AS v ON v.tenant_id = s.tenant_id AND v.id = s.published_version_id
+INSERT INTO skill_versions AS n (
+    tenant_id, id, skill_id, version, content_url, content_hash, content_type, name, description,
+    metadata, created_by, created_at
+)
+SELECT
+    s.tenant_id,
+    %(id)s,
+    s.id,
+    1 + coalesce(
+        (
+            SELECT max(v.version) FROM skill_versions AS v
+            WHERE v.tenant_id = %(tenant_id)s AND v.skill_id = %(skill_id)s
+        ),
+        0
+    ),
+    %(content_url)s,
+    %(content_hash)s,
+    %(content_type)s,
+    s.name,
+    s.description,
+    %(metadata)s::jsonb,
+    %(created_by)s,
+    CASE
+        WHEN %(created_at)s::timestamptz IS NULL THEN greatest(s.updated_at, date_trunc('milliseconds', now()))
+        ELSE date_trunc('milliseconds', %(created_at)s::timestamptz)
+    END
+FROM skills AS s
+WHERE
+    s.tenant_id = %(tenant_id)s
+    AND s.id = %(skill_id)s
+    AND NOT EXISTS (
+        SELECT FROM skill_versions AS p
+        WHERE
+            p.tenant_id = %(tenant_id)s
+            AND p.id = s.published_version_id
+            AND p.content_hash = %(content_hash)s
+    )
+RETURNING n.id;
+
+-- name: publish_skill_version(skill_id, id, content_hash)
+-- After add_version. If that added none, the published version has this content, and stays. updated_at always moves, as
+-- in update_skill.
+-- Example: id = 'skilldb-explain',
+-- content_hash = '0000000000000000000000000000000000000000000000000000000000000000'
+-- Run first: add_version
+WITH published AS (
+    UPDATE skills AS s
+    SET
+        published_version_id = v.id,
+        published_version = v.version,
+        updated_at = greatest(
+            (s.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
+            v.created_at
+        )
+    FROM skill_versions AS v
     WHERE
         s.tenant_id = %(tenant_id)s
         AND v.tenant_id = %(tenant_id)s
         AND s.id = %(skill_id)s
-        AND v.content_hash = %(content_hash)s
-),
-
-latest AS (
-    SELECT
-        greatest(
-            t.created_at,
-            (
-                SELECT w.created_at FROM skill_versions AS w
-                WHERE w.tenant_id = %(tenant_id)s AND w.skill_id = %(skill_id)s
-                ORDER BY w.version DESC
-                LIMIT 1
-            )
-        ) AS created_at
-    FROM skills AS t
-    WHERE t.tenant_id = %(tenant_id)s AND t.id = %(skill_id)s
-),
-
-added AS (
-    INSERT INTO skill_versions (
-        tenant_id, id, skill_id, version, content_url, content_hash, content_type, name, description,
-        metadata, created_by, created_at
-    )
-    SELECT
-        s.tenant_id,
-        coalesce(%(id)s, gen_random_uuid()::text),
-        s.id,
-        1 + coalesce(
-            (
-                SELECT max(v.version) FROM skill_versions AS v
-                WHERE v.tenant_id = %(tenant_id)s AND v.skill_id = %(skill_id)s
-            ),
-            0
-        ),
-        %(content_url)s,
-        %(content_hash)s,
-        %(content_type)s,
-        s.name,
-        s.description,
-        %(metadata)s::jsonb,
-        %(created_by)s,
-        CASE
-            WHEN %(created_at)s::timestamptz IS NULL THEN greatest(s.updated_at, date_trunc('milliseconds', now()))
-            WHEN date_trunc('milliseconds', %(created_at)s::timestamptz) < latest.created_at
-                THEN raise_invalid_value(
-                    'created_at', (%(created_at)s::timestamptz)::text,
-                    'is before ' || latest.created_at || ', when the skill or its latest version was created'
-                )::timestamptz
-            ELSE date_trunc('milliseconds', %(created_at)s::timestamptz)
-        END
-    FROM skills AS s
-    CROSS JOIN latest
-    WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s AND NOT EXISTS (SELECT FROM present)
-    RETURNING
-        id, skill_id, version, content_url, content_hash, content_type, name, description,
-        metadata, created_by, created_at
-),
-
-published AS (
-    UPDATE skills AS s
-    SET
-        published_version_id = added.id,
-        published_version = added.version,
-        updated_at = greatest(
-            (s.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
-            added.created_at
+        AND v.id = %(id)s
+        AND v.skill_id = s.id
+        AND NOT EXISTS (
+            SELECT FROM skill_versions AS p
+            WHERE
+                p.tenant_id = %(tenant_id)s
+                AND p.id = s.published_version_id
+                AND p.content_hash = %(content_hash)s
         )
-    FROM added
-    WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
 )
 
 SELECT
-    id, skill_id, version, content_url, content_hash, content_type, name, description,
-    metadata, created_by, created_at
-FROM added
-UNION ALL
-SELECT
-    id, skill_id, version, content_url, content_hash, content_type, name, description,
-    metadata, created_by, created_at
-FROM present;
+    n.id, n.skill_id, n.version, n.content_url, n.content_hash, n.content_type, n.name, n.description,
+    n.metadata, n.created_by, n.created_at
+FROM skill_versions AS n
+WHERE
+    n.tenant_id = %(tenant_id)s
+    AND n.id = (
+        SELECT CASE WHEN p.content_hash = %(content_hash)s THEN p.id ELSE %(id)s END
+        FROM skills AS s
+        LEFT JOIN skill_versions AS p ON p.tenant_id = %(tenant_id)s AND p.id = s.published_version_id
+        WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
+    );
 
 -- name: publish_existing_version(skill_id, version)
 -- After lock_skill. The version that is already published stays it, and nothing is written. Users who saw another

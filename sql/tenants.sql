@@ -15,7 +15,7 @@ SELECT
     END AS refused;
 
 -- name: create_tenant(id, name, slug, created_at)
--- After check_tenant_id.
+-- After check_tenant_id, before prepare_horizon.
 -- Example: tenant_id = 'skilldb-explain', id = 'skilldb-explain', name = 'Example', slug = 'skilldb-explain',
 -- created_at = NULL
 INSERT INTO tenants (id, name, slug, created_at, updated_at)
@@ -25,8 +25,7 @@ VALUES (
     %(slug)s,
     date_trunc('milliseconds', coalesce(%(created_at)s::timestamptz, now())),
     date_trunc('milliseconds', coalesce(%(created_at)s::timestamptz, now()))
-)
-RETURNING id, name, slug, is_active, created_at, updated_at;
+);
 
 -- name: get_tenant()
 SELECT id, name, slug, is_active, created_at, updated_at
@@ -50,9 +49,9 @@ WITH edit AS (
         n.slug,
         n.is_active,
         CASE
-            WHEN (old.name, old.slug, old.is_active) <> (n.name, n.slug, n.is_active)
-                THEN date_trunc('milliseconds', now())
-        END AS edited_at
+            WHEN (old.name, old.slug, old.is_active) <> (n.name, n.slug, n.is_active) THEN 'infinity'
+            ELSE '-infinity'
+        END::timestamptz AS latest
     FROM tenants AS old
     CROSS JOIN LATERAL jsonb_populate_record(old, %(changes)s::jsonb) AS n
     WHERE old.id = %(tenant_id)s
@@ -63,7 +62,7 @@ SET
     name = edit.name,
     slug = edit.slug,
     is_active = edit.is_active,
-    updated_at = greatest(t.updated_at, edit.edited_at)
+    updated_at = greatest(t.updated_at, least(edit.latest, date_trunc('milliseconds', now())))
 FROM edit
 WHERE t.id = %(tenant_id)s
 RETURNING t.id, t.name, t.slug, t.is_active, t.created_at, t.updated_at;

@@ -5,10 +5,10 @@
 -- Works like check_events_kept.
 -- Example: 1 rows of created_at = now() - interval '3 days'
 WITH kept AS (
-    SELECT t.measurements_kept_from::timestamp AT TIME ZONE 'UTC' AS since
-    FROM tenants AS t
+    SELECT h.measurements_kept_from::timestamp AT TIME ZONE 'UTC' AS since
+    FROM horizons AS h
     WHERE
-        t.id = %(tenant_id)s
+        h.tenant_id = %(tenant_id)s
         AND EXISTS (
             SELECT FROM unnest(%(created_at)s::timestamptz[]) AS w (created_at)
             WHERE w.created_at < ((now() AT TIME ZONE 'UTC')::date - 1)::timestamp AT TIME ZONE 'UTC'

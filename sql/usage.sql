@@ -6,10 +6,10 @@
 -- horizon never passes the day before yesterday, so newer events need no lock, and wait for no fold and no repair.
 -- Example: 1 rows of created_at = now() - interval '3 days'
 WITH kept AS (
-    SELECT t.events_kept_from::timestamp AT TIME ZONE 'UTC' AS since
-    FROM tenants AS t
+    SELECT h.events_kept_from::timestamp AT TIME ZONE 'UTC' AS since
+    FROM horizons AS h
     WHERE
-        t.id = %(tenant_id)s
+        h.tenant_id = %(tenant_id)s
         AND EXISTS (
             SELECT FROM unnest(%(created_at)s::timestamptz[]) AS w (created_at)
             WHERE w.created_at < ((now() AT TIME ZONE 'UTC')::date - 1)::timestamp AT TIME ZONE 'UTC'
@@ -122,6 +122,7 @@ SELECT
 
 -- name: record_usage_event(id, tool_name, skill_id, user_id, metadata, created_at)
 -- After lock_event. One statement writes the event and counts it. An id that is already stored changes nothing.
+-- RETURNING keeps Citus from writing pending_uses by COPY, which row-level security forbids.
 -- Example: id = NULL, tool_name = 'example', metadata = NULL, created_at = NULL
 WITH recorded AS (
     INSERT INTO usage_events (tenant_id, id, tool_name, skill_id, user_id, metadata, created_at)
@@ -169,6 +170,7 @@ appended AS (
         user_id,
         1
     FROM recorded
+    RETURNING id
 )
 
 SELECT count(*) > 0 AS recorded
@@ -251,6 +253,7 @@ appended AS (
         count(*)
     FROM recorded
     GROUP BY day, tool_name, user_id
+    RETURNING id
 )
 
 SELECT count(*) AS recorded

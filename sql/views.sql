@@ -1,24 +1,24 @@
 -- The views of users, and what's new.
 
+-- name: lock_viewer(user_id)
+-- Take this before writing a view. The foreign keys of a first view alone would lock the user and the skill in any
+-- order. A later view locks the user too, or it could count a view of a user whose deletion has begun.
+SELECT coalesce(
+    (
+        SELECT u.id
+        FROM users AS u
+        WHERE u.tenant_id = %(tenant_id)s AND u.id = %(user_id)s AND u.deleting_since IS NULL
+        FOR KEY SHARE
+    ),
+    raise_not_found('user', %(user_id)s)
+) AS id;
+
 -- name: record_skill_view(user_id, skill_id, current_version)
--- Locks the user before the skill. The foreign keys of a first view alone would lock them in any order. A later view
--- locks the user too, or it could count a view of a user whose deletion has begun.
--- last_viewed_at never goes backwards, although the later of two overlapping views may be written first.
+-- After lock_viewer. last_viewed_at never goes backwards, although the later of two overlapping views may be written
+-- first.
 -- Example: current_version = 1
 INSERT INTO user_skill_views AS v (tenant_id, user_id, skill_id, last_viewed_version)
-VALUES (
-    %(tenant_id)s,
-    coalesce(
-        (
-            SELECT u.id FROM users AS u
-            WHERE u.tenant_id = %(tenant_id)s AND u.id = %(user_id)s AND u.deleting_since IS NULL
-            FOR KEY SHARE
-        ),
-        raise_not_found('user', %(user_id)s)
-    ),
-    %(skill_id)s,
-    %(current_version)s::integer
-)
+VALUES (%(tenant_id)s, %(user_id)s, %(skill_id)s, %(current_version)s::integer)
 ON CONFLICT (tenant_id, user_id, skill_id) DO UPDATE
     SET
         last_viewed_at = greatest(v.last_viewed_at, excluded.last_viewed_at),
@@ -267,10 +267,17 @@ WHERE
     AND v.user_id = %(user_id)s
     AND v.skill_id = %(skill_id)s;
 
+-- name: prepare_view(user_id, skill_id)
+-- After lock_viewer. Without a view of the user it writes one that open_skill knows by its time: none has happened yet.
+INSERT INTO user_skill_views (tenant_id, user_id, skill_id, last_viewed_at)
+VALUES (%(tenant_id)s, %(user_id)s, %(skill_id)s, '-infinity')
+ON CONFLICT (tenant_id, user_id, skill_id) DO NOTHING;
+
 -- name: open_skill(user_id, skill_id)
--- Runs detect_changes and record_skill_view in one statement, which has one snapshot. So the changes are those before
--- this view, and the recorded version is the returned one.
-WITH changes AS (
+-- After prepare_view. Runs detect_changes and records a view in one statement, which has one snapshot. So the changes
+-- are those before this view, and the recorded version is the returned one.
+-- Run first: prepare_view
+WITH changes AS MATERIALIZED (
     SELECT
         s.id AS skill_id,
         v.last_viewed_at,
@@ -290,31 +297,22 @@ WITH changes AS (
         AND s.tenant_id = %(tenant_id)s
         AND v.user_id = %(user_id)s
         AND v.skill_id = %(skill_id)s
+        AND v.last_viewed_at > '-infinity'
 ),
 
 recorded AS (
-    -- max() returns one row even if the skill does not exist, so raise_not_found() runs. record_skill_view explains
-    -- the lock of the user.
-    INSERT INTO user_skill_views AS v (tenant_id, user_id, skill_id, last_viewed_version)
-    SELECT
-        %(tenant_id)s,
-        coalesce(
-            (
-                SELECT u.id FROM users AS u
-                WHERE u.tenant_id = %(tenant_id)s AND u.id = %(user_id)s AND u.deleting_since IS NULL
-                FOR KEY SHARE
-            ),
-            raise_not_found('user', %(user_id)s)
-        ),
-        coalesce(max(s.id), raise_not_found('skill', %(skill_id)s)),
-        max(s.published_version)
+    UPDATE user_skill_views AS v
+    SET
+        last_viewed_at = greatest(v.last_viewed_at, date_trunc('milliseconds', now())),
+        last_viewed_version = s.published_version,
+        view_count = CASE WHEN v.last_viewed_at > '-infinity' THEN v.view_count + 1 ELSE 1 END
     FROM skills AS s
-    WHERE s.tenant_id = %(tenant_id)s AND s.id = %(skill_id)s
-    ON CONFLICT (tenant_id, user_id, skill_id) DO UPDATE
-        SET
-            last_viewed_at = greatest(v.last_viewed_at, excluded.last_viewed_at),
-            last_viewed_version = excluded.last_viewed_version,
-            view_count = v.view_count + 1
+    WHERE
+        v.tenant_id = %(tenant_id)s
+        AND v.user_id = %(user_id)s
+        AND v.skill_id = %(skill_id)s
+        AND s.tenant_id = %(tenant_id)s
+        AND s.id = %(skill_id)s
 )
 
 SELECT

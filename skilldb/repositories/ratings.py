@@ -30,6 +30,7 @@ def rate_skill(
     return Statement(
         one(Rating),
         _LOCKS["lock_user_and_skill"](user_id=user_id, skill_id=skill_id),
+        _SQL["count_rating"](user_id=user_id, skill_id=skill_id, rating=rating, created_at=created_at),
         _SQL["rate_skill"](
             user_id=user_id,
             skill_id=skill_id,

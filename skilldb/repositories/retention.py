@@ -1,5 +1,7 @@
 """Statements for retention: move the horizon, and delete the raw rows before it."""
 
+from datetime import UTC, datetime, timedelta
+
 from skilldb import queries
 from skilldb.models import Horizon, PrunableRows
 from skilldb.query import Query, Step
@@ -10,6 +12,7 @@ _SQL = queries.load("retention")
 _LOCKS = queries.load("locks")
 LEAST_DAYS = 2
 """The fewest days to keep. Recording an event of today or yesterday then needs no look at the horizon."""
+_RECENT = timedelta(hours=12)
 
 
 def keep_rows(*, event_days: int | None = None, measurement_days: int | None = None) -> Statement[Horizon]:
@@ -21,7 +24,7 @@ def keep_rows(*, event_days: int | None = None, measurement_days: int | None = N
     """
     return Statement(
         one(Horizon),
-        _LOCKS["lock_tenant"](),
+        _LOCKS["lock_horizon"](),
         _days(_SQL["keep_rows"], event_days, measurement_days),
     )
 
@@ -45,6 +48,19 @@ def prune_events(limit: int = 10_000) -> Statement[int]:
 def prune_measurements(limit: int = 10_000) -> Statement[int]:
     """Delete the oldest measurements before the horizon. Otherwise like prune_events."""
     return Statement(VALUE, _SQL["prune_measurements"](limit=limited(limit)))
+
+
+def with_horizon(check: Step) -> list[Step]:
+    """The step that compares the times `created_at` with the horizon, and before it the one that adds a missing row.
+
+    Only an organisation that create_tenant did not write can lack the row, which is locked until the new rows are
+    committed. The check locks nothing if all times are at most a day old. Nothing is added then, even if the clock of
+    this machine is wrong by half a day.
+    """
+    recent = datetime.now(UTC) - _RECENT
+    if all(at is None or at > recent for at in check.params["created_at"]):
+        return [check]
+    return [_SQL["prepare_horizon"](), check]
 
 
 def _days(query: Query, event_days: int | None, measurement_days: int | None) -> Step:

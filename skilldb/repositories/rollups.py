@@ -18,7 +18,7 @@ def fold_uses(limit: int = 10_000) -> Statement[int]:
     Each use is added exactly once. Reports count it before and after. NotFoundError: no such
     organisation. InvalidValueError: a limit below 1.
     """
-    return Statement(VALUE, _LOCKS["lock_tenant"](), _SQL["fold_uses"](limit=limited(limit)))
+    return Statement(VALUE, _LOCKS["lock_horizon"](), _SQL["fold_uses"](limit=limited(limit)))
 
 
 def get_next_day(after: date) -> Statement[date | None]:
@@ -54,7 +54,7 @@ def rebuild_day(day: date, skill_ids: Iterable[str]) -> Statement[None]:
     skills = ADAPT["text[]"]("skill_ids", skill_ids)
     return Statement(
         NOTHING,
-        _LOCKS["lock_tenant"](),
+        _LOCKS["lock_horizon"](),
         _SQL["lock_skills_of_rollups"](skill_ids=skills),
         _SQL["append_missing_uses"](day=day),
         _SQL["rebuild_skill_uses"](day=day, skill_ids=skills),

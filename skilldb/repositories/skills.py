@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 from skilldb import paging, queries
 from skilldb.errors import InvalidValueError, shown
@@ -161,6 +162,11 @@ def update_skill(
     return Statement(
         one(Skill),
         _LOCKS["lock_skill_key" if "slug" in changes else "lock_skill"](skill_id=skill_id),
+        *(
+            [_SQL["check_skill_unchanged"](skill_id=skill_id, expected_updated_at=expected_updated_at)]
+            if expected_updated_at is not None
+            else []
+        ),
         _SQL["update_skill"](skill_id=skill_id, changes=checked, expected_updated_at=expected_updated_at),
         *(
             [_SQL["index_skills"](skill_ids=[skill_id]), _SQL["get_skill"](skill_id=skill_id)]
@@ -194,13 +200,24 @@ def publish_skill_version(skill_id: str, version: NewSkillVersion) -> Statement[
     """
     if version.created_by is not None:
         adapter("created_by", "text")("created_by", version.created_by)
+    # The second step names the new version, so the id is known before.
+    id = str(uuid4()) if version.id is None else version.id
     return Statement(
         one(SkillVersion),
         *([_LOCKS["lock_users"](user_ids=[version.created_by])] if version.created_by is not None else []),
         _LOCKS["lock_skill"](skill_id=skill_id),
-        _SQL["publish_skill_version"](
+        *(
+            [
+                _SQL["check_version_time"](
+                    skill_id=skill_id, content_hash=version.content_hash, created_at=version.created_at
+                )
+            ]
+            if version.created_at is not None
+            else []
+        ),
+        _SQL["add_version"](
             skill_id=skill_id,
-            id=version.id,
+            id=id,
             content_url=version.content_url,
             content_hash=version.content_hash,
             content_type=version.content_type,
@@ -208,6 +225,7 @@ def publish_skill_version(skill_id: str, version: NewSkillVersion) -> Statement[
             created_by=version.created_by,
             created_at=version.created_at,
         ),
+        _SQL["publish_skill_version"](skill_id=skill_id, id=id, content_hash=version.content_hash),
     )
 
 

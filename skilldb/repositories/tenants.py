@@ -11,6 +11,7 @@ from skilldb.values import adapter, not_empty
 
 _SQL = queries.load("tenants")
 _LOCKS = queries.load("locks")
+_RETENTION = queries.load("retention")
 
 # The columns of TenantUpdate, and what checks their values. A changed slug is a new one.
 _COLUMNS = {
@@ -32,6 +33,8 @@ def create_tenant(
         one(Tenant),
         _SQL["check_tenant_id"](),
         _SQL["create_tenant"](id=id, name=not_empty("name", name), slug=slug, created_at=created_at),
+        _RETENTION["prepare_horizon"](),
+        _SQL["get_tenant"](),
     )
 
 

@@ -17,6 +17,7 @@ from skilldb.models import (
 )
 from skilldb.prices import DEFAULT_PRICES, Price, estimate_cost_microcents
 from skilldb.query import Step
+from skilldb.repositories.retention import with_horizon
 from skilldb.statement import Reader, Statement, many, one
 from skilldb.values import (
     ADAPT,
@@ -93,7 +94,7 @@ def _steps(measurements: Sequence[NewTokenMeasurement], prices: Mapping[str, Pri
     )
     dated = not ADAPT["boolean"]("backfill", backfill) and any(m.created_at is not None for m in filled)
     return [
-        *([_SQL["check_measurements_kept"](created_at=[m.created_at for m in filled])] if dated else []),
+        *(with_horizon(_SQL["check_measurements_kept"](created_at=[m.created_at for m in filled])) if dated else []),
         _LOCKS["lock_users"](user_ids={m.user_id for m in filled if m.user_id is not None}),
         _LOCKS["lock_skills"](skill_ids={m.skill_id for m in filled}),
         record,

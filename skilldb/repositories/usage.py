@@ -19,6 +19,7 @@ from skilldb.models import (
 )
 from skilldb.paging import Sort
 from skilldb.query import Step
+from skilldb.repositories.retention import with_horizon
 from skilldb.statement import VALUE, Reader, Statement, many, one
 from skilldb.values import ADAPT, MAX_DAYS, PERIODS, bounded, limited, one_of
 
@@ -92,10 +93,10 @@ def record_usage_events_in_batches(
 
 
 def _check_kept(events: Sequence[NewUsageEvent], backfill: bool) -> list[Step]:
-    """The step that refuses events from before the horizon. An event that happens now needs none."""
+    """The steps that refuse events from before the horizon. An event that happens now needs none."""
     if ADAPT["boolean"]("backfill", backfill) or all(event.created_at is None for event in events):
         return []
-    return [_SQL["check_events_kept"](created_at=[event.created_at for event in events])]
+    return with_horizon(_SQL["check_events_kept"](created_at=[event.created_at for event in events]))
 
 
 def count_uses_by_day(skill_id: str, days: int = 30) -> Statement[list[DailyUses]]:

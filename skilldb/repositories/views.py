@@ -17,6 +17,7 @@ def record_skill_view(user_id: str, skill_id: str, current_version: int | None) 
     """
     return Statement(
         NOTHING,
+        _SQL["lock_viewer"](user_id=user_id),
         _SQL["record_skill_view"](user_id=user_id, skill_id=skill_id, current_version=current_version),
     )
 
@@ -83,4 +84,9 @@ def open_skill(user_id: str, skill_id: str) -> Statement[SkillChanges | None]:
 
     NotFoundError: no such user or skill.
     """
-    return Statement(optional(SkillChanges), _SQL["open_skill"](user_id=user_id, skill_id=skill_id))
+    return Statement(
+        optional(SkillChanges),
+        _SQL["lock_viewer"](user_id=user_id),
+        _SQL["prepare_view"](user_id=user_id, skill_id=skill_id),
+        _SQL["open_skill"](user_id=user_id, skill_id=skill_id),
+    )

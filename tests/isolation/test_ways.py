@@ -44,7 +44,7 @@ def owned(admin: Admin, template: Any) -> Iterator[Addresses]:
         with psycopg.connect(addresses.admin, autocommit=True) as superuser:
             superuser.execute("SET session_replication_role = replica")
             for table in isolation.tables(superuser):
-                if table.name not in ("tenants", "users", "skills"):
+                if table.name not in ("tenants", "horizons", "users", "skills"):
                     values = isolation.row(table, tenant="globex", id=B, parent=B)
                     superuser.execute(isolation.insertion(table, values), values)
             superuser.execute("ANALYZE")

@@ -74,9 +74,9 @@ def unnamed_tenants(sql: str, tables: dict[str, str]) -> list[str]:
             continue
         column = tables[table]
         if clause.upper() == "INTO":
-            value = r"(%\(tenant_id\)s|coalesce\(%\(id\)s, %\(tenant_id\)s\)|\w+\.tenant_id)\s*,"
+            value = r"(%\(tenant_id\)s|coalesce\(%\(id\)s, %\(tenant_id\)s\)|\w+\.tenant_id)\s*(,|\)|FROM\b)"
             if not re.search(
-                rf"INTO\s+{table}(?:\s+AS\s+\w+)?\s*\(\s*{column},[^()]*\)\s*(VALUES\s*\(|SELECT\b)\s*{value}", sql
+                rf"INTO\s+{table}(?:\s+AS\s+\w+)?\s*\(\s*{column}\b[^()]*\)\s*(VALUES\s*\(|SELECT\b)\s*{value}", sql
             ):
                 wanting.append(f"INSERT INTO {table}")
         else:

@@ -15,6 +15,7 @@ import skilldb
 from skilldb.errors import InvalidValueError, LockTimeoutError
 from skilldb.models import Horizon, NewTokenMeasurement, NewUsageEvent, PrunableRows
 from skilldb.repositories import metrics, retention, rollups, skills, tokens, usage
+from skilldb.statement import Statement
 from tests.support.api import Api, new_skill, new_user
 from tests.support.database import refused, rows
 from tests.support.server import Addresses
@@ -192,7 +193,7 @@ def test_moving_the_horizon_waits_for_a_transaction_that_relies_on_it(addresses:
     """An event of the past is checked against the horizon. It must be stored before the horizon passes it."""
     with psycopg.connect(addresses.service) as other:
         other.execute("SELECT set_config('app.current_tenant_id', 'acme', true)")
-        (check, *_) = usage.record_usage_event(event(created_at=old(20))).steps
+        _, check, *_ = usage.record_usage_event(event(created_at=old(20))).steps
         params = dict(check.params) | {"tenant_id": "acme"}
         assert other.execute(check.query.sql, params).fetchall() == []
         with skilldb.connect(addresses.service, lock_timeout=0.1) as db, pytest.raises(LockTimeoutError):
@@ -201,13 +202,88 @@ def test_moving_the_horizon_waits_for_a_transaction_that_relies_on_it(addresses:
 
 def test_a_recent_event_waits_for_no_move_of_the_horizon(addresses: Addresses, acme: Api) -> None:
     with psycopg.connect(addresses.admin) as other:
-        other.execute("SELECT FROM tenants WHERE id = 'acme' FOR NO KEY UPDATE")
+        other.execute("SELECT FROM horizons WHERE tenant_id = 'acme' FOR NO KEY UPDATE")
         with skilldb.connect(addresses.service, lock_timeout=0.1) as db:
             tenant = db.tenant("acme")
             assert tenant.execute(usage.record_usage_event(event(created_at=old(1))))
             assert tenant.execute(tokens.record_token_measurements([measured(created_at=old(1))])) == 1
             with pytest.raises(LockTimeoutError):
                 tenant.execute(usage.record_usage_event(event(created_at=old(3))))
+
+
+@pytest.fixture
+def without_row(addresses: Addresses, acme: Api) -> Api:
+    """acme as SQL of the owner may have made it: without its row of horizons."""
+    assert rows(addresses.admin, "DELETE FROM horizons WHERE tenant_id = 'acme' RETURNING tenant_id") == [("acme",)]
+    return acme
+
+
+def horizons(addresses: Addresses) -> list[tuple[Any, ...]]:
+    return rows(addresses.admin, "SELECT tenant_id, events_kept_from, measurements_kept_from FROM horizons")
+
+
+def test_an_organisation_is_created_with_its_row(addresses: Addresses, api: Callable[[str], Api]) -> None:
+    api("acme")
+    assert horizons(addresses) == [("acme", None, None)]
+
+
+def test_without_its_row_an_organisation_reads_as_if_nothing_was_pruned(addresses: Addresses, without_row: Api) -> None:
+    day = TODAY - 10 * DAY
+    assert without_row.execute(retention.count_prunable(event_days=10, measurement_days=9)) == PrunableRows(
+        events=2, measurements=3
+    )
+    assert without_row.execute(retention.count_prunable()) == PrunableRows(events=0, measurements=0)
+    assert without_row.execute(retention.prune_events()) == without_row.execute(retention.prune_measurements()) == 0
+    assert without_row.execute(rollups.get_next_day(day)) is not None
+    rows(addresses.admin, "UPDATE skill_daily_costs SET measurements = 7 RETURNING 1")
+    rows(addresses.admin, "DELETE FROM pending_uses RETURNING 1")
+    assert [drift.key for drift in without_row.execute(rollups.find_use_drift(day))] == ["t", "u1"]
+    assert [drift.key for drift in without_row.execute(rollups.find_cost_drift(day))] == ["s1"]
+    assert horizons(addresses) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        lambda: rollups.fold_uses(),
+        lambda: rollups.rebuild_day(TODAY, ["s1"]),
+        lambda: retention.keep_rows(),
+        lambda: usage.record_usage_event(event(created_at=old(3))),
+        lambda: usage.record_usage_events([event(), event(created_at=old(3))]),
+        lambda: tokens.record_token_measurement(measured(created_at=old(3))),
+    ],
+)
+def test_whoever_locks_the_horizon_adds_a_missing_row(
+    addresses: Addresses, without_row: Api, statement: Callable[[], Statement[Any]]
+) -> None:
+    without_row.execute(statement())
+    assert horizons(addresses) == [("acme", None, None)]
+    without_row.execute(statement())
+
+
+def test_without_its_row_moving_the_horizon_waits_for_a_transaction_that_relies_on_it(
+    addresses: Addresses, without_row: Api
+) -> None:
+    with psycopg.connect(addresses.service) as other:
+        other.execute("SELECT set_config('app.current_tenant_id', 'acme', true)")
+        for step in usage.record_usage_event(event(created_at=old(20))).steps:
+            other.execute(step.query.sql, dict(step.params) | {"tenant_id": "acme"})
+        with skilldb.connect(addresses.service, lock_timeout=0.1) as db, pytest.raises(LockTimeoutError):
+            db.tenant("acme").execute(retention.keep_rows(event_days=10))
+    without_row.execute(retention.keep_rows(event_days=10))
+    with refused(addresses, InvalidValueError, "created_at", cause=pg.InvalidParameterValue):
+        without_row.execute(usage.record_usage_event(event(created_at=old(20))))
+
+
+def test_a_recent_time_sends_no_step_for_a_missing_row() -> None:
+    """Most events with a time are recent. The step would take a tenth of their call."""
+
+    def sent(*ages: timedelta | None) -> int:
+        now = datetime.now(UTC)
+        return len(usage.record_usage_events([event(created_at=None if a is None else now - a) for a in ages]).steps)
+
+    hour = timedelta(hours=1)
+    assert [sent(None), sent(None, 11 * hour), sent(-hour), sent(13 * hour), sent(hour, 24 * hour)] == [3, 4, 4, 5, 5]
 
 
 def test_another_organisation_loses_nothing(acme: Api, api: Callable[[str], Api]) -> None:

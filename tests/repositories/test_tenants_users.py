@@ -60,7 +60,7 @@ def acme(api: Callable[[str], Api]) -> Api:
 
 def without_tenant(addresses: Addresses, acme: Api) -> Api:
     """The same handle, after its organisation was deleted."""
-    assert rows(addresses.admin, "DELETE FROM tenants RETURNING id") == [(acme.id,)]
+    assert rows(addresses.admin, "WITH gone AS (DELETE FROM horizons) DELETE FROM tenants RETURNING id") == [(acme.id,)]
     return acme
 
 
@@ -102,6 +102,7 @@ def test_a_tenant_is_created_once(addresses: Addresses, acme: Api) -> None:
 
 def test_a_tenants_slug_is_taken_for_all_tenants(addresses: Addresses, acme: Api, api: Callable[[str], Api]) -> None:
     globex = api("globex")
+    rows(addresses.admin, "DELETE FROM horizons WHERE tenant_id = 'globex' RETURNING 1")
     assert rows(addresses.admin, "DELETE FROM tenants WHERE id = 'globex' RETURNING id") == [("globex",)]
     with refused(addresses, AlreadyExistsError, "slug 'acme' is already taken", cause=pg.UniqueViolation):
         globex.execute(tenants.create_tenant("Globex", "acme"))
@@ -175,6 +176,7 @@ def test_what_a_tenant_cannot_become_is_refused(addresses: Addresses, acme: Api,
         tenants.update_tenant({"id": "x", "created_at": 1})  # type: ignore[typeddict-unknown-key]
     with refused(addresses, InvalidValueError, "changes must be a dict"):
         tenants.update_tenant("name")  # type: ignore[arg-type]
+    rows(addresses.admin, "DELETE FROM horizons WHERE tenant_id = 'globex' RETURNING 1")
     without_globex = rows(addresses.admin, "DELETE FROM tenants WHERE id = 'globex' RETURNING id")
     assert without_globex == [("globex",)]
     with refused(addresses, NotFoundError, "tenant 'globex' does not exist", cause=pg.NoDataFound):

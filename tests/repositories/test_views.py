@@ -584,7 +584,7 @@ def test_opening_a_skill_without_a_version_records_none(acme: Api) -> None:
 def test_opening_records_nothing_for_an_unknown_user_or_skill(addresses: Addresses, acme: Api) -> None:
     with refused(addresses, NotFoundError, "user 'nobody' does not exist", cause=pg.NoDataFound):
         acme.execute(views.open_skill("nobody", "s1"))
-    with refused(addresses, NotFoundError, "skill 'missing' does not exist", cause=pg.NoDataFound):
+    with refused(addresses, NotFoundError, "skill 'missing' does not exist", cause=pg.ForeignKeyViolation):
         acme.execute(views.open_skill("u1", "missing"))
 
 

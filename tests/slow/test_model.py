@@ -232,7 +232,7 @@ LEAKS = {
         sql=unprotected("skills"),
     ),
     "versions numbered for all together": Sabotage(
-        query="skills.publish_skill_version",
+        query="skills.add_version",
         was="WHERE v.tenant_id = %(tenant_id)s AND v.skill_id",
         becomes="WHERE v.skill_id",
         sql=unprotected("skill_versions"),
@@ -242,8 +242,8 @@ LEAKS = {
 ERRORS = {
     "a slug unique among all": Sabotage(sql="CREATE UNIQUE INDEX ON skills (slug) WHERE slug NOT IN ('sql', 'go')"),
     "a rating replaced and counted twice": Sabotage(
-        query="ratings.rate_skill",
-        was="- coalesce(former.rating, 0)",
+        query="ratings.count_rating",
+        was="- coalesce(sum(r.rating), 0)",
         becomes="",
     ),
     "the seen version counts as new": Sabotage(

@@ -75,29 +75,30 @@ def rating_bursts(race: Race, rate: Rate) -> Iterator[list[str]]:
 
 def recomputing_in_one_statement(user_id: str, skill_id: str, rating: int) -> Statement[Any]:
     right = ratings.rate_skill(user_id, skill_id, rating)
+    _, count, rate = right.steps
     others = "FROM ratings WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s AND user_id <> %(user_id)s"
     recomputing = altered(
-        right.steps[-1],
+        count,
         (
             "rating_count = s.rating_count + added.ratings",
             f"rating_count = 1 + (SELECT count(*) {others})",
         ),
         (
             "rating_sum = s.rating_sum + added.stars",
-            f"rating_sum = (SELECT rated.rating FROM rated) + (SELECT coalesce(sum(rating), 0) {others})",  # noqa: S608
+            f"rating_sum = %(rating)s::integer + (SELECT coalesce(sum(rating), 0) {others})",
         ),
     )
-    return Statement(right.reader, recomputing)
+    return Statement(right.reader, recomputing, rate)
 
 
 def rating_without_a_lock(user_id: str, skill_id: str, rating: int) -> Statement[Any]:
     right = ratings.rate_skill(user_id, skill_id, rating)
-    return Statement(right.reader, right.steps[-1])
+    return Statement(right.reader, *right.steps[1:])
 
 
 def rating_and_then_locking(user_id: str, skill_id: str, rating: int) -> Statement[Any]:
-    lock, rate = ratings.rate_skill(user_id, skill_id, rating).steps
-    return Statement(VALUE, rate, lock)
+    lock, count, rate = ratings.rate_skill(user_id, skill_id, rating).steps
+    return Statement(VALUE, count, rate, lock)
 
 
 def test_ratings_at_once_are_counted_exactly(race: Race) -> None:
@@ -244,13 +245,13 @@ def publishing_bursts(race: Race, publish: Publish) -> Iterator[list[str]]:
 
 def publishing_without_a_lock(skill_id: str, version: NewSkillVersion) -> Statement[SkillVersion]:
     right = skills.publish_skill_version(skill_id, version)
-    return Statement(right.reader, right.steps[-1])
+    return Statement(right.reader, *right.steps[-2:])
 
 
 def publishing_with_the_lock_in_the_same_statement(skill_id: str, version: NewSkillVersion) -> Statement[SkillVersion]:
     right = skills.publish_skill_version(skill_id, version)
-    unlocked = "AND NOT EXISTS (SELECT FROM present)\n"
-    return Statement(right.reader, altered(right.steps[-1], (unlocked, f"{unlocked} FOR NO KEY UPDATE\n")))
+    add, publish = right.steps[-2:]
+    return Statement(right.reader, altered(add, ("RETURNING", "FOR NO KEY UPDATE OF s\nRETURNING")), publish)
 
 
 def test_versions_published_at_once_are_numbered_without_gap_or_clash(race: Race) -> None:

@@ -95,6 +95,10 @@ def _columns(conn: Conn, table: int) -> tuple[Column, ...]:
 # The behaviour, on a seeded database.
 
 
+ONE_ROW = {"tenants", "horizons"}
+"""The tables with one row for each organisation."""
+
+
 def seed(conn: Conn, *, shared: bool = True) -> None:
     """As the superuser, write to each table a row of A, one of PEER, one of B and, if `shared`, one of B with A's id.
 
@@ -106,7 +110,7 @@ def seed(conn: Conn, *, shared: bool = True) -> None:
         for table in tables(conn):
             conn.execute(sql.SQL("DELETE FROM {}").format(table.identifier))
             for tenant, id in [(A, A), (PEER, PEER), (B, B), (B, A)]:
-                if (tenant, id) != (B, A) or (shared and table.name != "tenants"):
+                if (tenant, id) != (B, A) or (shared and table.name not in ONE_ROW):
                     values = row(table, tenant=tenant, id=id, parent=id)
                     conn.execute(insertion(table, values), values)
 

@@ -77,6 +77,7 @@ _STATEMENTS = (
     SELECT tenant_id, 'Organisation ' || tenant_id, tenant_id
     FROM shares
     """,
+    "INSERT INTO horizons (tenant_id) SELECT tenant_id FROM shares",
     """
     INSERT INTO users (tenant_id, id, email, name, created_at)
     SELECT tenant_id, 'u' || u, 'u' || u || '@' || tenant_id || '.example', 'User ' || u, now() - interval '800 days'
