@@ -3,8 +3,8 @@
 -- the merge. Who views a skill does not.
 
 -- name: lock_users_of_skill(skill_id)
--- Before lock_skills: to move a view, its foreign key locks the user. delete_user then waits for the merge, instead of
--- looking for ratings where they were.
+-- Before lock_skills: to move a view, its foreign key locks the user. So delete_user waits for the merge, and then
+-- finds the ratings at the target.
 WITH locked AS (
     SELECT u.id
     FROM users AS u
@@ -28,23 +28,11 @@ WITH locked AS (
 SELECT count(*) AS users
 FROM locked;
 
--- name: delete_older_ratings(skill_id, target_skill_id)
--- Who rated both keeps the newer rating, and that of the target if both are equally new.
--- Example: target_skill_id = :skill_id
-WITH older AS (
-    SELECT CASE WHEN r.updated_at > t.updated_at THEN t.id ELSE r.id END AS id
-    FROM ratings AS r
-    INNER JOIN ratings AS t
-        ON t.tenant_id = %(tenant_id)s AND t.user_id = r.user_id AND t.skill_id = %(target_skill_id)s
-    WHERE r.tenant_id = %(tenant_id)s AND r.skill_id = %(skill_id)s
-)
-
-DELETE FROM ratings
-WHERE tenant_id = %(tenant_id)s AND id = ANY(ARRAY(SELECT o.id FROM older AS o));
-
 -- name: move_ratings(skill_id, target_skill_id)
--- It waits for no user. Who rated the source after lock_users_of_skill, and is now being deleted, keeps the rating:
--- delete_user has found it there, and waits for the source.
+-- A user who rated both keeps the newer rating, and that of the target if both are equally new. It waits for no user.
+-- A user may rate the source after lock_users_of_skill, and then be locked by a change of the email or a deletion. Both
+-- ratings of that user stay: delete_user has found the one of the source there, and waits for the source.
+-- The last condition also lets the older ratings go first, so that no user has two ratings of the target.
 -- Example: target_skill_id = :skill_id
 WITH present AS MATERIALIZED (
     SELECT u.id
@@ -60,6 +48,23 @@ WITH present AS MATERIALIZED (
         )
     ORDER BY u.id
     FOR KEY SHARE SKIP LOCKED
+),
+
+older AS MATERIALIZED (
+    SELECT CASE WHEN r.updated_at > t.updated_at THEN t.id ELSE r.id END AS id
+    FROM ratings AS r
+    INNER JOIN ratings AS t
+        ON t.tenant_id = %(tenant_id)s AND t.user_id = r.user_id AND t.skill_id = %(target_skill_id)s
+    WHERE
+        r.tenant_id = %(tenant_id)s
+        AND r.skill_id = %(skill_id)s
+        AND r.user_id = ANY(ARRAY(SELECT p.id FROM present AS p))
+),
+
+deleted AS (
+    DELETE FROM ratings
+    WHERE tenant_id = %(tenant_id)s AND id = ANY(ARRAY(SELECT o.id FROM older AS o))
+    RETURNING id
 )
 
 UPDATE ratings
@@ -67,7 +72,8 @@ SET skill_id = %(target_skill_id)s
 WHERE
     tenant_id = %(tenant_id)s
     AND skill_id = %(skill_id)s
-    AND user_id = ANY(ARRAY(SELECT p.id FROM present AS p));
+    AND user_id = ANY(ARRAY(SELECT p.id FROM present AS p))
+    AND NOT (id = ANY(ARRAY(SELECT d.id FROM deleted AS d)));
 
 -- name: move_feedback(skill_id, target_skill_id)
 -- The versions of the source are none of the target's.
@@ -92,7 +98,8 @@ SET skill_id = %(target_skill_id)s
 WHERE tenant_id = %(tenant_id)s AND skill_id = %(skill_id)s;
 
 -- name: lock_views_of_skills(skill_id, target_skill_id)
--- In the order in which a call with several views locks them. Only a view that is already stored locks no skill.
+-- In the order in which a call with several views locks them. The skill's lock does not suffice: a repeated view locks
+-- its own row alone.
 -- Example: target_skill_id = :skill_id
 WITH locked AS (
     SELECT v.id
@@ -115,8 +122,8 @@ SELECT count(*) AS views
 FROM locked;
 
 -- name: move_views(skill_id, target_skill_id)
--- Who viewed only the source has seen no version of the target. Not an UPDATE: a user may view the target for the first
--- time meanwhile. move_ratings explains SKIP LOCKED.
+-- A user who viewed only the source has seen no version of the target. Not an UPDATE: a user may view the target for
+-- the first time meanwhile. move_ratings explains SKIP LOCKED.
 -- Example: target_skill_id = :skill_id
 WITH present AS MATERIALIZED (
     SELECT u.id
@@ -215,7 +222,7 @@ ON CONFLICT (tenant_id, skill_id, day, model_name) DO UPDATE
         latency_ms = d.latency_ms + excluded.latency_ms;
 
 -- name: add_counters(skill_id, target_skill_id)
--- The ratings are counted again, because those of who rated both did not all move.
+-- The ratings are counted again, because those of users who rated both did not all move.
 -- Example: target_skill_id = :skill_id
 UPDATE skills AS t
 SET
@@ -253,7 +260,7 @@ WHERE
     AND s.id = %(skill_id)s;
 
 -- name: archive_merged_skill(skill_id)
--- After add_counters. The times move as in update_skill. Only ratings of users who are being deleted are left.
+-- After add_counters. The times move as in update_skill. Only ratings that move_ratings did not move are left.
 WITH archived AS (
     SELECT
         old.id,

@@ -180,7 +180,8 @@ def transfer_skills(from_user_id: str, to_user_id: str) -> Statement[int]:
     """Make one user the author of all skills of another. Returns the number of skills.
 
     `updated_at` stays, because the author is no content. Versions keep who published them. From a user to the same user
-    nothing changes. NotFoundError: no such user.
+    nothing changes. It locks all these skills at once, and writes the words of each for the search: recording for one
+    of them waits until the end. NotFoundError: no such user.
     """
     for name, id in (("from_user_id", from_user_id), ("to_user_id", to_user_id)):
         adapter(name, "text")(name, id)
@@ -270,14 +271,17 @@ def merge_skills(source_skill_id: str, target_skill_id: str) -> Statement[Skill]
     """Move what users gave to the source skill to the target, and archive the source. Returns the target.
 
     Ratings, feedback, events, views, measurements, rollups and uses without an event move, and the counters of both
-    stay exact. Who rated both keeps the newer rating, and the target's if both are equally new. Who viewed both keeps
-    the later view and the sum of the counts, with the version seen of the target. Who viewed only the source has seen
-    no version of the target, so what's new shows it. Feedback items no longer name the source's versions. Versions
-    and benchmark runs stay with the source: they are about its content. delete_skill deletes them with it.
+    stay exact. A user who rated both keeps the newer rating, and the target's if both are equally new. A user who
+    viewed both keeps the later view and the sum of the counts, with the version seen of the target. A user who viewed
+    only the source has seen no version of the target, so what's new shows it. Feedback items no longer name the
+    source's versions. Versions and benchmark runs stay with the source: they are about its content. delete_skill
+    deletes them with it.
 
-    All of it is one transaction, which took 5 s with 100,000 events. Whoever records for one of the two
-    skills waits for it, and then records for the skill that the call names: merge again to move that. Every step has
-    the statement timeout for itself. What a user who is being deleted gave meanwhile may stay with the source.
+    All of it is one transaction, which took 5 s with 100,000 events. Whoever records for one of the two skills waits
+    for it, and then records for the skill that the call names: merge again to move that. Merge again, too, if a user
+    rated or viewed the source meanwhile and is being deleted, or gets another email: both may then stay with the
+    source. Every step has the statement timeout for itself. If a step exceeds it, nothing is merged: connect with a
+    longer `statement_timeout`, and run it again.
 
     InvalidValueError: the target is the source. NotFoundError: no such skill.
     """
@@ -289,7 +293,6 @@ def merge_skills(source_skill_id: str, target_skill_id: str) -> Statement[Skill]
         one(Skill),
         _MERGES["lock_users_of_skill"](**ids),
         _LOCKS["lock_skills"](skill_ids=[source_skill_id, target_skill_id]),
-        _MERGES["delete_older_ratings"](**both),
         _MERGES["move_ratings"](**both),
         _MERGES["move_feedback"](**both),
         _MERGES["move_events"](**both),

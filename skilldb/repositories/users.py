@@ -67,8 +67,9 @@ def list_users(*, role: str | None = None, limit: int = 50, after: str | None = 
 def update_user(user_id: str, changes: UserUpdate) -> Statement[User]:
     """Change some columns and keep the others. `updated_at` moves only if a value changes.
 
-    NotFoundError: no such user. AlreadyExistsError: the email is taken. InvalidValueError: a column that UserUpdate
-    does not have, or a value that is not allowed, such as an empty email.
+    A call with a `name` locks all skills of which the user is the author, and writes the words of each for the search:
+    recording for one of them waits until the end. NotFoundError: no such user. AlreadyExistsError: the email is taken.
+    InvalidValueError: a column that UserUpdate does not have, or a value that is not allowed, such as an empty email.
     """
     if not isinstance(changes, Mapping):
         raise InvalidValueError(f"changes must be a dict, not {shown(changes)}")

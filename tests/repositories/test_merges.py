@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import errors as pg
 
@@ -30,6 +31,7 @@ from skilldb.repositories import (
     usage,
     views,
 )
+from skilldb.statement import Statement
 from tests.support.api import Api, fill, new_skill, new_user
 from tests.support.database import contents, refused, rows
 from tests.support.rollups import drifted
@@ -299,6 +301,36 @@ def test_skills_without_anything_and_back_again(addresses: Addresses, acme: Api)
     assert (back.status, back.total_uses, back.rating_count) == ("archived", 2, 1)
     assert owned(addresses, "s1") == before
     assert acme.execute(skills.get_skill("empty")).status == "archived"
+    assert exact(acme)
+
+
+def test_the_ratings_of_a_user_who_is_locked_meanwhile_both_stay(addresses: Addresses, acme: Api) -> None:
+    """Another transaction may change the email of a user who rated the source after the merge had locked its users.
+
+    The rating of the source cannot move then, and must not let that of the target go, or be lost itself.
+    """
+    acme.execute(
+        ratings.rate_skill("u2", "s2", 2, created_at=LONG_AGO),
+        ratings.rate_skill("u2", "s1", 5),
+        ratings.rate_skill("u3", "s1", 4),
+    )
+    with psycopg.connect(addresses.admin) as other:
+        other.execute("SELECT FROM users WHERE id IN ('u1', 'u2') FOR UPDATE")
+        merge = skills.merge_skills("s1", "s2")
+        # Without the step that would wait: the users have rated after it.
+        acme.execute(Statement(merge.reader, *(s for s in merge.steps if s.query.name != "lock_users_of_skill")))
+    found = rows(
+        addresses.admin, "SELECT user_id, skill_id, rating FROM ratings WHERE skill_id <> 'other' ORDER BY 1, 2"
+    )
+    first = [row for row in found if row[0] == "u1"]
+    assert [skill for _, skill, _ in first] == ["s1", "s2"]
+    assert found == [*first, ("u2", "s1", 5), ("u2", "s2", 2), ("u3", "s2", 4)]
+    assert exact(acme)
+    acme.execute(skills.merge_skills("s1", "s2"))
+    found = rows(
+        addresses.admin, "SELECT user_id, skill_id, rating FROM ratings WHERE skill_id <> 'other' ORDER BY 1, 2"
+    )
+    assert found == [first[1], ("u2", "s2", 5), ("u3", "s2", 4)]
     assert exact(acme)
 
 
