@@ -58,11 +58,7 @@ WITH edit AS (
         n.description,
         n.category,
         n.tags,
-        n.status,
-        greatest(
-            (old.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
-            date_trunc('milliseconds', now())
-        ) AS changed_at
+        n.status
     FROM
         unnest(%(id)s::text[], %(columns)s::jsonb[], %(expected_version_id)s::text[])
             AS w (id, columns, expected_version_id)
@@ -89,8 +85,14 @@ SET
     category = edit.category,
     tags = edit.tags,
     status = edit.status,
-    updated_at = edit.changed_at,
-    edited_at = edit.changed_at
+    updated_at = greatest(
+        (s.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
+        date_trunc('milliseconds', now())
+    ),
+    edited_at = greatest(
+        (s.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
+        date_trunc('milliseconds', now())
+    )
 FROM edit
 WHERE s.tenant_id = %(tenant_id)s AND s.id = edit.id;
 
