@@ -84,7 +84,9 @@ SELECT
         WHEN
             %(reviewed_at)s::timestamptz
             < date_trunc('milliseconds', coalesce(%(created_at)s::timestamptz, now()))
-            THEN raise_invalid_value('reviewed_at', (%(reviewed_at)s::timestamptz)::text, 'is before the feedback was created')
+            THEN raise_invalid_value(
+                'reviewed_at', (%(reviewed_at)s::timestamptz)::text, 'is before the feedback was created'
+            )
     END AS refused;
 
 -- name: lock_skill_of_version(implemented_version_id)
