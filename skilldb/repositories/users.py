@@ -89,8 +89,8 @@ def delete_user(user_id: str, *, successor_id: str | None = None, limit: int = 1
     """Delete the user, or a part of what names the user: at most `limit` rows of each table, and at most 100 skills.
 
     Call it until the answer says `done`; a user with few rows is gone after one call. From the first call on the user
-    counts as missing, has no name, is in no list of users and no report, and nothing new can name the user. What reads
-    a rating, event, feedback item or measurement that is still to come gives the user's id. Each call is all or
+    counts as missing, has no name, is in no list of users and in no report over the organisation, and nothing new can
+    name the user. What reads a row that a later call deletes or changes still gives the user's id. Each call is all or
     nothing. A row that another transaction has locked is left for the next call.
 
     Ratings and views go, and the skills' averages follow. Events, feedback, reviews and measurements stay, but no
