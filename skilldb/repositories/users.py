@@ -51,14 +51,19 @@ def get_user_by_email(email: str) -> Statement[User | None]:
     return Statement(optional(User), _SQL["get_user_by_email"](email=email))
 
 
-def list_users(*, role: str | None = None, limit: int = 50, after: str | None = None) -> Statement[Page[User]]:
+def list_users(
+    *, role: str | None = None, deleting: bool = False, limit: int = 50, after: str | None = None
+) -> Statement[Page[User]]:
     """One page of the users, by email. Users who are being deleted are left out.
 
-    `after` is the cursor of the page before. `role` None is every role. InvalidValueError: a limit below 1, or an
-    `after` that is not a cursor.
+    With `deleting` it lists only these, whose names are gone: call delete_user for each until it says `done`. `after`
+    is the cursor of the page before. `role` None is every role. InvalidValueError: a limit below 1, or an `after` that
+    is not a cursor.
     """
     email, _ = paging.decode(after, EMAIL)
     read = paging.page(User, limit, lambda user: (user.email, user.id), EMAIL)
+    if ADAPT["boolean"]("deleting", deleting):
+        return Statement(read, _SQL["list_users_in_deletion"](role=role, after_email=email, limit=limit))
     if role is None:
         return Statement(read, _SQL["list_users"](after_email=email, limit=limit))
     return Statement(read, _SQL["list_users_of_role"](role=role, after_email=email, limit=limit))
