@@ -1021,6 +1021,8 @@ CREATE INDEX user_skill_views_viewed_skill_idx ON public.user_skill_views USING 
 
 COMMENT ON INDEX public.user_skill_views_viewed_skill_idx IS 'For user_skill_views_skill_fk: deleting a skill deletes its views.';
 
+CREATE INDEX users_deleting_email_idx ON public.users USING btree (tenant_id, email) WHERE (deleting_since IS NOT NULL);
+
 CREATE INDEX users_role_email_idx ON public.users USING btree (tenant_id, role, email);
 
 ALTER TABLE ONLY public.benchmark_results

@@ -20,6 +20,9 @@ CREATE TABLE IF NOT EXISTS users (
 -- list_users of one role. An organisation has few admins among many members.
 CREATE INDEX IF NOT EXISTS users_role_email_idx ON users (tenant_id, role, email);
 
+-- list_users of those who are being deleted. Hardly any user is in it.
+CREATE INDEX IF NOT EXISTS users_deleting_email_idx ON users (tenant_id, email) WHERE deleting_since IS NOT NULL;
+
 COMMENT ON TABLE users IS 'A person of an organisation, who rates, views and uses its skills.';
 COMMENT ON COLUMN users.email IS 'Unique within the organisation, compared as written.';
 COMMENT ON COLUMN users.name IS 'As shown to others; NULL if unknown.';

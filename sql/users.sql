@@ -1,5 +1,5 @@
--- The users of an organisation. Lists of users and reports leave out a user who is being deleted. Rows that are not
--- deleted yet are still listed with the user's id, but without a name.
+-- The users of an organisation. All lists of users but list_users_in_deletion, and reports over the organisation, leave
+-- out a user who is being deleted. Rows that are not deleted yet are still listed with the user's id, but without a name.
 -- A user is deleted in batches of at most `limit` rows of each table. After it has locked users and skills, a batch
 -- waits for nobody: a row that another transaction has locked is left for the next batch. So it cannot deadlock with
 -- the deletion of a skill, and holds nobody up for long.
@@ -54,6 +54,20 @@ WHERE
     AND email >= (SELECT coalesce(%(after_email)s, ''))
     AND CASE WHEN %(after_email)s IS NULL THEN TRUE ELSE email <> %(after_email)s END
     AND deleting_since IS NULL
+ORDER BY email
+LIMIT %(limit)s::bigint + 1;
+
+-- name: list_users_in_deletion(role, after_email, limit)
+-- Works like list_users. A query of its own, so that the index of these users serves it.
+-- Example: role = NULL, after_email = NULL, limit = 10
+SELECT id, email, name, role, created_at, updated_at
+FROM users
+WHERE
+    tenant_id = %(tenant_id)s
+    AND deleting_since IS NOT NULL
+    AND email >= (SELECT coalesce(%(after_email)s, ''))
+    AND CASE WHEN %(after_email)s IS NULL THEN TRUE ELSE email <> %(after_email)s END
+    AND CASE WHEN %(role)s::text IS NULL THEN TRUE ELSE role = %(role)s END
 ORDER BY email
 LIMIT %(limit)s::bigint + 1;
 

@@ -51,14 +51,19 @@ def get_user_by_email(email: str) -> Statement[User | None]:
     return Statement(optional(User), _SQL["get_user_by_email"](email=email))
 
 
-def list_users(*, role: str | None = None, limit: int = 50, after: str | None = None) -> Statement[Page[User]]:
+def list_users(
+    *, role: str | None = None, deleting: bool = False, limit: int = 50, after: str | None = None
+) -> Statement[Page[User]]:
     """One page of the users, by email. Users who are being deleted are left out.
 
-    `after` is the cursor of the page before. `role` None is every role. InvalidValueError: a limit below 1, or an
-    `after` that is not a cursor.
+    With `deleting` it lists only these, whose names are gone: call delete_user for each until it says `done`. `after`
+    is the cursor of the page before. `role` None is every role. InvalidValueError: a limit below 1, or an `after` that
+    is not a cursor.
     """
     email, _ = paging.decode(after, EMAIL)
     read = paging.page(User, limit, lambda user: (user.email, user.id), EMAIL)
+    if ADAPT["boolean"]("deleting", deleting):
+        return Statement(read, _SQL["list_users_in_deletion"](role=role, after_email=email, limit=limit))
     if role is None:
         return Statement(read, _SQL["list_users"](after_email=email, limit=limit))
     return Statement(read, _SQL["list_users_of_role"](role=role, after_email=email, limit=limit))
@@ -89,8 +94,8 @@ def delete_user(user_id: str, *, successor_id: str | None = None, limit: int = 1
     """Delete the user, or a part of what names the user: at most `limit` rows of each table, and at most 100 skills.
 
     Call it until the answer says `done`; a user with few rows is gone after one call. From the first call on the user
-    counts as missing, has no name, is in no list of users and no report, and nothing new can name the user. What reads
-    a rating, event, feedback item or measurement that is still to come gives the user's id. Each call is all or
+    counts as missing, has no name, is in no list of users and in no report over the organisation, and nothing new can
+    name the user. What reads a row that a later call deletes or changes still gives the user's id. Each call is all or
     nothing. A row that another transaction has locked is left for the next call.
 
     Ratings and views go, and the skills' averages follow. Events, feedback, reviews and measurements stay, but no

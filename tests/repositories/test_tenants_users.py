@@ -276,6 +276,37 @@ def test_users_are_listed_by_email_page_by_page(acme: Api, api: Callable[[str], 
             assert found == expected
 
 
+def test_users_whose_deletion_was_begun_are_listed_apart(
+    addresses: Addresses, acme: Api, api: Callable[[str], Api]
+) -> None:
+    """The caller may have ended between two calls of delete_user. Nothing else says which users are left over."""
+    other = api("globex")
+    for tenant in (acme, other):
+        for id in "abcd":
+            new_user(tenant, id)
+        tenant.execute(users.update_user("c", {"role": "admin"}))
+        tenant.execute(*(usage.record_usage_event(NewUsageEvent(tool_name="t", user_id=id)) for id in "abcd" * 2))
+    other.execute(users.delete_user("d", limit=1))
+    for id in "acd":
+        assert acme.execute(users.delete_user(id, limit=1)) == UserDeletion(found=True, done=False)
+
+    def listed(**filters: Any) -> str:
+        found = acme.execute(users.list_users(**filters)).items
+        return "".join(user.id for user in found)
+
+    assert (listed(), listed(deleting=False), listed(deleting=True)) == ("b", "b", "acd")
+    assert (listed(deleting=True, role="admin"), listed(deleting=True, role="member")) == ("c", "ad")
+    first = acme.execute(users.list_users(deleting=True, limit=2))
+    assert [(user.id, user.name) for user in first.items] == [("a", None), ("c", None)]
+    assert listed(deleting=True, limit=2, after=first.after) == "d"
+    for id in "acd":
+        assert acme.execute(users.delete_user(id)) == GONE
+    assert listed(deleting=True) == ""
+    wrong: dict[str, Any] = {"deleting": 1}
+    with refused(addresses, InvalidValueError, "deleting"):
+        acme.execute(users.list_users(**wrong))
+
+
 def test_a_page_of_users_begins_after_its_cursor_although_that_user_is_gone(acme: Api) -> None:
     for user in ("a", "b", "c"):
         new_user(acme, user)
@@ -291,9 +322,9 @@ def test_a_cursor_of_another_list_is_refused(addresses: Addresses, acme: Api) ->
     of_skills = acme.execute(skills.list_skills(limit=1)).after
     of_users = acme.execute(users.list_users(limit=1)).after
     for after in (of_skills, "none", "é", "dGV4dA==", ""):
-        with refused(addresses, InvalidValueError, "after is not the cursor of a page"):
+        with refused(addresses, InvalidValueError, "after is not a cursor of this list"):
             users.list_users(after=after)
-    with refused(addresses, InvalidValueError, "after is not the cursor of a page"):
+    with refused(addresses, InvalidValueError, "after is not a cursor of this list"):
         skills.list_skills(after=of_users)
     with refused(addresses, InvalidValueError, "limit must be at least 1"):
         users.list_users(limit=0)

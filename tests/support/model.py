@@ -385,13 +385,16 @@ class Organisation:
     def get_user_by_email(self, email: str) -> User | None:
         return next((user for user in self.users.values() if user.email == email), None)
 
-    def list_users(self, *, role: str | None = None, limit: int = 50, after: str | None = None) -> Page[User]:
+    def list_users(
+        self, *, role: str | None = None, deleting: bool = False, limit: int = 50, after: str | None = None
+    ) -> Page[User]:
         try:
             email, _ = paging.decode(after, EMAIL)
         except InvalidValueError:
             raise Refused((InvalidValueError, "after"), (InvalidValueError, "limit")) from None
         refuse((not 1 <= limit <= MOST_ROWS, InvalidValueError, "limit"))
-        found = [user for user in self.users.values() if role in (None, user.role)]
+        # A call of delete_user deletes all that the model has.
+        found = [user for user in self.users.values() if role in (None, user.role) and not deleting]
         found = sorted((u for u in found if email is None or u.email > email), key=lambda u: u.email)
         more = paging.encode(found[limit - 1].email, found[limit - 1].id, EMAIL) if len(found) > limit else None
         return Page(items=found[:limit], after=more)

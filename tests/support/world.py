@@ -82,6 +82,7 @@ OPTIONAL: Mapping[str, Sequence[Any]] = {
     "id": (*IDS, LEFT_OUT),
     "is_active": (LEFT_OUT, True, False),
     "role": (LEFT_OUT, "admin", "owner"),
+    "deleting": (LEFT_OUT, LEFT_OUT, False, True),
     "sort": (LEFT_OUT, LEFT_OUT, "name", "uses", "rating", "hours_saved", "updated", "unknown"),
     "status": (LEFT_OUT, LEFT_OUT, None, "published", "draft", "archived", "pending", "accepted", "unknown"),
     "by": (LEFT_OUT, 2, 0),
