@@ -305,6 +305,7 @@ class Tenant(Executor):
                 try:
                     conn.commit()
                 except psycopg.Error as error:
+                    conn.session.refuse_failed_commit()
                     raise translate(error, {}, "unknown") from error
                 conn.session.refuse_failed_commit()
             finally:

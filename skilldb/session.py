@@ -90,7 +90,7 @@ class Session:
     def refuse_failed_commit(self) -> None:
         """Raise ConnectionLostError if a worker of the cluster did not confirm the last commit.
 
-        Citus then answers COMMIT as if it had succeeded.
+        Citus answers COMMIT then by an internal error or, where it needs no other node, as if it had succeeded.
         """
         if self.failed_commit is not None:
             raise ConnectionLostError(f"a node of the cluster did not confirm the commit: {self.failed_commit}")
@@ -298,14 +298,14 @@ class Exchange:
 
     def _settle(self, commit: _Sent) -> None:
         """Raise if the COMMIT for a cluster was refused, or if a worker did not confirm it."""
+        if self._commits:
+            self._session.refuse_failed_commit()
         if commit.answer is not None and commit.answer.status == _FATAL:
             refused = self._refused(commit.answer)
             # The worker commits first, so the coordinator may still fail after it, or be cancelled.
             if isinstance(refused, DatabaseUnavailableError):
                 refused.outcome = self.outcome
             raise refused
-        if self._commits:
-            self._session.refuse_failed_commit()
 
     def _raise(self, sent: _Sent, answer: PGresult) -> NoReturn:
         session, error = self._session, error_from_result(answer, "utf-8")

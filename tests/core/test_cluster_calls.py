@@ -352,9 +352,16 @@ def at_commit(addresses: Addresses, action: str) -> None:
         )
 
 
+WARN = "RAISE WARNING 'failed to commit transaction on 10.0.0.1:5432'"
+REFUSE = "RAISE 'could not commit transaction for shard 102045 on at least one active node' USING ERRCODE = 'XX000'"
+
+
 @APIS
-def test_a_commit_that_a_worker_did_not_confirm_leaves_the_outcome_open(api: str, addresses: Addresses) -> None:
-    at_commit(addresses, "RAISE WARNING 'failed to commit transaction on 10.0.0.1:5432'")
+@pytest.mark.parametrize(("action", "uses"), [(WARN, 1), (f"{WARN}; {REFUSE}", 0)])
+def test_a_commit_that_a_worker_did_not_confirm_leaves_the_outcome_open(
+    api: str, action: str, uses: int, addresses: Addresses
+) -> None:
+    at_commit(addresses, action)
     with psycopg.connect(addresses.admin, autocommit=True) as admin:
         admin.execute(f"ALTER DATABASE {admin.info.dbname} SET client_min_messages = 'error'".encode())
     with opened(api, addresses.service, max_size=1) as tenant:
@@ -363,18 +370,21 @@ def test_a_commit_that_a_worker_did_not_confirm_leaves_the_outcome_open(api: str
         with pytest.raises(ConnectionLostError, match="did not confirm") as raised:
             execute(USE)
         assert raised.value.outcome == "unknown"
-        assert execute(PID, USES) == (pid, 1)
+        assert execute(PID, USES) == (pid, uses)
 
 
-def test_a_transaction_that_a_worker_did_not_confirm_leaves_the_outcome_open(addresses: Addresses) -> None:
-    at_commit(addresses, "RAISE WARNING 'failed to commit transaction on 10.0.0.1:5432'")
+@pytest.mark.parametrize(("action", "uses"), [(WARN, 1), (f"{WARN}; {REFUSE}", 0)])
+def test_a_transaction_that_a_worker_did_not_confirm_leaves_the_outcome_open(
+    action: str, uses: int, addresses: Addresses
+) -> None:
+    at_commit(addresses, action)
     with skilldb.connect(addresses.service, max_size=1) as database:
         with pytest.raises(ConnectionLostError, match="did not confirm") as raised:  # noqa: SIM117
             with database.tenant("acme").transaction() as tx:
                 tx.execute(USE)
         assert raised.value.outcome == "unknown"
         with database.tenant("acme").transaction() as tx:
-            assert tx.execute(USES) == 1
+            assert tx.execute(USES) == uses
 
 
 @APIS
