@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from skilldb import cli, queries
-from skilldb.admin import distribute
+from skilldb.admin import distribute, isolation
 from skilldb.admin.distribute import DistributionError
 from tests.support.database import contents
 from tests.support.server import Addresses
@@ -60,6 +60,9 @@ def test_the_grants_to_repeat_change_nothing_here(addresses: Addresses) -> None:
             "GRANT INSERT (total_uses, rating_count, rating_sum, total_feedback, thumbs_up_count, thumbs_down_count, "
             "priced_measurement_count, token_cost_sum_microcents) ON skills TO skilldb_app"
         ]
+        with psycopg.connect(addresses.service, autocommit=True) as service:
+            # Elsewhere the doctor reports them.
+            assert len(isolation.privileges(service)) == 8
         again = [s for (s,) in conn.execute(queries.load("admin/distribute")["list_grants_to_repeat"].sql)]
         assert [s for s in again if s.startswith("GRANT INSERT")] == []
         assert len(statements) > 20

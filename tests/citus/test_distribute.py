@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import skilldb
 from skilldb import cli, queries
-from skilldb.admin import distribute, migrate
+from skilldb.admin import distribute, isolation, migrate
 from skilldb.admin.distribute import DistributionError
 from skilldb.dev.seed import seed
 from skilldb.repositories import skills, tenants
@@ -134,6 +134,8 @@ def test_every_node_has_the_same_grants(seeded: Addresses, cluster: Cluster) -> 
     here, *others = [grants(cluster, seeded.admin, node) for node in range(3)]
     assert "skilldb_app=a" in here["column skills.total_uses"]
     assert others == [here, here]
+    with psycopg.connect(seeded.service, autocommit=True) as conn:
+        assert isolation.privileges(conn) == []
 
 
 def test_a_new_table_is_distributed_with_the_others(cluster: Cluster) -> None:
