@@ -12,7 +12,7 @@ PG ?= 18
 export SKILLDB_PG_VERSION := $(PG)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo db-start db-stop migrate rollback status new-migration seed import drift doctor psql explain test test-quick test-lowest test-pgbouncer schema torture bench bench-quick audit lint types check clean
+.PHONY: help install demo db-start db-stop migrate rollback status new-migration seed import drift doctor psql explain test test-quick test-lowest test-pgbouncer test-citus schema torture bench bench-quick audit lint types check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,10 @@ test-lowest: $(READY) ## Run the tests with the lowest versions of the dependenc
 
 test-pgbouncer: $(READY) ## Run them behind pgbouncer in transaction mode, which it installs where there is none (Debian)
 	@tests/support/pgbouncer.sh $(ARGS)
+
+test-citus: $(READY) ## Run those that need a Citus cluster (SKILLDB_TEST_CITUS_DSN: a superuser's address of its coordinator)
+	@test -n "$(SKILLDB_TEST_CITUS_DSN)" || { echo "Which cluster? Set SKILLDB_TEST_CITUS_DSN to a superuser's address of a coordinator with at least two workers" >&2; exit 2; }
+	@$(BIN)/pytest tests/citus $(ARGS)
 
 torture: $(READY) ## Run the long form of the tests of faults and attacks, and write docs/reliability.md
 	@rm -f .torture.jsonl

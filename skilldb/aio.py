@@ -301,10 +301,13 @@ class AsyncTenant(AsyncExecutor):
                 connection.refuse_ended(conn)
                 if conn.closed:
                     raise ConnectionLostError("the connection was closed, and the transaction with it", "not applied")
+                conn.session.failed_commit = None
                 try:
                     await conn.commit()
                 except psycopg.Error as error:
+                    conn.session.refuse_failed_commit()
                     raise translate(error, {}, "unknown") from error
+                conn.session.refuse_failed_commit()
             finally:
                 transaction.closed = True
                 if not conn.inherited:
@@ -337,7 +340,7 @@ class AsyncTransaction(AsyncExecutor):
         if not any(statement.steps for statement in statements):
             return answers(statements, [[]] * len(statements))
         session = self._conn.session
-        first = [] if self._begun else [BEGIN(), session.begin()]
+        first = [] if self._begun else [BEGIN(), *session.first(self._conn.pgconn, self._tenant_id)]
         try:
             if self._begun:
                 connection.refuse_ended(self._conn)
@@ -445,16 +448,18 @@ class AsyncDatabase(process.NotPicklable):
         """The answers to the statements that check a new connection."""
         conn.session = Session(self._settings)
         conn.add_notice_handler(conn.session.note)
-        (((has_setter, may_set),), *answers) = await self._check(conn, *statements)
+        (((has_setter, may_set, conn.session.is_cluster),), *answers) = await self._check(conn, *statements)
         if has_setter and not may_set:
+            if conn.session.is_cluster:
+                guards.refuse_hardened_cluster()
             conn.session.begin, conn.session.find = self._settings.begin_hardened, self._settings.find_hardened
         return answers
 
     async def _check(self, conn: Conn, *statements: Statement[Any]) -> Any:
-        """The answer to guards.HARDENING, and those to the statements, which run with a safe search_path."""
+        """The answer to guards.SERVER, and those to the statements, which run with a safe search_path."""
         limit = connection.limit(max(2.0, float(self._settings.pool["timeout"])))
         begin = Statement(NOTHING, *(query() for query in self._settings.begin_checks))
-        exchange = Exchange(conn, conn.session, [], "", [guards.HARDENING, begin, *statements])
+        exchange = Exchange(conn, conn.session, [], "", [guards.SERVER, begin, *statements])
         found, _, *answers = await _run(conn, exchange, limit)
         return found, *answers
 
@@ -488,7 +493,7 @@ class AsyncDatabase(process.NotPicklable):
         if not exchange.refused_to_begin or conn.closed:
             return False
         hardened = conn.session.begin is self._settings.begin_hardened
-        ((has_setter, may_set),), *_ = await self._check(conn)
+        ((has_setter, may_set, _),), *_ = await self._check(conn)
         await conn.close()
         return hardened != (has_setter and not may_set)
 
@@ -559,8 +564,10 @@ class AsyncDatabase(process.NotPicklable):
         while True:
             async with _Loan(self) as conn:
                 session = conn.session
-                begin = session.begin() if slug is None else session.find(slug=slug)
-                exchange = Exchange(conn, session, [begin], tenant_id, statements, commits=slug is None)
+                first = session.first(conn.pgconn, tenant_id, slug)
+                exchange = Exchange(
+                    conn, session, first, tenant_id, statements, commits=slug is None, explicit=session.is_cluster
+                )
                 try:
                     return await _run(conn, exchange)
                 except SkilldbError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -157,6 +158,12 @@ _UNAVAILABLE_CODES: Mapping[str, tuple[type[DatabaseUnavailableError], str]] = {
     "55P03": (LockTimeoutError, "lock_timeout ended the wait for a lock"),
     "57014": (StatementTimeoutError, "statement_timeout ended the statement"),
 }
+_OWN: Mapping[str, type[SkilldbError]] = {
+    "P0002": NotFoundError,  # raise_not_found
+    "55000": InvalidTransitionError,  # raise_invalid_transition
+    "SK001": ConflictError,  # raise_conflict
+    "22023": InvalidValueError,  # raise_invalid_value, and PostgreSQL's own
+}
 _MISMATCHED_SCHEMA = {"42P01", "42703", "42883", "3F000"}  # no such table, column, function, schema
 _MISMATCHED_TYPE = {"42804", "42846"}  # a parameter of a type that the query does not take
 
@@ -171,19 +178,13 @@ def translate(error: psycopg.Error, params: Mapping[str, Any], outcome: Outcome 
     of a domain is named `<column>_check`, because PostgreSQL does not say in which table the domain is used.
     """
     state = error.sqlstate
-    message = error.diag.message_primary or str(error)
+    message = _without_shards(error.diag.message_primary or str(error))
     if state is None:
         # InternalError: an unexpected protocol message, for example from a pooler whose server died.
         lost = isinstance(error, psycopg.OperationalError | psycopg.InternalError)
         return ConnectionLostError(message, outcome) if lost else _other(error)
-    if state == "P0002":  # raise_not_found
-        return NotFoundError(message)
-    if state == "55000":  # raise_invalid_transition
-        return InvalidTransitionError(message)
-    if state == "SK001":  # raise_conflict
-        return ConflictError(message)
-    if state == "22023":  # raise_invalid_value, and PostgreSQL's own
-        return InvalidValueError(message)
+    if state in _OWN:
+        return _OWN[state](error.diag.message_primary or str(error))
     if state == "54000":  # The value is too long for an index.
         return InvalidValueError(f"{message} ({_listed(params)})")
     if state == "23505":
@@ -191,12 +192,13 @@ def translate(error: psycopg.Error, params: Mapping[str, Any], outcome: Outcome 
     if state in ("23503", "23001"):
         return _reference(error, params)
     if state == "23514":
-        domain = f" of domain {error.diag.datatype_name}" if error.diag.datatype_name else ""
+        domain, constraint = _named(error, "datatype_name"), _named(error, "constraint_name")
+        within = f" of domain {domain}" if domain else ""
         return InvalidValueError(
-            f"{_offender(error, 'check', params)} is not allowed (constraint {error.diag.constraint_name}{domain})"
+            f"{_offender(error, 'check', params)} is not allowed (constraint {constraint}{within})"
         )
     if state == "23502":
-        return InvalidValueError(f"{error.diag.column_name} must not be None")
+        return InvalidValueError(f"{_named(error, 'column_name')} must not be None")
     if state.startswith("22") or state in _MISMATCHED_TYPE:
         return InvalidValueError(f"{message} ({_listed(params)})")
     if state == "42501":
@@ -228,8 +230,9 @@ def _other(error: psycopg.Error) -> SkilldbError:
 
 def _column(error: psycopg.Error, suffix: str) -> str:
     """The column in a constraint's name: `slug` of `skills_slug_key`, `status` of a domain's `status_check`."""
-    name = error.diag.constraint_name or ""
-    return name.removeprefix(f"{error.diag.table_name}_").removesuffix(f"_{suffix}")
+    name = _named(error, "constraint_name") or ""
+    table = _named(error, "table_name") or next((each for each in TABLES if name.startswith(f"{each}_")), None)
+    return name.removeprefix(f"{table}_").removesuffix(f"_{suffix}")
 
 
 def _offender(error: psycopg.Error, suffix: str, params: Mapping[str, Any]) -> str:
@@ -258,10 +261,57 @@ def _reference(error: psycopg.Error, params: Mapping[str, Any]) -> SkilldbError:
             return NotFoundError(f"{kind} '{str(params[name])[:100]}' does not exist")
     if (error.diag.message_primary or "").startswith("insert or update"):
         kind = "user" if column in _USER_COLUMNS else column.replace("_", " ")
-        return NotFoundError(f"a {kind} does not exist (constraint {error.diag.constraint_name})")
-    return StillReferencedError(
-        f"{_listed(params)} is still referenced by {error.diag.table_name} (constraint {error.diag.constraint_name})"
-    )
+        return NotFoundError(f"a {kind} does not exist (constraint {_named(error, 'constraint_name')})")
+    table, constraint = _named(error, "table_name"), _named(error, "constraint_name")
+    return StillReferencedError(f"{_listed(params)} is still referenced by {table} (constraint {constraint})")
 
 
 _USER_COLUMNS = {"author", "created_by", "reviewed_by", "triggered_by"}
+
+
+# A Citus cluster passes a worker's message on, but not the fields that name the constraint, the table, the column and
+# the domain. Tables, indexes and constraints of a shard have the shard's number at the end of their names.
+
+TABLES = (
+    "benchmark_results",
+    "benchmark_runs",
+    "horizons",
+    "pending_uses",
+    "ratings",
+    "skill_daily_costs",
+    "skill_feedback",
+    "skill_monthly_uses",
+    "skill_search",
+    "skill_versions",
+    "skills",
+    "tenants",
+    "token_measurements",
+    "tool_monthly_uses",
+    "usage_events",
+    "user_monthly_uses",
+    "user_skill_views",
+    "users",
+)
+"""The tables. A unique constraint's message does not name its table. No name is that of another one, `_` and more."""
+_SHARD = r"(?:_\d{6,})?"
+_PATTERNS = {
+    "constraint_name": re.compile(rf'(?:unique|foreign key|check) constraint "(\w+?){_SHARD}"'),
+    # The last table that the message names: that of the constraint.
+    "table_name": re.compile(rf'.*(?:relation|table) "(\w+?){_SHARD}"'),
+    "column_name": re.compile(r'column "(\w+)"'),
+    "datatype_name": re.compile(r"domain (?:\w+\.)?(\w+)"),
+}
+_SHARD_NAME = re.compile(rf"\b((?:{'|'.join(TABLES)})(?:_[a-z_]*[a-z])?)_\d{{6,}}\b")
+
+
+def _named(error: psycopg.Error, field: str) -> str | None:
+    """The name in a field of the error or, on a cluster, in its message, without the number of a shard."""
+    if given := getattr(error.diag, field):
+        return _without_shards(given)
+    found = _PATTERNS[field].search(error.diag.message_primary or "")
+    return found[1] if found else None
+
+
+def _without_shards(text: str) -> str:
+    """The text with the names of tables, indexes and constraints in place of those of their shards."""
+    return _SHARD_NAME.sub(r"\1", text)

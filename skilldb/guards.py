@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 from psycopg import sql
@@ -38,12 +38,20 @@ Rows = Sequence[tuple[Any, ...]]
 
 ROLE_CHECK: Statement[Any] = Statement(ROWS, _SQL["list_unsafe_roles"]())
 """Runs on every connection of a service. refuse_role() reads the answer."""
-HARDENING: Statement[Any] = Statement(ROWS, _SQL["get_hardening"]())
-"""The first statement on every connection of a service: whether the database has a setter, and needs it."""
+SERVER: Statement[Any] = Statement(ROWS, _SQL["get_server_kind"]())
+"""The first statement on every connection of a service: how its calls have to begin."""
 SETTINGS_CHECK: Statement[Any] = Statement(ROWS, _SQL["list_unsuitable_settings"]())
 """Runs on every connection of a service. refuse_settings() reads the answer."""
 DATE_STYLE: Statement[Any] = Statement(ROWS, Query("set_date_style", b"SET DateStyle = 'ISO'", {})())
 """Runs on every connection of a service. psycopg reads times by the session's DateStyle, not by the transaction's."""
+
+
+def refuse_hardened_cluster() -> NoReturn:
+    """Raise UnsuitableSettingError: the database was hardened, and then Citus was installed in it."""
+    raise UnsuitableSettingError(
+        "the database is hardened, and on a Citus cluster the setter's values do not reach the workers. As a superuser "
+        "run: GRANT EXECUTE ON FUNCTION pg_catalog.set_config TO PUBLIC; DROP SCHEMA skilldb_hardening CASCADE"
+    )
 
 
 def refuse_settings(unsuitable: Rows) -> None:

@@ -22,6 +22,7 @@ class Query:
     - `examples`: the examples of the parameters, from the header's line `-- Example: ...`; see skilldb.examples.
     - `run_first`: the queries of the same file that `skilldb explain` runs first, from the header's line
       `-- Run first: ...`. Without them it finds no row to change.
+    - `prepares`: whether connections prepare it. A text that differs in each call would fill them.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Query:
     reads_all: str | None = None
     examples: Mapping[str, Any] = field(default_factory=dict)
     run_first: tuple[str, ...] = ()
+    prepares: bool = True
     numbered: bytes = field(init=False, repr=False, compare=False)
     """The SQL for the protocol and PREPARE: parameters are $1, $2 and so on, in the order of `types`."""
     adapters: Mapping[str, Adapt] = field(init=False, repr=False, compare=False)

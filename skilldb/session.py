@@ -12,21 +12,24 @@ from psycopg.abc import PQGen
 from psycopg.adapt import Transformer
 from psycopg.errors import Diagnostic, error_from_result
 from psycopg.generators import send
-from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq import ConnStatus, Escaping, ExecStatus
 from psycopg.waiting import Wait
 
-from skilldb.errors import Outcome, SkilldbError, translate
+from skilldb.errors import ConnectionLostError, DatabaseUnavailableError, Outcome, SkilldbError, translate
 from skilldb.query import Query, Step
 from skilldb.statement import Statement, answers
 
 if TYPE_CHECKING:
     from psycopg import BaseConnection
-    from psycopg.pq.abc import PGresult
+    from psycopg.pq.abc import PGconn, PGresult
 
     from skilldb.settings import Settings
 
 BEGIN = Query("begin", b"BEGIN", {})
-"""Opens a transaction that outlives the exchange."""
+"""Opens a transaction that outlives the exchange, or that sends SET LOCAL to the workers of a Citus cluster."""
+_COMMIT = Query("commit", b"COMMIT", {})
+_FAILED_COMMIT = "failed to commit transaction on "
+"""The beginning of the warning of Citus after which it reports a commit that may have failed on a worker."""
 # A stale cached plan; an unknown prepared statement.
 _OUTDATED = ("0A000", "26000")
 # Bytes of values. A Unix socket accepts some 200,000 bytes at once, TCP fewer.
@@ -52,6 +55,10 @@ class Session:
         """The first step of every call."""
         self.find = settings.find
         """The first step of find_tenant()."""
+        self.is_cluster = False
+        """Whether the server is a node of a Citus cluster."""
+        self.failed_commit: str | None = None
+        """The warning that a worker of the cluster did not confirm the last commit."""
         self.limit: Limit | None = None
         """When the present call is given up. None: `answer_timeout` after each wait begins."""
         self.used_at = monotonic()
@@ -67,11 +74,31 @@ class Session:
         """For psycopg's add_notice_handler()."""
         if notice.severity_nonlocalized == "FATAL":
             self.farewell = psycopg.errors.lookup(notice.sqlstate or "08006")(notice.message_primary or "")
+        elif self.is_cluster and (notice.message_primary or "").startswith(_FAILED_COMMIT):
+            self.failed_commit = notice.message_primary
+
+    def first(self, pgconn: PGconn, tenant_id: str, slug: str | None = None) -> list[Step]:
+        """The steps that begin a transaction: they set the limits, and the organisation's id or its slug."""
+        if not self.is_cluster:
+            return [self.begin() if slug is None else self.find(slug=slug)]
+        names = {"app.current_tenant_id": tenant_id, "app.current_tenant_slug": slug or ""}
+        return [
+            *(query() for query in self.settings.begin_cluster),
+            *(set_local(pgconn, name, value) for name, value in names.items()),
+        ]
+
+    def refuse_failed_commit(self) -> None:
+        """Raise ConnectionLostError if a worker of the cluster did not confirm the last commit.
+
+        Citus answers COMMIT then by an internal error or, where it needs no other node, as if it had succeeded.
+        """
+        if self.failed_commit is not None:
+            raise ConnectionLostError(f"a node of the cluster did not confirm the commit: {self.failed_commit}")
 
     def is_due(self, query: Query) -> bool:
         """Whether the query, not prepared yet, should be prepared now. Counts this run."""
         threshold = self.settings.prepare_threshold
-        if threshold is None:
+        if threshold is None or not query.prepares:
             return False
         runs = self._runs[query.sql] = self._runs.get(query.sql, 0) + 1
         return runs > threshold
@@ -80,6 +107,16 @@ class Session:
         """A name under which nothing has been prepared."""
         self._names += 1
         return f"{query.name}_{self._names}".encode()
+
+
+def set_local(pgconn: PGconn, name: str, value: str) -> Step:
+    """The step that sets a setting to a value of anybody's, in a form that Citus sends to the workers.
+
+    SET takes no parameters, so libpq quotes the value, for any standard_conforming_strings.
+    """
+    # libpq puts a space before E'...'.
+    literal = bytes(Escaping(pgconn).escape_literal(value.encode())).strip().replace(b"%", b"%%")
+    return Query("set_tenant", b"SET LOCAL " + name.encode() + b" = " + literal, {}, prepares=False)()
 
 
 @dataclass(slots=True)
@@ -99,6 +136,10 @@ class Exchange:
     (documentation, libpq, "Pipeline Mode"). The tenant setting ends with it. `first`: steps that run before the
     statements, such as the one that sets the tenant. `commits`: the synchronisation point commits what the statements
     wrote, so that a lost answer leaves the outcome open.
+
+    `explicit`: the exchange sends BEGIN and COMMIT, as SET LOCAL needs on a Citus cluster. COMMIT follows the
+    synchronisation point, because after an error the server skips what precedes it. A second synchronisation point
+    follows. All of it is sent at once.
     """
 
     def __init__(
@@ -110,6 +151,7 @@ class Exchange:
         statements: Sequence[Statement[Any]],
         *,
         commits: bool = False,
+        explicit: bool = False,
     ) -> None:
         self._pgconn = conn.pgconn
         self._transformer = Transformer(conn)  # One for each call: kept by the session, it would form a cycle.
@@ -125,8 +167,12 @@ class Exchange:
         """Whether the step that sets the tenant was refused."""
         self._size = 0
         self._commits = commits
+        self._commit = _Sent(_COMMIT(), None, []) if explicit else None
         self.outcome: Outcome = "not applied"
         """What becomes of the work if the connection is lost now."""
+        if explicit:
+            session.failed_commit = None
+            self._add(BEGIN())
         for step in first:
             self._add(step)
         for statement in statements:
@@ -170,10 +216,13 @@ class Exchange:
 
         Ends early if an answer says why the server ends the connection.
         """
-        pgconn, sent, failed = self._pgconn, iter(self._sent), False
+        pgconn, sent, failed, commit = self._pgconn, iter(self._sent), False, self._commit
         if not self.is_large:
             self._queue()
         pgconn.pipeline_sync()
+        if commit is not None:
+            pgconn.send_query_params(commit.step.query.numbered, commit.values)
+            pgconn.pipeline_sync()
         if self._commits:
             self.outcome = "unknown"
         yield from send(pgconn)
@@ -195,7 +244,10 @@ class Exchange:
                     raise psycopg.OperationalError("the connection was lost")
                 continue
             if (status := answer.status) == _SYNC:
-                break
+                if commit is None:
+                    break
+                sent, commit = iter([commit]), None
+                continue
             if status in _COPY:
                 raise psycopg.NotSupportedError("a call cannot run COPY")
             failed = failed or status == _FATAL
@@ -229,12 +281,31 @@ class Exchange:
             # After a failed step the server skips the rest of the pipeline, including Parse.
             if sent.values is None and sent.name is not None:
                 self._session.prepared[sent.step.query.sql] = sent.name
+        if self._commit is not None:
+            self._settle(self._commit)
         if self._refusal is not None:
-            error = error_from_result(self._refusal, "utf-8")
-            params = {name: value for sent in self._sent for name, value in sent.step.params.items()}
-            raise translate(error, params, self.outcome) from error
+            raise self._refused(self._refusal)
         assert self.is_complete  # If not, run() raises, or an answer is an error.
         return answers(self._statements, [self._rows(*each) for each in zip(self._statements, self._last, strict=True)])
+
+    def _refused(self, answer: PGresult) -> SkilldbError:
+        """The error for a commit that was refused."""
+        error = error_from_result(answer, "utf-8")
+        params = {name: value for sent in self._sent for name, value in sent.step.params.items()}
+        refused = translate(error, params, self.outcome)
+        refused.__cause__ = error
+        return refused
+
+    def _settle(self, commit: _Sent) -> None:
+        """Raise if the COMMIT for a cluster was refused, or if a worker did not confirm it."""
+        if self._commits:
+            self._session.refuse_failed_commit()
+        if commit.answer is not None and commit.answer.status == _FATAL:
+            refused = self._refused(commit.answer)
+            # The worker commits first, so the coordinator may still fail after it, or be cancelled.
+            if isinstance(refused, DatabaseUnavailableError):
+                refused.outcome = self.outcome
+            raise refused
 
     def _raise(self, sent: _Sent, answer: PGresult) -> NoReturn:
         session, error = self._session, error_from_result(answer, "utf-8")
@@ -242,8 +313,11 @@ class Exchange:
         if error.sqlstate in _OUTDATED:
             session.prepared.clear()  # The other statements may be outdated too; each would fail once.
         # If the server ended the step, nothing was committed. An error of a pooler (class 08) or of libpq (no SQLSTATE)
-        # does not say that.
-        outcome = self.outcome if (error.sqlstate or "08").startswith("08") else "not applied"
+        # does not say that. On a cluster class 08 is also the coordinator's error for a worker. It is an ERROR, while a
+        # pooler ends the connection, and so it says FATAL.
+        by_node = self._commit is not None and error.diag.severity_nonlocalized == "ERROR"
+        is_open = (error.sqlstate or "08").startswith("08") and not by_node
+        outcome = self.outcome if is_open else "not applied"
         raise translate(error, {**sent.step.params, "tenant_id": self._tenant_id}, outcome) from error
 
     def _rows(self, statement: Statement[Any], sent: _Sent | None) -> list[Any]:

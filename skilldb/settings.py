@@ -66,6 +66,8 @@ class Settings:
     """The first step of find_tenant(): sets a slug in place of the tenant, and the same limits."""
     find_hardened: Query
     """The same in a hardened database."""
+    begin_cluster: tuple[Query, ...]
+    """On a Citus cluster: the first steps of every call and of find_tenant(), before the one that sets the tenant."""
     begin_checks: tuple[Query, ...]
     """The limits for the checks when opening, with only PostgreSQL's own names in the search_path."""
     prepare_threshold: int | None
@@ -134,6 +136,7 @@ def settings(
         begin_hardened=_begin_hardened("tenant_id", search_path(schema), statement_timeout, lock_timeout),
         find=_begin("slug", search_path(schema), statement_timeout, lock_timeout),
         find_hardened=_begin_hardened("slug", search_path(schema), statement_timeout, lock_timeout),
+        begin_cluster=_begin_cluster(search_path(schema), statement_timeout, lock_timeout),
         begin_checks=_begin_checks(statement_timeout, lock_timeout),
         prepare_threshold=prepare_threshold,
         answer_timeout=statement_timeout + timeout if statement_timeout else None,
@@ -170,6 +173,23 @@ def _begin_hardened(
     named = "%(tenant_id)s, ''" if names == "tenant_id" else "'', %(slug)s"
     sql = f"SELECT skilldb_hardening.begin_call({named}, {', '.join(values)})"
     return Query("set_tenant", sql.encode(), {names: "text"})
+
+
+def _begin_cluster(path: str, statement_timeout: float, lock_timeout: float) -> tuple[Query, ...]:
+    """The pinned settings and the limits, for the coordinator and the workers.
+
+    Citus sends SET LOCAL to the workers, together with their BEGIN, but not what set_config() sets. It cannot plan a
+    generic plan of a join. Its one sign that a worker's commit failed is a warning, see Session.failed_commit.
+    """
+    here = {"citus.propagate_set_commands": "local", "client_min_messages": "warning", "plan_cache_mode": "auto"}
+    first = ", ".join(f"pg_catalog.set_config('{name}', '{value}', true)" for name, value in here.items())
+    everywhere = PINNED | {
+        "search_path": path,
+        "statement_timeout": _milliseconds(statement_timeout),
+        "lock_timeout": _milliseconds(lock_timeout),
+    }
+    texts = [f"SELECT {first}", *(f"SET LOCAL {name} = {value}" for name, value in everywhere.items())]
+    return tuple(Query("begin_cluster", text.replace("%", "%%").encode(), {}) for text in texts)
 
 
 def _begin_checks(statement_timeout: float, lock_timeout: float) -> tuple[Query, ...]:

@@ -34,12 +34,16 @@ WHERE
         )
     );
 
--- name: get_hardening()
--- Whether the database has the setter of sql/admin/harden.sql, and whether the role may call set_config() all the same.
--- It runs before the search_path is set, so each name is qualified.
+-- name: get_server_kind()
+-- Whether the database has the setter of sql/admin/harden.sql, whether the role may call set_config() all the same, and
+-- whether the server is a node of a Citus cluster. It runs before the search_path is set, so each name is qualified.
 SELECT
     pg_catalog.to_regprocedure('skilldb_hardening.begin_call(text, text, text, text, text)') IS NOT NULL AS has_setter,
-    pg_catalog.has_function_privilege('pg_catalog.set_config(text, text, boolean)', 'EXECUTE') AS may_set;
+    pg_catalog.has_function_privilege('pg_catalog.set_config(text, text, boolean)', 'EXECUTE') AS may_set,
+    exists(
+        SELECT FROM pg_catalog.pg_extension AS e
+        WHERE pg_catalog.nameeq(e.extname, 'citus')
+    ) AS is_cluster;
 
 -- name: list_unsuitable_settings()
 -- The settings that skilldb depends on and that no call can set: a transaction that has begun keeps its isolation level

@@ -550,7 +550,7 @@ _TIMEOUTS = {
 
 def _hardening(examined: Examined) -> Iterator[tuple[Level, str, str]]:
     with _serving(examined.service, NOTHING_TRUSTED):
-        ((has_setter, may_set),) = examined.service.execute(queries.load("guards")["get_hardening"].sql).fetchall()
+        ((has_setter, may_set, _),) = examined.service.execute(queries.load("guards")["get_server_kind"].sql).fetchall()
     if has_setter and may_set:
         yield (
             "warning",

@@ -40,6 +40,17 @@ NEVER_INSERTED = {
     }
 }
 """The counters and averages: a new row has none. INSERT is granted on the other columns."""
+INSERTED_BY_CITUS = {
+    "total_uses",
+    "rating_count",
+    "rating_sum",
+    "total_feedback",
+    "thumbs_up_count",
+    "thumbs_down_count",
+    "priced_measurement_count",
+    "token_cost_sum_microcents",
+}
+"""Those that have a default. Citus names them in a shard's INSERT, so `skilldb distribute` grants INSERT on them."""
 
 _SQL = queries.load("admin/isolation")
 _GUARDS = queries.load("guards")
@@ -181,13 +192,15 @@ def privileges(conn: Conn) -> list[str]:
     It has none on relations that are not isolated, such as views.
     """
     isolated = {table.name for table in tables(conn)}
+    ((_, _, is_cluster),) = conn.execute(_GUARDS["get_server_kind"].sql).fetchall()
+    needed = INSERTED_BY_CITUS if is_cluster else set()
     found = []
     for kind, name, column, privilege, grantable, grantee in conn.execute(_SQL["list_grants"].sql).fetchall():
         match kind:
             case "relation" if name not in isolated:
                 allowed = False
             case "relation" if column is not None and privilege == "INSERT":
-                allowed = column not in NEVER_INSERTED.get(name, ())
+                allowed = column not in NEVER_INSERTED.get(name, set()) - needed
             case "relation" if column is not None:
                 changes = column not in NEVER_UPDATED and column in IMMUTABLE.get(name, {column})
                 allowed = privilege == "UPDATE" and changes

@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 from rich.table import Table
 
 from skilldb import connection, guards, settings
-from skilldb.admin import doctor, drift, explain, harden, migrate, top
+from skilldb.admin import distribute, doctor, drift, explain, harden, migrate, top
 from skilldb.admin.locks import MODES
 from skilldb.cli.shared import Json, Schema, app, out, owner_dsn, service_dsn
 from skilldb.dev import embedded
@@ -212,6 +212,31 @@ def explain_(
         text = "NULL" if value is None else shown(value)
         out.print(f"  {name} = {text}", markup=False, soft_wrap=True)
     out.print(f"\n{done.plan}\n\nThe query ran and was rolled back: nothing has changed.", markup=False, soft_wrap=True)
+
+
+@app.command("distribute")
+def distribute_(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL that would run; write nothing.")] = False,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=64000, help="In how many parts new distributed tables are cut.", show_default="the server's"
+        ),
+    ] = None,
+    schema: Schema = None,
+) -> None:
+    """Distribute the tables over the nodes of a Citus cluster, as the owner, in one transaction.
+
+    Run it after `skilldb migrate`, and again after a node was added. Rows stay what they are, and each organisation's
+    rows are on one node. The tables are locked meanwhile. docs/tenancy.md says what differs on a cluster.
+    """
+    if dry_run:
+        for statement in distribute.plan(owner_dsn(), schema=schema, shards=shards):
+            print(f"{statement};")
+        return
+    done = distribute.distribute(owner_dsn(), schema=schema, shards=shards)
+    tables = sum("create_distributed_table" in each or "create_reference_table" in each for each in done)
+    out.print(f"Distributed {tables} tables, in a transaction of {len(done)} statements.")
 
 
 @app.command("harden")

@@ -77,7 +77,7 @@ def test_a_utility_command_has_no_plan() -> None:
     [
         ("views.get_whats_new", "did you mean .*views.get_whats_new_for_user"),
         ("get_skill", "did you mean skills.get_skill "),
-        ("zzz", "the files are benchmarks, doctor, "),
+        ("zzz", "the files are benchmarks, distribute, doctor, "),
     ],
 )
 def test_an_unknown_name_is_refused_with_those_that_come_close(name: str, hint: str) -> None:

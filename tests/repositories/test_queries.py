@@ -272,8 +272,14 @@ def owner(addresses: Addresses) -> Iterator[psycopg.Connection[Any]]:
         yield conn
 
 
-# It needs an extension that few test servers have. tests/admin/test_top.py runs it.
-ELSEWHERE = {"top.list_statements"}
+# They need an extension that few test servers have. tests/admin/test_top.py and tests/citus/ run them.
+ELSEWHERE = {
+    "top.list_statements",
+    "distribute.list_nodes",
+    "distribute.list_placed_tables",
+    "distribute.list_undistributed_functions",
+    "distribute.ask_nodes",
+}
 
 
 def test_every_query_prepares_and_takes_the_types_that_it_says(owner: psycopg.Connection[Any]) -> None:

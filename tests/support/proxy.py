@@ -11,6 +11,8 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from io import RawIOBase
+from select import select
 from socketserver import BaseRequestHandler
 from time import sleep
 from typing import BinaryIO, Literal
@@ -23,6 +25,7 @@ from tests.support.waits import ended, started
 FLUSH, SYNC, QUERY, TERMINATE = b"H", b"S", b"Q", b"X"
 AUTHENTICATION, READY = b"R", b"Z"
 AUTHENTICATION_OK, SASL_FINAL = 0, 12
+Stream = BinaryIO | RawIOBase
 DELAY = 0.3
 """Seconds. Longer than psycopg's polling interval of a tenth of a second."""
 
@@ -48,6 +51,9 @@ class Proxy(benchmarks.proxy.Proxy):
     until ReadyForQuery. That is one round trip. A client that waits for an earlier answer gets none: the proxy closes
     its connection after `wait_timeout` seconds.
 
+    `pause`: seconds in which a client may go on after a Sync; what it sends then belongs to the same round trip. The
+    client of a cluster sends two Syncs with one call.
+
     `faults`: the faults of the next round trips; None for no fault. `when_stalled` is called when one stalls, delays
     or trickles.
     """
@@ -55,6 +61,7 @@ class Proxy(benchmarks.proxy.Proxy):
     def __init__(self, host: str, port: int, wait_timeout: float) -> None:
         super().__init__(host, port, _Relay, wait_timeout)
         self.round_trips = 0
+        self.pause = 0.0
         self.faults: list[Fault | None] = []
         self.when_stalled: Callable[[], None] = lambda: None
 
@@ -70,18 +77,20 @@ class _Relay(BaseRequestHandler):
         with (
             contextlib.suppress(OSError),
             self.server.dial() as server,
-            self.request.makefile("rb") as sent,
+            # Without a buffer, so that select() says whether more has come.
+            self.request.makefile("rb", buffering=0) as sent,
             server.makefile("rb") as answered,
         ):
             self._log_in(sent, server, answered)
-            while request := self._burst(sent):
+            while burst := self._burst(sent):
+                request, answers = b"".join(burst), sum(message[:1] in (SYNC, QUERY) for message in burst)
                 self.server.round_trips += 1
                 fault = self.server.faults.pop(0) if self.server.faults else None
                 if fault is not None and fault.of == "request":
                     request = self._faulty(fault, request, server)
                 # The server answers while it is still being asked, and stops to listen where nobody takes its answers.
                 asking = started(server.sendall, request)
-                answer = b"".join(_until(answered, READY))
+                answer = b"".join(message for _ in range(answers) for message in _until(answered, READY))
                 ended(asking)
                 if fault is not None and fault.of == "answer":
                     answer = self._faulty(fault, answer, self.request)
@@ -109,7 +118,7 @@ class _Relay(BaseRequestHandler):
                 pass
         raise ConnectionError("as the fault says")
 
-    def _log_in(self, sent: BinaryIO, server: socket.socket, answered: BinaryIO) -> None:
+    def _log_in(self, sent: Stream, server: socket.socket, answered: BinaryIO) -> None:
         length = _exactly(sent, 4)
         server.sendall(length + _exactly(sent, struct.unpack("!i", length)[0] - 4))
         for message in _until(answered, READY):
@@ -119,7 +128,7 @@ class _Relay(BaseRequestHandler):
                 if code not in (AUTHENTICATION_OK, SASL_FINAL):
                     server.sendall(_message(sent))
 
-    def _burst(self, sent: BinaryIO) -> bytes:
+    def _burst(self, sent: Stream) -> list[bytes]:
         """Everything that the client sends before it waits for an answer. Empty if the client ends the session."""
         self.request.settimeout(None)
         # psycopg sends a Flush after each pipeline. A Flush without messages before it gets no answer.
@@ -127,12 +136,16 @@ class _Relay(BaseRequestHandler):
             pass
         held = [first]
         self.request.settimeout(self.server.wait_timeout)
-        while held[-1][:1] not in (SYNC, QUERY, TERMINATE):
+        while held[-1][:1] not in (SYNC, QUERY, TERMINATE) or (held[-1][:1] == SYNC and self._goes_on()):
             held.append(_message(sent))
-        return b"" if held[-1][:1] == TERMINATE else b"".join(held)
+        return [] if held[-1][:1] == TERMINATE else held
+
+    def _goes_on(self) -> bool:
+        """Whether the client sends more before it waits."""
+        return bool(self.server.pause and select([self.request], [], [], self.server.pause)[0])
 
 
-def _until(stream: BinaryIO, last: bytes) -> Iterator[bytes]:
+def _until(stream: Stream, last: bytes) -> Iterator[bytes]:
     while True:
         message = _message(stream)
         yield message
@@ -140,16 +153,18 @@ def _until(stream: BinaryIO, last: bytes) -> Iterator[bytes]:
             return
 
 
-def _message(stream: BinaryIO) -> bytes:
+def _message(stream: Stream) -> bytes:
     """A whole message: its type, its length (which includes itself), and the rest."""
     head = _exactly(stream, 5)
     return head + _exactly(stream, struct.unpack("!xi", head)[0] - 4)
 
 
-def _exactly(stream: BinaryIO, count: int) -> bytes:
-    read = stream.read(count)
-    if len(read) < count:
-        raise ConnectionError("the other side has gone")
+def _exactly(stream: Stream, count: int) -> bytes:
+    read = b""
+    while len(read) < count:
+        if not (more := stream.read(count - len(read))):
+            raise ConnectionError("the other side has gone")
+        read += more
     return read
 
 
