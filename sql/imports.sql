@@ -58,7 +58,8 @@ WITH edit AS (
         n.description,
         n.category,
         n.tags,
-        n.status
+        n.status,
+        (old.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC' AS earliest
     FROM
         unnest(%(id)s::text[], %(columns)s::jsonb[], %(expected_version_id)s::text[])
             AS w (id, columns, expected_version_id)
@@ -85,14 +86,8 @@ SET
     category = edit.category,
     tags = edit.tags,
     status = edit.status,
-    updated_at = greatest(
-        (s.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
-        date_trunc('milliseconds', now())
-    ),
-    edited_at = greatest(
-        (s.updated_at AT TIME ZONE 'UTC' + interval '1 millisecond') AT TIME ZONE 'UTC',
-        date_trunc('milliseconds', now())
-    )
+    updated_at = greatest(edit.earliest, date_trunc('milliseconds', now())),
+    edited_at = greatest(edit.earliest, date_trunc('milliseconds', now()))
 FROM edit
 WHERE s.tenant_id = %(tenant_id)s AND s.id = edit.id;
 
@@ -198,7 +193,7 @@ noted AS (
             END,
             commit_hash = excluded.commit_hash,
             committed_at = excluded.committed_at,
-            imported_at = date_trunc('milliseconds', now())
+            imported_at = excluded.imported_at
 ),
 
 added AS (
