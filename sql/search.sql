@@ -1,5 +1,10 @@
 -- Searches of skills, and the counts of their categories and tags. index_skills in skills.sql writes skill_search.
 
+-- name: read_by_index()
+-- Before a query that reads all skills of the organisation. Its generic plan does not know which organisation asks. If
+-- few organisations share a table, it would read the rows of all, and a small one would wait as long as the biggest.
+SET LOCAL enable_seqscan = off;
+
 -- name: search_skills(words, phrases, unwanted, status, category, tag, after_rank, after_id, limit)
 -- Best first. `words` are prefixes; `phrases` and `unwanted` are whole words. A text without words is left out.
 -- Reads all: row-level security keeps `@@` out of index conditions, so the words of all skills are compared (ADR 14).

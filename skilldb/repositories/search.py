@@ -56,6 +56,7 @@ def search_skills(
         wanted[kind].append(term)
     return Statement(
         paging.page(FoundSkill, limit, lambda skill: (skill.rank, skill.id), _RANK),
+        _SQL["read_by_index"](),
         _SQL["search_skills"](
             **wanted,
             status=status,
@@ -86,7 +87,11 @@ def list_similar_skills(skill_id: str, *, limit: int = 10) -> Statement[list[Fou
     name that is in the other's name or slug. Skills without points are left out; ties are sorted by id.
     InvalidValueError: a limit below 1.
     """
-    return Statement(many(FoundSkill), _SQL["list_similar_skills"](skill_id=skill_id, limit=limited(limit)))
+    return Statement(
+        many(FoundSkill),
+        _SQL["read_by_index"](),
+        _SQL["list_similar_skills"](skill_id=skill_id, limit=limited(limit)),
+    )
 
 
 def list_categories(*, limit: int = 100, after: str | None = None) -> Statement[Page[CategoryCount]]:
@@ -98,6 +103,7 @@ def list_categories(*, limit: int = 100, after: str | None = None) -> Statement[
     skills, category = paging.decode(after, _CATEGORIES)
     return Statement(
         paging.page(CategoryCount, limit, lambda count: (count.skills, count.category), _CATEGORIES),
+        _SQL["read_by_index"](),
         _SQL["list_categories"](after_skills=skills, after_category=category, limit=limit),
     )
 
@@ -107,6 +113,7 @@ def list_tags(*, limit: int = 100, after: str | None = None) -> Statement[Page[T
     skills, tag = paging.decode(after, _TAGS)
     return Statement(
         paging.page(TagCount, limit, lambda count: (count.skills, count.tag), _TAGS),
+        _SQL["read_by_index"](),
         _SQL["list_tags"](after_skills=skills, after_tag=tag, limit=limit),
     )
 
@@ -117,7 +124,9 @@ def find_search_drift() -> Statement[list[str]]:
     A skill drifts if SQL changed it or its author without skilldb, or if the words are folded in another way. Skills
     whose author is being deleted are left out: delete_user writes their words again when they pass on.
     """
-    return Statement(Reader(ROWS.rows, lambda rows: [id for (id,) in rows]), _SQL["find_search_drift"]())
+    return Statement(
+        Reader(ROWS.rows, lambda rows: [id for (id,) in rows]), _SQL["read_by_index"](), _SQL["find_search_drift"]()
+    )
 
 
 def repair_search(skill_ids: Iterable[str]) -> Statement[None]:

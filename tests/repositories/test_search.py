@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import errors as pg
 
+from skilldb import guards
+from skilldb.admin import explain
 from skilldb.errors import InvalidValueError, NotFoundError
 from skilldb.models import CategoryCount, TagCount
 from skilldb.repositories import metrics, search, skills, users
@@ -155,7 +158,7 @@ def test_the_first_32_different_words_of_a_search_count(acme: Api) -> None:
     assert found(acme, " ".join([*several[1:], "absent"])) == ""
     assert found(acme, " ".join([*several, "-w100"])) == "a"
     assert found(acme, " ".join(["w100"] * 100 + ['"w100"', "w100", "absent"])) == ""
-    (step,) = search.search_skills('s "s t" -s ' * 90).steps
+    *_, step = search.search_skills('s "s t" -s ' * 90).steps
     assert [step.params[name] for name in ("words", "phrases", "unwanted")] == [["s"], ["s t"], ["s"]]
 
 
@@ -406,3 +409,52 @@ def test_another_tenant_finds_nothing(acme: Api, api: Callable[[str], Api]) -> N
     assert [c.skills for c in acme.execute(search.list_tags()).items] == [1]
     assert [c.skills for c in acme.execute(search.list_categories()).items] == [1]
     assert acme.execute(skills.get_skills(["b", "a"]))[0].id == "a"
+
+
+# Plans
+
+
+def whole_tables(addresses: Addresses, statement: Statement[Any], *, hint: bool) -> set[str]:
+    """The tables that the statement reads from end to end, with the generic plans that the service uses."""
+    found = set()
+    with psycopg.connect(addresses.service) as conn:
+        guards.set_tenant(conn, "acme")
+        for step in statement.steps:
+            if explain.has_plan(step.query):
+                given = {**step.params, "tenant_id": "acme"}
+                nodes = [explain.analyse(conn, step.query, given, generic=True, as_json=True)["Plan"]]
+                while nodes:
+                    node = nodes.pop()
+                    nodes += node.get("Plans", [])
+                    found |= {node["Relation Name"]} if node["Node Type"] == "Seq Scan" else set()
+            elif hint:
+                conn.execute(step.query.sql)
+    return found
+
+
+def test_a_small_organisation_reads_no_rows_of_a_big_one(
+    addresses: Addresses, acme: Api, api: Callable[[str], Api]
+) -> None:
+    named(acme, "s1", "Red fox")
+    api("globex")
+    with psycopg.connect(addresses.admin, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO skills (tenant_id, id, name, slug, description, category) "
+            "SELECT 'globex', n, 'Red ' || n, n, 'It', 'c' FROM generate_series(1, 12000) AS n"
+        )
+        conn.execute(
+            "INSERT INTO skill_search (tenant_id, skill_id, status, category, tags, name_key, words) "
+            "SELECT tenant_id, id, status, category, tags, search_name_key(name), "
+            "search_document(name, slug, tags, repeat(description, 50), '') FROM skills WHERE tenant_id = 'globex'"
+        )
+        conn.execute("VACUUM (ANALYZE) skills, skill_search")
+    asked: list[Statement[Any]] = [
+        search.search_skills("red"),
+        search.list_similar_skills("s1"),
+        search.list_categories(),
+        search.list_tags(),
+        search.find_search_drift(),
+    ]
+    assert [whole_tables(addresses, each, hint=True) for each in asked] == [set()] * len(asked)
+    # Without the hint the planner expects half of all rows.
+    assert set().union(*(whole_tables(addresses, each, hint=False) for each in asked)) == {"skills", "skill_search"}
