@@ -14,7 +14,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from skilldb import connection, database, guards, queries, repositories
-from skilldb.admin import drift, isolation, migrate, top
+from skilldb.admin import drift, explain, isolation, migrate, top
 from skilldb.admin.isolation import Conn
 from skilldb.errors import SkilldbError, UnsafeSchemaError, translate
 from skilldb.query import Query
@@ -312,6 +312,8 @@ def _queries(examined: Examined) -> Iterator[tuple[Level, str, str]]:
         _set_session(conn, search_path(examined.schema), local=True)
         asked = {f"{file}.{name}": query for file in [*files, "locks"] for name, query in queries.load(file).items()}
         for name, query in asked.items():
+            if not explain.has_plan(query):
+                continue
             try:
                 _plan(conn, query)
             except psycopg.errors.LockNotAvailable as error:

@@ -412,7 +412,7 @@ ROLES = {
     "a grant on every table": (
         "CREATE ROLE {role} LOGIN BYPASSRLS; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
         "warning",
-        "{role} has BYPASSRLS, privileges on benchmark_results and 16 more",
+        "{role} has BYPASSRLS, privileges on benchmark_results and N more",
     ),
     "a grant on a column": (
         "CREATE ROLE {role}; GRANT SELECT (rating) ON ratings TO {role}",
@@ -500,7 +500,7 @@ def test_another_role_that_reaches_the_tables_is_named(
         change(addresses, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
     (named,) = [finding for finding in found if finding.check == "other roles"]
     assert (named.level, role in named.found) == (level, bool(expected))
-    assert expected.replace("{role}", role) in named.found
+    assert expected.replace("{role}", role) in re.sub(r"\d+ more", "N more", named.found)
     assert bool(named.advice) == (level != "ok")
     assert {finding.check for finding in found if finding.level != "ok"} == (
         {"other roles"} if level != "ok" else set()

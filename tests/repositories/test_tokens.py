@@ -678,7 +678,7 @@ def test_measurements_are_exported_as_they_are_stored_oldest_first(addresses: Ad
     first = acme.execute(tokens.list_measurements(limit=1)).after
     assert acme.execute(tokens.list_measurements(since=noon, after=first, limit=1)).items[0].id == "m2"
     for after in ("none", "m1"):
-        with refused(addresses, InvalidValueError, "after is not the cursor of a page"):
+        with refused(addresses, InvalidValueError, "after is not a cursor of this list"):
             acme.execute(tokens.list_measurements(after=after))
     for name in ("since", "until"):
         with refused(addresses, InvalidValueError, name, "time zone"):
