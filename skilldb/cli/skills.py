@@ -94,6 +94,8 @@ def import_(
         raise InvalidValueError("--history needs a git repository, and goes without --dry-run")
     with ExitStack() as stack:
         if not folder.is_dir():
+            if not folder.is_file():  # Reading a FIFO would wait for a writer.
+                raise InvalidValueError(f"{shown(str(folder))} is neither a folder nor an archive")
             into = Path(stack.enter_context(TemporaryDirectory(prefix="skilldb-")))
             archives.extract(folder, into)
             folder = into

@@ -229,13 +229,15 @@ def _bytes(root: Path, path: str, most: int) -> bytes:
         number = os.open(whole, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise UnreadableError(_reason(error)) from None
-    with open(number, "rb") as file:
-        try:
-            if not stat.S_ISREG(os.fstat(number).st_mode):
-                raise UnreadableError(f"{os.path.basename(path)} is no regular file")
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise UnreadableError(f"{os.path.basename(path)} is no regular file")
+        with open(number, "rb", closefd=False) as file:
             return file.read(most + 1)
-        except OSError as error:
-            raise UnreadableError(_reason(error)) from None
+    except OSError as error:
+        raise UnreadableError(_reason(error)) from None
+    finally:
+        os.close(number)
 
 
 def shown(text: str) -> str:

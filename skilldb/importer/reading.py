@@ -27,7 +27,6 @@ MAX_NAME, MAX_DESCRIPTION, MAX_COMPATIBILITY = 64, 1_024, 500
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_ENTRY = re.compile(r"(?P<key>[\w.][^:\n]*?)\s*:(?:[ \t]+(?P<value>\S.*?))?[ \t]*")
 _RESOLVER: Any = yaml.resolver.Resolver()
 _TEXT = "tag:yaml.org,2002:str"
 _KINDS = {"int": "a number", "float": "a number", "bool": "a truth value", "null": "null", "timestamp": "a date"}
@@ -366,20 +365,31 @@ def _quoted(lines: list[str], changed: list[str]) -> list[str]:
         end = number + 1
         while end < len(lines) and (not lines[end].strip() or _indent(lines[end]) > indent):
             end += 1
-        entry = _ENTRY.fullmatch(line[indent:])
+        entry = _entry(line[indent:])
         chunk = lines[number:end]
         number = end
         if entry is None or _is_yaml("\n".join(each[indent:] for each in chunk)):
             result += chunk
-        elif entry["value"] is None:
+        elif entry[1] is None:
             result += [line, *_quoted(chunk[1:], changed)]
-        elif entry["value"][0] in "|>" and len(entry["value"]) <= 3:
+        elif entry[1][0] in "|>" and len(entry[1]) <= 3:
             result += chunk
         else:
-            changed.append(entry["key"])
-            text = _folded([entry["value"], *chunk[1:]])
-            result.append(f"{' ' * indent}{entry['key']}: {json.dumps(text, ensure_ascii=False)}")
+            changed.append(entry[0])
+            text = _folded([entry[1], *chunk[1:]])
+            result.append(f"{' ' * indent}{entry[0]}: {json.dumps(text, ensure_ascii=False)}")
     return result
+
+
+def _entry(line: str) -> tuple[str, str | None] | None:
+    """The key and the value of a line `key: value`; None for any other line.
+
+    No regular expression: one with two runs of blanks takes seconds for a line of 100,000 blanks.
+    """
+    key, colon, value = line.partition(":")
+    if not colon or re.match(r"[\w.]", key) is None or value[:1].strip(" \t"):
+        return None
+    return key.rstrip(), value.strip() or None
 
 
 def _indent(line: str) -> int:

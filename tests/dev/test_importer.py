@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 import skilldb
 from skilldb import cli
-from skilldb.errors import SkilldbError
+from skilldb.errors import InvalidValueError, SkilldbError
 from skilldb.importer import archives, sources
 from skilldb.models import NewSkill, Skill, SkillVersion
 from skilldb.repositories import imports, skills, tenants, users
@@ -647,3 +647,28 @@ def test_a_repositorys_settings_run_no_program(repository: Path, tmp_path: Path)
     plain(repository)
     run(repository, "--history")
     assert not ran.exists()
+
+
+def test_a_folder_named_like_a_skill_file_is_a_failure_and_stops_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "a")
+    (tmp_path / "b" / "SKILL.md").mkdir(parents=True)
+    found = report(tmp_path)
+    assert {path: each["outcome"] for path, each in found.items()} == {"a": "new", "b": "failed"}
+    assert found["b"]["reason"] == "SKILL.md is no regular file"
+
+
+def test_a_fifo_is_no_archive_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "skills.skill")
+    result = run(tmp_path / "skills.skill", "--source", "here")
+    assert result.exit_code != 0
+    assert isinstance(result.exception, InvalidValueError)
+    assert "is neither a folder nor an archive" in str(result.exception)
+
+
+def test_a_line_of_blanks_is_read_at_once(tmp_path: Path) -> None:
+    """A regular expression with two runs of blanks took 84 s for this file. pytest ends a test that hangs."""
+    (tmp_path / "a").mkdir()
+    for line in (f"b: x{' ' * 100_000}y: *z", f"b{' ' * 100_000}x", f"b:{' ' * 100_000}"):
+        text = f"---\nname: a\ndescription: *x: y\n{line}\n---\n# Body\n"
+        (tmp_path / "a" / "SKILL.md").write_text(text)
+        assert set(outcomes(tmp_path)) == {"a"}
