@@ -269,9 +269,12 @@ WHERE
 
 -- name: prepare_view(user_id, skill_id)
 -- After lock_viewer. Without a view of the user it writes one that open_skill knows by its time: none has happened yet.
-INSERT INTO user_skill_views (tenant_id, user_id, skill_id, last_viewed_at)
+-- With one it locks that row and changes nothing: a merge would otherwise move it before open_skill.
+INSERT INTO user_skill_views AS v (tenant_id, user_id, skill_id, last_viewed_at)
 VALUES (%(tenant_id)s, %(user_id)s, %(skill_id)s, '-infinity')
-ON CONFLICT (tenant_id, user_id, skill_id) DO NOTHING;
+ON CONFLICT (tenant_id, user_id, skill_id) DO UPDATE
+    SET view_count = v.view_count
+    WHERE FALSE;
 
 -- name: open_skill(user_id, skill_id)
 -- After prepare_view. Runs detect_changes and records a view in one statement, which has one snapshot. So the changes

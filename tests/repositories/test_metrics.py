@@ -157,7 +157,8 @@ def test_the_average_rating_is_recomputed_from_the_ratings(addresses: Addresses,
     repaired = acme.execute(skills.get_skill("s1"))
     assert (repaired.rating_count, repaired.average_rating) == (3, 167)
     assert acme.execute(metrics.update_skill_rating("s2")) == 500
-    assert rows(addresses.admin, "DELETE FROM ratings WHERE skill_id = 's1' RETURNING rating") == [(1,), (2,), (2,)]
+    deleted = rows(addresses.admin, "DELETE FROM ratings WHERE skill_id = 's1' RETURNING rating")
+    assert sorted(deleted) == [(1,), (2,), (2,)]
     assert acme.execute(metrics.update_skill_rating("s1")) is None
     assert acme.execute(skills.get_skill("s1")).rating_count == 0
 
