@@ -498,6 +498,9 @@ def _indexes(bench: Bench, tenant: str, statement: Statement[Any]) -> list[str]:
     with psycopg.connect(bench.service_dsn) as conn:
         guards.set_tenant(conn, tenant)
         for step in statement.steps:
+            if not explain.has_plan(step.query):
+                conn.execute(step.query.sql)
+                continue
             plan = explain.analyse(conn, step.query, {**step.params, "tenant_id": tenant}, generic=True, as_json=True)
             nodes = [plan["Plan"]]
             while nodes:

@@ -140,8 +140,8 @@ def test_every_query_that_updates_a_counter_or_view_is_tested() -> None:
         ("repair_metrics", "repair_metrics updates skills"),
         ("open_skill", "open_skill updates user_skill_views"),
     ]:
-        (sentence,) = not_tested(found, {name: move for name, move in MOVES.items() if name != left_out})
-        assert sentence.startswith(query)
+        sentences = not_tested(found, {name: move for name, move in MOVES.items() if name != left_out})
+        assert any(sentence.startswith(query) for sentence in sentences), sentences
 
 
 @pytest.mark.parametrize(
