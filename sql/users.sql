@@ -1,5 +1,6 @@
 -- The users of an organisation. All lists of users but list_users_in_deletion, and reports over the organisation, leave
--- out a user who is being deleted. Rows that are not deleted yet are still listed with the user's id, but without a name.
+-- out a user who is being deleted. Rows that are not deleted yet are still listed with that user's id, but without a
+-- name.
 -- A user is deleted in batches of at most `limit` rows of each table. After it has locked users and skills, a batch
 -- waits for nobody: a row that another transaction has locked is left for the next batch. So it cannot deadlock with
 -- the deletion of a skill, and holds nobody up for long.
