@@ -323,7 +323,7 @@ _URI = DatabaseURI(
 )
 
 
-class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
+class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no types.
     """yoyo's backend on connections of ours. yoyo copies it for a second connection, which runs the migrations."""
 
     def __init__(self, dsn: Secret, schema: str) -> None:

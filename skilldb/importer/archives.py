@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
 import unicodedata
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from skilldb.errors import SkilldbError
@@ -32,12 +34,10 @@ def extract(archive: Path, into: Path) -> None:
         raise _refused(archive, " ".join(str(error).split()) or "it is damaged") from None
     except RuntimeError:  # zipfile asks for a password.
         raise _refused(archive, "it is encrypted") from None
-    except Exception as error:
-        if isinstance(error, _Refused):
-            raise _refused(archive, str(error)) from None
-        if type(error).__module__ in ("zlib", "_lzma", "lzma"):
-            raise _refused(archive, "it is damaged") from None
-        raise
+    except _Refused as error:
+        raise _refused(archive, str(error)) from None
+    except (zlib.error, lzma.LZMAError):
+        raise _refused(archive, "it is damaged") from None
 
 
 class _Refused(Exception):

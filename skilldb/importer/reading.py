@@ -400,7 +400,7 @@ def _is_yaml(text: str) -> bool:
     try:
         for _ in yaml.parse(text, Loader=_LOADER):
             pass
-    except Exception:
+    except Exception:  # Some texts raise ValueError in the parser, not YAMLError.
         return False
     return "*" not in text or not re.search(r":[ \t]+\*", text)
 
